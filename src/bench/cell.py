@@ -1,0 +1,53 @@
+"""A cell: everything that decides a result, and the name it gets from that."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.config import TRAINER_PLACE, Config
+
+# Settings that say where things lie or how they are loaded: no figure depends on them.
+_PLACES = frozenset({"data.root", "data.cache", "data.num_workers"} | {f"trainer.{key}" for key in TRAINER_PLACE})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run's settings, data and weights."""
+
+    config: Config
+    data_digest: str
+    weights: dict[str, str]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over all that decides the result, and nothing else."""
+        settings = self.config.as_dict()
+        decisive = {
+            section: {k: v for k, v in content.items() if f"{section}.{k}" not in _PLACES}
+            if isinstance(content, dict)
+            else content
+            for section, content in settings.items()
+        }
+        if "weights" in decisive["model"]:
+            decisive["model"]["weights"] = self.weights.get("sha256", self.weights["source"])
+        decisive["digest"] = self.data_digest
+        text = json.dumps(_canonical(decisive), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder(self, runs: Path) -> Path:
+        """Where the run of this cell lies."""
+        return runs / self.config.model.name / self.config.category / self.fingerprint
+
+
+def _canonical(value: Any) -> Any:
+    """Let 1 and 1.0 be the same setting."""
+    if isinstance(value, dict):
+        return {k: _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,93 @@
+"""Checkpoints that hold tensors and plain values only, and are refused when they are another model's."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import lightning
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from bench.cell import Cell
+from bench.errors import UsageError
+from bench.models.base import Detector
+
+CHECKPOINT = "model.ckpt"  # the finished model
+RESUME = "last.ckpt"  # everything that training goes on from
+
+
+class ResumeCheckpoint(ModelCheckpoint):
+    """After each epoch, everything that training goes on from, in one file."""
+
+    def __init__(self, cell: Cell, folder: Path) -> None:
+        super().__init__(folder, Path(RESUME).stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        self.stamp = stamp(cell)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["bench"] = self.stamp
+
+
+def save_checkpoint(model: Detector, cell: Cell, folder: Path) -> Path:
+    """Write the finished model, readable by `load_from_checkpoint` as well."""
+    content = {
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": model.state_dict(),
+        "bench": stamp(cell),
+    }
+    path = folder / CHECKPOINT
+    with NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
+    path.chmod(0o644)
+    return path
+
+
+def load_checkpoint(model: Detector, path: Path) -> None:
+    """Fill `model` from a checkpoint; a UsageError where it is damaged, pickled or another model's."""
+    content = read_checkpoint(path)
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UsageError(f"{path} is the checkpoint of another model: {reason}") from error
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Read a checkpoint without running any code that it may hold."""
+    if not path.is_file():
+        raise UsageError(f"no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(f"{path} holds pickled code, which is never run; it is no checkpoint of bench") from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
+        raise UsageError(f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, Mapping) or "state_dict" not in content or "bench" not in content:
+        raise UsageError(f"{path} is no checkpoint of bench")
+    return content
+
+
+def check_stamp(path: Path, cell: Cell) -> None:
+    """Refuse a checkpoint of another cell."""
+    found, own = read_checkpoint(path)["bench"], stamp(cell)
+    different = [key for key in own if found.get(key) != own[key]]
+    if different:
+        key = different[0]
+        raise UsageError(f"{path} is of another run: its {key} is '{found.get(key)}', not '{own[key]}'")
+
+
+def stamp(cell: Cell) -> dict[str, str]:
+    """What a checkpoint says of itself."""
+    return {"class_path": cell.config.model.class_path, "fingerprint": cell.fingerprint}

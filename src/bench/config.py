@@ -1,0 +1,196 @@
+"""All settings of a run: layers of YAML and the command line, typed by the signatures of the classes they build."""
+
+from argparse import ArgumentError
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from bench.errors import UsageError, unknown
+from bench.presets import Preset, conf_folder, read_preset, read_yaml
+
+# What of Lightning's Trainer decides a result, and what only says where and how loudly it is computed.
+TRAINER_RESULT = (
+    "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "deterministic", "overfit_batches",
+    "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
+    "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
+)  # fmt: skip
+TRAINER_PLACE = ("accelerator", "strategy", "devices", "num_nodes", "benchmark", "profiler", "detect_anomaly")
+SECTIONS = ("model", "data", "trainer")
+_PRESET_KEYS = ("name", "class_path")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one run, complete and typed; `overrides` are those that no preset made."""
+
+    model: Preset
+    data: Preset
+    category: str
+    settings: dict[str, Any]
+    overrides: dict[str, Any]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The settings of the model's, the data's or the Trainer's constructor."""
+        return dict(self.settings[name])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in the form that --config reads again."""
+        tree = deepcopy(self.settings)
+        for kind, preset in (("model", self.model), ("data", self.data)):
+            tree[kind] = {"name": preset.name, "class_path": preset.class_path} | tree[kind]
+        return {"category": self.category} | tree
+
+    def to_yaml(self) -> str:
+        """The same as YAML."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def resolve(
+    *,
+    model: str | None,
+    data: str | None,
+    category: str | None,
+    files: list[Any],
+    options: Mapping[str, str],
+) -> Config:
+    """Merge the layers: default.yaml, the data's and the model's preset, --config files, dotted `options`.
+
+    `files` are paths, or mappings in the form of `Config.as_dict`.
+    """
+    own = _merged(*(f if isinstance(f, Mapping) else read_yaml(f) for f in files))
+    named = {kind: (own.get(kind) or {}) for kind in ("model", "data")}
+    named = {kind: {"name": value} if isinstance(value, str) else value for kind, value in named.items()}
+    model_preset = _preset("model", model, named["model"], None)
+    data_preset = _preset("data", data, named["data"], "mvtec_ad")
+    category = category or own.pop("category", None)
+    if not category:
+        raise UsageError("no category; name one: --category screw")
+    own.pop("category", None)
+    for kind in named:
+        own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
+    base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
+    parser = _parser(model_preset.load_class(), data_preset.load_class())
+    presets = _parse(parser, base, {})
+    settings = _parse(parser, _merged(base, own), options)
+    before, after = flatten(presets), flatten(settings)
+    overrides = {key: value for key, value in after.items() if before.get(key) != value}
+    return Config(model_preset, data_preset, category, settings, overrides)
+
+
+def settings_help(model: str, data: str | None) -> str:
+    """All settings of one method and dataset, with their types and defaults."""
+    model_preset, data_preset = read_preset("model", model), read_preset("data", data or "mvtec_ad")
+    parser = _parser(model_preset.load_class(), data_preset.load_class())
+    base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
+    parser.set_defaults(flatten(_parse(parser, base, {})))
+    return str(parser.format_help())
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of nested settings."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
+    if typed or not own.get("class_path"):
+        reference = typed or own.get("name") or default
+        if not reference:
+            raise UsageError(f"no {kind}; name one: --{kind} NAME ('bench models' lists them)")
+        return read_preset(kind, reference)
+    # A printed configuration is complete: its class counts, whether or not a preset of that name still exists.
+    try:
+        preset = read_preset(kind, str(own.get("name")))
+    except UsageError:
+        return Preset(str(own.get("name", kind)), str(own["class_path"]), "", "", "", {}, conf_folder())
+    return (
+        preset
+        if preset.class_path == own["class_path"]
+        else Preset(preset.name, str(own["class_path"]), "", "", "", {}, preset.folder)
+    )
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = _merged(result[key], value) if both else deepcopy(value)
+    return result
+
+
+def _parser(model_class: type, data_class: type) -> ArgumentParser:
+    import inspect
+
+    from lightning import Trainer
+
+    parser = ArgumentParser(exit_on_error=False, prog="bench fit")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument(
+        "--protocol", type=Literal["model", "full"], default="model", help="resolution of pixel metrics"
+    )
+    parser.add_argument(
+        "--threshold_quantile", type=float, default=0.99, help="share of held-out normal scores below the threshold"
+    )
+    parser.add_argument(
+        "--patience",
+        type=int | None,
+        default=None,
+        help="epochs without a better validation loss before training stops",
+    )
+    parser.add_class_arguments(model_class, "model", skip={"spec"})
+    parser.add_class_arguments(data_class, "data", skip={"category", "seed", "protocol"})
+    hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_RESULT, *TRAINER_PLACE}
+    parser.add_class_arguments(Trainer, "trainer", skip=hidden)
+    return parser
+
+
+def _parse(parser: ArgumentParser, tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+    known = set(flatten(parser.get_defaults().as_dict()))
+    for key in [*flatten(tree), *options]:
+        if key not in known:
+            raise unknown(
+                "option", key if key in tree else f"--{key}", known if key in tree else {f"--{k}" for k in known}
+            )
+    try:
+        base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
+        if not options:
+            return base
+        # Typed from their text, as on any command line; then laid over the rest.
+        typed = flatten(parser.parse_args([f"--{key}={value}" for key, value in options.items()]).as_dict())
+    except ArgumentError as error:
+        raise UsageError(_one_line(str(error))) from error
+    return _merged(base, _nested({key: typed[key] for key in options}))
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        tree = _merged(
+            tree, {key.split(".", 1)[0]: _nested({key.split(".", 1)[1]: value})} if "." in key else {key: value}
+        )
+    return tree
+
+
+def _one_line(message: str) -> str:
+    """`Parser key "model.k":\\n  Expected a <class 'int'>. Got value: x` said shorter."""
+    import re
+
+    text = " ".join(message.split())
+    if match := re.match(r'Parser key "([^"]+)": (.*)', text):
+        key, problem = match.groups()
+        expected = re.search(r"Expected an? (.+?)\. Got value: (.*)", problem)
+        if expected:
+            kind = re.sub(r"<class '(\w+)'>|typing\.", lambda m: m.group(1) or "", expected.group(1))
+            return f"--{key} expects {kind}, not '{expected.group(2)}'"
+        return f"--{key}: {problem}"
+    return text

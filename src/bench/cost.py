@@ -1,0 +1,87 @@
+"""What a run costs: time, memory, size."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from bench.data.datamodule import MVTecAD
+from bench.models.base import Detector, as_floats
+from bench.record import CostRecord
+
+_WARM_UP = 3
+_REPEATS = 15
+_SECONDS = 2.0
+
+
+class Stopwatch:
+    """Seconds of named phases."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time inside to the phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def measure_cost(model: Detector, data: MVTecAD, watch: Stopwatch, checkpoint: Path, trainer: Trainer) -> CostRecord:
+    """Measure inference on a batch of the test, and put all costs together."""
+    memory, of = _peak_memory(trainer.strategy.root_device)
+    model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
+    images = as_floats(
+        data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image.to(model.device)
+    )
+    gpu = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else None
+    return CostRecord(
+        device=gpu or model.device.type,
+        processes=trainer.world_size,
+        fit_seconds=watch.seconds.get("fit", 0.0),
+        test_seconds=watch.seconds.get("test", 0.0),
+        milliseconds_per_image=1000 * _seconds_per_batch(model, images[:1]),
+        images_per_second=len(images) / _seconds_per_batch(model, images),
+        peak_memory_bytes=memory,
+        peak_memory_of=of,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        checkpoint_bytes=checkpoint.stat().st_size,
+        epochs=trainer.current_epoch,
+    )
+
+
+@torch.inference_mode()
+def _seconds_per_batch(model: Detector, images: Tensor) -> float:
+    """Median of warm forward passes; fewer repeats where one takes long."""
+    model.eval()
+    times: list[float] = []
+    begin = time.perf_counter()
+    for attempt in range(_WARM_UP + _REPEATS):
+        start = time.perf_counter()
+        model(images)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        if attempt >= _WARM_UP:
+            times.append(time.perf_counter() - start)
+        if times and time.perf_counter() - begin > _SECONDS:
+            break
+    return median(times)
+
+
+def _peak_memory(device: torch.device) -> tuple[int, Literal["process", "gpu"]]:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), "gpu"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"

@@ -1,0 +1,45 @@
+"""What MVTec AD is by its paper: counts, sizes, groups and symmetries of the 15 categories."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Which changes of pose leave a normal image normal (from Rippel et al., gaussian-ad-mvtec)."""
+
+    aligned_to_hflip: bool
+    hflip_symmetric: bool
+    must_not_rotate: bool
+    rotation_symmetric_any: bool
+    rotation_symmetric_90: bool
+    rotation_symmetric_180: bool
+
+
+@dataclass(frozen=True)
+class CategoryFacts:
+    """One category as MVTec published it; `side` in pixels of its square images."""
+
+    name: str
+    group: Literal["texture", "object"]
+    train_good: int
+    test_good: int
+    defect_types: Mapping[str, int]
+    side: int
+    channels: int
+    archive_sha256: str
+    symmetry: Symmetry
+
+
+@cache
+def mvtec_categories() -> Mapping[str, CategoryFacts]:
+    """The 15 categories of MVTec AD by name, textures first."""
+    text = files("bench.data").joinpath("mvtec_ad.json").read_text(encoding="utf-8")
+    return {
+        name: CategoryFacts(name=name, **{**facts, "symmetry": Symmetry(**facts["symmetry"])})
+        for name, facts in json.loads(text)["categories"].items()
+    }

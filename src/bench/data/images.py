@@ -1,0 +1,70 @@
+"""Reading image and mask files: what cannot be read exactly is refused by name."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from bench.errors import UsageError
+
+_READABLE = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
+_REFUSED = {
+    "CMYK": "CMYK colours",
+    "LA": "an alpha channel",
+    "RGBA": "an alpha channel",
+    "PA": "an alpha channel",
+    "La": "an alpha channel",
+    "RGBa": "an alpha channel",
+}
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header."""
+    with _open(path) as image:
+        return image.size
+
+
+def image_channels(path: Path) -> int:
+    """1 for a grey image, 3 for a coloured one, from the file's header."""
+    with _open(path) as image:
+        return 1 if _READABLE.get(image.mode) == "L" else 3
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an 8-bit grey (mode L) or colour (mode RGB) image; anything else is a UsageError that names the file."""
+    with _open(path) as image:
+        mode = image.mode
+        if mode in _REFUSED or "transparency" in image.info:
+            kind = _REFUSED.get(mode, "transparency")
+            raise UsageError(f"{path} has {kind}; save it as an 8-bit grey or RGB image")
+        if mode not in _READABLE:
+            raise UsageError(
+                f"{path} has pixels of type '{mode}', not 8 bits a channel; save it as an 8-bit grey or RGB image"
+            )
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UsageError(f"{path} is damaged ({error}); copy it again") from error
+        return image.convert(_READABLE[mode])
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask as (height, width) booleans, true where the pixel is anything but 0."""
+    image = read_image(path)
+    mask = np.asarray(image if image.mode == "L" else image.convert("L")) > 0
+    if not mask.any():
+        raise UsageError(
+            f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
+        )
+    return mask
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        state = "is empty" if path.stat().st_size == 0 else "is no readable image"
+        raise UsageError(f"{path} {state}; copy it again or remove it") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error

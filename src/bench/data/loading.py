@@ -1,0 +1,134 @@
+"""Batches from the cache: which images, in which order, on which process."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bench.data.images import image_size, read_mask
+from bench.data.layout import Sample
+from bench.data.transforms import Augmentation
+from bench.errors import UsageError
+
+
+class Batch(NamedTuple):
+    """What a model sees: (B, C, H, W) images, their place in the split and, in a test, the truth about them."""
+
+    image: Tensor  # uint8 when loaded; floats in [0, 1] when a hook of the model gets it
+    indices: Tensor  # (B,) places in the split
+    defect_type: Tensor | None = None  # (B,) 0 = good
+    mask: list[Tensor] | None = None  # B boolean masks (H, W), in the resolution of the protocol
+
+
+class Draw(NamedTuple):
+    """The images of one batch and the epoch it is drawn in."""
+
+    indices: list[int]
+    epoch: int
+
+
+class BatchSampler(Sampler[Draw]):
+    """Deals batches to the processes; `batch_size` counts the images of all processes together.
+
+    Shuffled batches depend on seed and epoch alone: with k processes each takes every k-th image of the same global
+    batch. In order (not shuffled) no image is repeated, so that each is scored exactly once.
+    """
+
+    def __init__(self, indices: Sequence[int], batch_size: int, *, shuffle_seed: int | None = None) -> None:
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each training epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(list(self._batches(np.arange(len(self.indices)))))
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = self.indices
+        if self.shuffle_seed is not None:
+            order = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(order)
+        for batch in self._batches(order):
+            yield Draw(batch.tolist(), self.epoch)
+
+    def _batches(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        rank, processes = _rank_and_processes()
+        if self.shuffle_seed is None:
+            own = order[rank::processes]
+            size = max(1, self.batch_size // processes)
+            yield from (own[start : start + size] for start in range(0, len(own), size))
+            return
+        if self.batch_size % processes:
+            raise UsageError(f"--data.batch_size {self.batch_size} cannot be split over {processes} processes evenly")
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            # Every process must take the same number of steps: a last, uneven batch begins again at its first images.
+            batch = np.resize(batch, -(-len(batch) // processes) * processes)
+            yield batch[rank::processes]
+
+
+class ImageDataset(Dataset[Batch]):
+    """Whole batches out of the memory-mapped cache."""
+
+    def __init__(self, images: Path, augmentation: Augmentation | None = None) -> None:
+        self.images = images
+        self.augmentation = augmentation
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        # Opened per batch (0.1 ms): a worker process gets a path, never a copy of the array.
+        images = np.load(self.images, mmap_mode="r")[draw.indices]
+        if self.augmentation is not None:
+            pairs = zip(images, draw.indices, strict=True)
+            images = np.stack([self.augmentation(image, draw.epoch, index) for image, index in pairs])
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices))
+
+
+class TestDataset(ImageDataset):
+    """Test images with their defect type and mask; `masks` None reads each mask in its own size."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    def __init__(self, images: Path, masks: Path | None, samples: Sequence[Sample], types: Sequence[str]) -> None:
+        super().__init__(images)
+        self.masks = masks
+        self.samples = samples
+        self.types = torch.tensor([types.index(s.defect_type) for s in samples])
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        batch = super().__getitem__(draw)
+        return batch._replace(defect_type=self.types[batch.indices], mask=[self._mask(i) for i in draw.indices])
+
+    def _mask(self, index: int) -> Tensor:
+        if self.masks is not None:
+            return torch.from_numpy(np.load(self.masks, mmap_mode="r")[index].astype(bool))
+        sample = self.samples[index]
+        if sample.mask is None:
+            width, height = image_size(sample.path)
+            return torch.zeros(height, width, dtype=torch.bool)
+        return torch.from_numpy(read_mask(sample.mask))
+
+
+def make_loader(dataset: ImageDataset, sampler: BatchSampler, workers: int) -> DataLoader[Batch]:
+    """A loader whose sampler already yields whole batches."""
+    return DataLoader(
+        dataset,
+        sampler=sampler,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _rank_and_processes() -> tuple[int, int]:
+    # Asked when a loader starts, not when it is made: Lightning makes the process group in between.
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,1 @@
+"""Exact image and pixel metrics from raw, unbounded anomaly scores."""

@@ -1,0 +1,146 @@
+"""Exact figures of binary detection from two sets of raw scores, with one sort of the normal ones.
+
+A score is raw and unbounded, and larger means more anomalous. Equal scores are one threshold. Where a figure is not
+defined (no normal score, no anomalous one) it is nan.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating[Any]]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """P anomalous scores, ascending, and how many of the normal scores lie above and at or above each."""
+
+    anomalous: Scores
+    above: Counts
+    at_or_above: Counts
+    normals: int
+
+    def __add__(self, other: "Ranking") -> "Ranking":
+        """The same anomalous scores among the normal scores of both."""
+        if not np.array_equal(self.anomalous, other.anomalous):
+            raise ValueError("only rankings of the same anomalous scores can be added")
+        return Ranking(
+            self.anomalous,
+            self.above + other.above,
+            self.at_or_above + other.at_or_above,
+            self.normals + other.normals,
+        )
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> "Ranking":
+        """The chosen (P,) anomalous scores among the same normal scores."""
+        return Ranking(self.anomalous[chosen], self.above[chosen], self.at_or_above[chosen], self.normals)
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is at least one normal and one anomalous score."""
+        return self.normals > 0 and self.anomalous.size > 0
+
+
+class F1Max(NamedTuple):
+    """The largest F1 over all thresholds, and a threshold that reaches it when `score > threshold` is anomalous."""
+
+    value: float
+    threshold: float
+
+
+class OperatingPoint(NamedTuple):
+    """What one threshold decides right; precision is nan where nothing is called anomalous."""
+
+    accuracy: float
+    balanced_accuracy: float
+    precision: float
+    recall: float
+
+
+def rank(anomalous: Scores, normal: Scores) -> Ranking:
+    """Rank the anomalous scores (P,) among the normal scores (N,), which are sorted in place: N may be 10^8."""
+    normal.sort()
+    anomalous = np.sort(anomalous)
+    for ordered in (normal, anomalous):
+        _require_finite(ordered[[0, -1]] if ordered.size else ordered)  # sorting puts -inf first, inf and nan last
+    above = normal.size - np.searchsorted(normal, anomalous, side="right").astype(np.int64, copy=False)
+    at_or_above = normal.size - np.searchsorted(normal, anomalous, side="left").astype(np.int64, copy=False)
+    return Ranking(anomalous, above, at_or_above, normal.size)
+
+
+def auroc(ranking: Ranking) -> float:
+    """Area under the ROC curve: the share of (normal, anomalous) pairs in the right order, ties counting one half."""
+    if not ranking.defined:
+        return float("nan")
+    pairs = ranking.normals * ranking.anomalous.size
+    return 1 - (int(ranking.above.sum()) + int(ranking.at_or_above.sum())) / (2 * pairs)
+
+
+def average_precision(ranking: Ranking) -> float:
+    """Average precision, the step integral of precision over recall."""
+    if not ranking.defined:
+        return float("nan")
+    _, true, false = _positives(ranking)
+    gained = -np.diff(true, append=0)
+    return float(np.sum(gained / ranking.anomalous.size * (true / (true + false))))
+
+
+def f1_max(ranking: Ranking) -> F1Max:
+    """The largest F1 over all thresholds: an oracle, since it is chosen with the labels."""
+    if not ranking.defined:
+        return F1Max(float("nan"), float("nan"))
+    thresholds, true, false = _positives(ranking)
+    f1 = 2 * true / (true + false + ranking.anomalous.size)
+    best = int(np.argmax(f1))
+    return F1Max(float(f1[best]), float(np.nextafter(thresholds[best], -np.inf)))
+
+
+def aupro(ranking: Ranking, weights: NDArray[np.float64], limit: float) -> float:
+    """Area under the per-region overlap up to a false positive rate of `limit`, divided by `limit`.
+
+    `weights` (P,), in the order of the ranking, are 1 / |region of the pixel|: their sum is the number of regions. A
+    group of equal scores moves the curve along one straight line, which is cut at `limit`.
+    """
+    if not ranking.defined:
+        return float("nan")
+    # Along the false positive rate, a pixel's own overlap is 0 up to `start`, then a ramp, and 1 from `end` on.
+    start, end = ranking.above / ranking.normals, ranking.at_or_above / ranking.normals
+    width = np.minimum(end, limit) - np.minimum(start, limit)
+    ramp = width**2 / (2 * np.maximum(end - start, 1 / ranking.normals))  # the maximum keeps 0 / 0 out
+    area = ramp + limit - np.minimum(end, limit)
+    return float(np.average(area, weights=weights)) / limit
+
+
+def operating_point(normal: Scores, anomalous: Scores, threshold: float) -> OperatingPoint:
+    """Decide `score > threshold` for every score and compare with the truth."""
+    for values in (normal, anomalous, np.asarray(threshold)):
+        _require_finite(values)
+    # As a float64 scalar, for a plain float would be rounded to the type of float32 scores before it is compared.
+    exact = np.float64(threshold)
+    true, false = int(np.sum(anomalous > exact)), int(np.sum(normal > exact))
+    recall, specificity = _ratio(true, anomalous.size), _ratio(normal.size - false, normal.size)
+    return OperatingPoint(
+        accuracy=_ratio(true + normal.size - false, anomalous.size + normal.size),
+        balanced_accuracy=(recall + specificity) / 2,
+        precision=_ratio(true, true + false),
+        recall=recall,
+    )
+
+
+def _positives(ranking: Ranking) -> tuple[Scores, Counts, Counts]:
+    """The distinct anomalous scores, and the true and false positives when each is the least score flagged."""
+    scores = ranking.anomalous
+    first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))
+    return scores[first], scores.size - first, ranking.at_or_above[first]
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _require_finite(scores: NDArray[Any]) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError("scores and thresholds must be finite")

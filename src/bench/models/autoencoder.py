@@ -1,0 +1,140 @@
+"""Convolutional autoencoder with L2 or SSIM loss (Bergmann et al., VISAPP 2019, arXiv 1807.02011)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from bench.data.datamodule import DataSpec
+from bench.data.loading import Batch
+from bench.errors import UsageError
+from bench.models.base import Detector, Prediction
+from bench.models.maps import SmoothUpsampling
+
+# Rec. 601 luma, as Pillow and OpenCV convert to grey.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class Encoder(nn.Sequential):
+    """The paper's encoder (table 1) from (B, channels, size, size) to (B, outputs); 256 pixels take one more layer."""
+
+    def __init__(self, size: int, channels: int, outputs: int) -> None:
+        halvings, bottom = _plan(size)
+        layers: list[nn.Module] = []
+        for inputs in [channels] + [32] * (halvings - 4):
+            layers += _down(inputs, 32)
+        layers += [*_down(32, 32), *_same(32, 32), *_down(32, 64), *_same(64, 64), *_down(64, 128)]
+        layers += [*_same(128, 64), *_same(64, 32), nn.Conv2d(32, outputs, bottom), nn.Flatten()]
+        super().__init__(*layers)
+
+
+class Decoder(nn.Sequential):
+    """The encoder mirrored, from (B, latent_dim) to images in (0, 1)."""
+
+    def __init__(self, size: int, channels: int, latent_dim: int) -> None:
+        halvings, bottom = _plan(size)
+        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
+        layers += [nn.ConvTranspose2d(latent_dim, 32, bottom), nn.LeakyReLU(0.2), *_same(32, 64), *_same(64, 128)]
+        layers += [*_up(128, 64), *_same(64, 64), *_up(64, 32), *_same(32, 32)]
+        for _ in range(halvings - 3):
+            layers += _up(32, 32)
+        super().__init__(*layers, nn.ConvTranspose2d(32, channels, 4, 2, 1), nn.Sigmoid())
+
+
+class Autoencoder(Detector):
+    """Reconstruct normal images through a narrow code; what is reconstructed badly is anomalous.
+
+    Args:
+        spec: what the data are like.
+        latent_dim: length of the code (the paper's d).
+        residual: loss and map: `l2` squared error, `ssim` 1 - SSIM with the paper's 11 x 11 window.
+        grey: whether colour images are reduced to grey first, as the paper does for SSIM.
+        sigma: standard deviation in pixels of the blur of the anomaly map; the score is its maximum.
+        learning_rate: of Adam.
+        weight_decay: L2 penalty of Adam.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int = 100,
+        residual: Literal["l2", "ssim"] = "ssim",
+        grey: bool = True,
+        sigma: float = 4.0,
+        learning_rate: float = 2e-4,
+        weight_decay: float = 1e-5,
+    ) -> None:
+        super().__init__(spec)
+        channels = 1 if grey else spec.channels
+        self.encoder = Encoder(spec.size, channels, latent_dim)
+        self.decoder = Decoder(spec.size, channels, latent_dim)
+        self.smooth = SmoothUpsampling((spec.size, spec.size), spec.size, sigma)
+        self.residual = residual
+        self.grey = grey
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Score = maximum of the blurred residual map."""
+        target = to_grey(image) if self.grey else image
+        output = self.decoder(self.encoder(target))
+        residual = squared_error(output, target) if self.residual == "l2" else 1 - ssim_map(output, target)
+        anomaly_map = self.smooth(residual)
+        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error, or 1 - mean SSIM (equation 4)."""
+        target = to_grey(batch.image) if self.grey else batch.image
+        output = self.decoder(self.encoder(target))
+        if self.residual == "l2":
+            return {"loss": torch.nn.functional.mse_loss(output, target)}
+        return {"loss": 1 - ssim_map(output, target).mean()}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """Luma (B, 1, H, W) of colour images; grey ones pass."""
+    if image.shape[1] == 1:
+        return image
+    return (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Squared error (B, H, W), summed over channels."""
+    return (output - target).square().sum(dim=1)
+
+
+def ssim_map(output: Tensor, target: Tensor) -> Tensor:
+    """SSIM (B, H, W) of images in [0, 1], averaged over channels: 11 x 11 Gaussian window of sigma 1.5."""
+    _, full = structural_similarity_index_measure(output, target, data_range=1.0, return_full_image=True)
+    return full.mean(dim=1)
+
+
+def _plan(size: int) -> tuple[int, int]:
+    """How often the size is halved, and what remains for the last, unpadded convolution (8 in the paper)."""
+    halvings = 4
+    while size // 2**halvings >= 16:
+        halvings += 1
+    bottom, rest = divmod(size, 2**halvings)
+    if rest or not bottom:
+        raise UsageError(
+            f"an autoencoder halves its input {halvings} times: {size} pixels is no multiple of {2**halvings}"
+        )
+    return halvings, bottom
+
+
+def _down(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2)]
+
+
+def _same(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.LeakyReLU(0.2)]
+
+
+def _up(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2)]

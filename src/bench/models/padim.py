@@ -1,0 +1,112 @@
+"""PaDiM: one Gaussian of pretrained features per position (Defard et al., ICPR 2021 workshops, arXiv 2011.08785)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.data.datamodule import DataSpec
+from bench.errors import UsageError
+from bench.models.backbones import Backbone
+from bench.models.base import Detector, Prediction
+from bench.models.maps import SmoothUpsampling
+from bench.models.statistics import PositionGaussians, PrincipalComponents
+
+
+class PaDiM(Detector):
+    """Mahalanobis distance to a Gaussian per position, over channels of several levels of a pretrained network.
+
+    Args:
+        spec: what the data are like.
+        backbone: any timm architecture.
+        weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
+        levels: levels of the backbone, as numbers (ResNet: 1, 2, 3) or names of modules.
+        channels: how many channels are kept of all levels' together (section III.B); null keeps all.
+        reduction: `random` keeps channels drawn by the seed, `pca` the principal components.
+        interpolation: how coarser levels are brought to the finest grid; the authors' ports replicate (`nearest`).
+        regularisation: added to the diagonal of each covariance (the paper's 0.01, section III.B).
+        sigma: standard deviation in pixels of the blur of the anomaly map.
+    """
+
+    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
+    chosen: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        backbone: str = "resnet18",
+        weights: str = "tv_in1k",
+        levels: list[int] | list[str] = [1, 2, 3],  # noqa: B006 - jsonargparse shows and copies the default
+        channels: int | None = 100,
+        reduction: Literal["random", "pca"] = "random",
+        interpolation: Literal["nearest", "bilinear"] = "nearest",
+        regularisation: float = 0.01,
+        sigma: float = 4.0,
+    ) -> None:
+        super().__init__(spec)
+        self.backbone = Backbone(backbone, levels, weights, spec.size)
+        total = sum(self.backbone.channels)
+        kept = total if channels is None else channels
+        if not 1 <= kept <= total:
+            raise UsageError(f"--model.channels {kept} does not lie between 1 and the {total} channels of {backbone}")
+        # In the order of the draw, as every public implementation has it: the order itself changes nothing.
+        random = reduction == "random" and kept < total
+        self.register_buffer("chosen", torch.randperm(total)[:kept] if random else torch.arange(total))
+        self.components = PrincipalComponents(total, kept) if reduction == "pca" else None
+        self.grid = self.backbone.shapes[0][1:]
+        self.gaussians = PositionGaussians(self.grid[0] * self.grid[1], kept, regularisation)
+        self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
+        self.interpolation = interpolation
+        self._components_known = False
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Score = maximum of the blurred map of Mahalanobis distances."""
+        return self._prediction(self.gaussians.squared_distance(self._embed(image)))
+
+    def collect(self, image: Tensor) -> None:
+        """With PCA the first pass learns the components, the second the Gaussians."""
+        if self.components is not None and not self._components_known:
+            self.components.collect(self._features(image).flatten(0, 2))
+        else:
+            self.gaussians.collect(self._embed(image))
+
+    def settle(self) -> bool:
+        """True after the first of PCA's two passes."""
+        if self.components is not None and not self._components_known:
+            self.components.settle()
+            self._components_known = True
+            return True
+        self.gaussians.settle()
+        self._components_known = False
+        return False
+
+    @property
+    def scores_left_out(self) -> bool:
+        """Not with PCA, whose components know every image."""
+        return self.components is None
+
+    def left_out_score(self, image: Tensor) -> Tensor:
+        """Exact leave-one-out scores, in closed form."""
+        squared = self.gaussians.squared_distance(self._embed(image))
+        return self._prediction(self.gaussians.left_out(squared)).score
+
+    def _prediction(self, squared: Tensor) -> Prediction:
+        anomaly_map = self.to_map(squared.sqrt().mT.reshape(-1, *self.grid))
+        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        """Reduced features (positions, B, kept)."""
+        features = self._features(image)
+        if self.components is not None:
+            features = self.components.project(features)
+        return features.flatten(1, 2).transpose(0, 1)
+
+    def _features(self, image: Tensor) -> Tensor:
+        """The chosen channels (B, h, w, chosen) of all levels at the grid of the first."""
+        levels = []
+        for level in self.backbone(image):
+            if level.shape[2:] != self.grid:
+                level = torch.nn.functional.interpolate(level, size=self.grid, mode=self.interpolation)
+            levels.append(level)
+        return torch.cat(levels, dim=1).permute(0, 2, 3, 1)[..., self.chosen]

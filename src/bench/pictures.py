@@ -1,0 +1,94 @@
+"""Pictures of the most and the least anomalous test images, with mask and heat map beside them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from bench.data.datamodule import MVTecAD
+from bench.evaluation import Evaluation
+from bench.models.base import Detector, as_floats
+
+_EACH = 5
+_GAP = 8
+_CAPTION = 20
+_SIDE = 224
+
+Picture = NDArray[np.uint8]
+
+
+def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write `most_anomalous.png` and `least_anomalous.png`: image, mask and heat map of a few test images each."""
+    order = np.argsort(evaluation.scores, kind="stable")
+    groups = {"most_anomalous": order[::-1][:_EACH].tolist(), "least_anomalous": order[:_EACH].tolist()}
+    shown = [index for group in groups.values() for index in group]
+    images, masks, maps = _look_again(model, data, shown)
+    # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
+    finite = [m for m in maps if m is not None]
+    low = float(np.median(np.stack([np.median(m) for m in finite]))) if finite else 0.0
+    high = max((float(m.max()) for m in finite), default=1.0)
+    paths = []
+    for name, group in groups.items():
+        rows = []
+        for index in group:
+            place = shown.index(index)
+            panels = [images[place], _mask_panel(images[place], masks[place])]
+            if (anomaly_map := maps[place]) is not None:
+                panels.append(_heat_panel(images[place], anomaly_map, low, high))
+            sample, score = data.category.test[index], evaluation.scores[index]
+            verdict = "defect" if score > evaluation.threshold else "good"
+            limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
+            caption = f"{sample.defect_type}/{sample.path.name}: {limits}, called {verdict}"
+            rows.append(_row(panels, caption))
+        path = folder / f"{name}.png"
+        Image.fromarray(np.concatenate(rows)).save(path)
+        paths.append(path)
+    return paths
+
+
+@torch.inference_mode()
+def _look_again(
+    model: Detector, data: MVTecAD, indices: list[int]
+) -> tuple[list[Picture], list[NDArray[np.bool_]], list[NDArray[np.float32] | None]]:
+    """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""
+    batch = data.test_batch(indices)
+    size = (_SIDE, _SIDE)
+    maps: list[NDArray[np.float32] | None] = [None] * len(indices)
+    prediction = model(as_floats(batch.image.to(model.device)))
+    if prediction.map is not None:
+        maps = [cv2.resize(m.float().cpu().numpy(), size, interpolation=cv2.INTER_LINEAR) for m in prediction.map]
+    images = [
+        _colour(cv2.resize(i, size, interpolation=cv2.INTER_AREA)) for i in batch.image.permute(0, 2, 3, 1).numpy()
+    ]
+    masks = [
+        cv2.resize(m.numpy().astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for m in batch.mask or []
+    ]
+    return images, masks, maps
+
+
+def _colour(image: Picture) -> Picture:
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
+    """The image, darkened, with the outline of the true defect."""
+    panel = (image * 0.6).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
+
+
+def _heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
+    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)
+    heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    return np.asarray(cv2.addWeighted(image, 0.4, np.ascontiguousarray(heat), 0.6, 0))
+
+
+def _row(panels: list[Picture], caption: str) -> Picture:
+    gap = np.full((_SIDE, _GAP, 3), 255, np.uint8)
+    body = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+    label = Image.new("RGB", (body.shape[1], _CAPTION), "white")
+    ImageDraw.Draw(label).text((2, 3), caption, fill="black", font=ImageFont.load_default(12))
+    return np.concatenate([np.asarray(label), body, np.full((_GAP, body.shape[1], 3), 255, np.uint8)])

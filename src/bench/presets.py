@@ -1,0 +1,93 @@
+"""The YAML files in `conf/`: which models and datasets there are, and what they say."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One file of `conf/model` or `conf/data`, or one of the user's in the same form."""
+
+    name: str
+    class_path: str
+    about: str
+    paper: str
+    track: str
+    settings: Mapping[str, Any]  # sections `model`, `data`, `trainer` and top-level settings
+    folder: Path
+
+    def load_class(self) -> type:
+        """Import the class; it may lie beside the YAML file, outside any package."""
+        module_name, _, class_name = self.class_path.rpartition(".")
+        if str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))
+        try:
+            loaded = getattr(import_module(module_name), class_name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(f"cannot import class_path '{self.class_path}' of '{self.name}': {error}") from error
+        if not isinstance(loaded, type):
+            raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
+        return loaded
+
+
+def conf_folder() -> Path:
+    """`conf/` of the checkout, or its copy in an installed wheel."""
+    package = Path(__file__).parent
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    return installed if installed.is_dir() else checkout
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the files in `conf/<kind>`."""
+    return sorted(path.stem for path in (conf_folder() / kind).glob("*.yaml"))
+
+
+def read_preset(kind: str, reference: str) -> Preset:
+    """Read `conf/<kind>/<reference>.yaml`, or the YAML file that `reference` is the path of."""
+    if reference.endswith((".yaml", ".yml")) or "/" in reference:
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise UsageError(f"no {kind} file {path}")
+    else:
+        path = conf_folder() / kind / f"{reference}.yaml"
+        if not path.is_file():
+            raise unknown(kind if kind == "model" else "dataset", reference, preset_names(kind))
+    content = read_yaml(path)
+    if not isinstance(content.get("class_path"), str):
+        raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")
+    return Preset(
+        name=path.stem,
+        class_path=content.pop("class_path"),
+        about=str(content.pop("about", "")),
+        paper=str(content.pop("paper", "")),
+        track=str(content.pop("track", "")),
+        settings=content,
+        folder=path.resolve().parent,
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path} is no valid YAML{place}: {getattr(error, 'problem', error)}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no settings (a mapping of names to values)")
+    return content

@@ -1,0 +1,137 @@
+"""The record of a run: one validated JSON file, written whole or not at all."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.errors import UsageError
+
+SCHEMA = 1
+RECORD = "record.json"
+PREDICTIONS = "predictions.csv"
+Status = Literal["finished", "failed", "interrupted"]
+Metrics = dict[str, float | None]
+
+
+class DataRecord(BaseModel):
+    """What was learned from and tested on."""
+
+    model_config = ConfigDict(extra="forbid")
+    digest: str
+    counts: dict[str, int]
+    validation_images: int
+    differences: list[str]
+    masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
+    predictions_sha256: str | None = None
+
+
+class CostRecord(BaseModel):
+    """What the run took; `peak_memory_bytes` is the GPU's where there is one, else the process's."""
+
+    model_config = ConfigDict(extra="forbid")
+    device: str
+    processes: int
+    fit_seconds: float
+    test_seconds: float
+    milliseconds_per_image: float  # batch of one, warm, model only
+    images_per_second: float  # the test's batch size, warm, model only
+    peak_memory_bytes: int
+    peak_memory_of: Literal["process", "gpu"]
+    parameters: int
+    trainable_parameters: int
+    checkpoint_bytes: int
+    epochs: int
+
+
+class Record(BaseModel):
+    """Everything that one run decided, measured and cost."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    status: Status
+    error: str | None = None
+    model: str
+    track: Literal["one-class", "supervised"]
+    dataset: str
+    official: bool
+    category: str
+    seed: int
+    fold: int | Literal["all"] | None = None
+    fingerprint: str
+    config: dict[str, Any]
+    overrides: dict[str, Any]
+    data: DataRecord
+    weights: dict[str, str]
+    metrics: Metrics = {}
+    metrics_by_defect: dict[str, Metrics] = {}
+    cost: CostRecord | None = None
+    environment: dict[str, Any]
+    started: str
+    command: str
+    wandb: dict[str, Any] | None = None
+
+    @field_validator("metrics", "metrics_by_defect", mode="before")
+    @classmethod
+    def _undefined_as_null(cls, value: Any) -> Any:
+        """JSON knows no NaN: a metric that is undefined on these data is null."""
+        if isinstance(value, Mapping):
+            return {k: cls._undefined_as_null(v) for k, v in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    def write(self, folder: Path) -> Path:
+        """Write `record.json` in `folder`."""
+        text = json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False)
+        return write_atomically(folder / RECORD, text + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read a record; a UsageError names a file that is none."""
+        file = path / RECORD if path.is_dir() else path
+        try:
+            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"no record at {file}") from error
+        except (ValidationError, OSError, UnicodeDecodeError) as error:
+            detail = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            place = ".".join(map(str, detail["loc"]))
+            raise UsageError(
+                f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"
+            ) from error
+
+
+def write_atomically(path: Path, text: str) -> Path:
+    """Write another file and rename it: a reader sees the old text or the new, never half of one."""
+    with NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, suffix=".partial", delete=False, newline=""
+    ) as file:
+        partial = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
+    path.chmod(0o644)  # temporary files are private, records are not
+    return path
+
+
+def write_predictions(folder: Path, rows: list[dict[str, str]]) -> str:
+    """Write `predictions.csv` in `folder`; its SHA-256."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["path", "sha256", "defect_type", "label", "score", "logits"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / PREDICTIONS, text.getvalue())
+    return hashlib.sha256(text.getvalue().encode()).hexdigest()

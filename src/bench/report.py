@@ -1,0 +1,117 @@
+"""What a person reads at the end of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.evaluation import Evaluation
+from bench.presets import Preset
+from bench.record import CostRecord, Metrics, Record
+
+_TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1-max (oracle)",
+    "image_accuracy": "accuracy",
+    "image_balanced_accuracy": "balanced accuracy",
+    "image_precision": "precision",
+    "image_recall": "recall",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1-max (oracle)",
+    "aupro_0.30": "AUPRO@0.30",
+    "aupro_0.05": "AUPRO@0.05",
+    "threshold": "threshold",
+}
+
+
+def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
+    """The record as tables, or as JSON."""
+    if as_json:
+        print(json.dumps(record.model_dump(by_alias=True), indent=2))
+        return
+    console = Console()
+    console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), seed {record.seed}")
+    if not record.official and record.dataset == "mvtec_ad":
+        console.print(f"not MVTec's own data: {'; '.join(record.data.differences)}", highlight=False)
+    if record.weights.get("source") == "none" and "weights" in record.config["model"]:
+        console.print("random backbone: --model.weights none was asked for", highlight=False)
+    _print_metrics(console, record.metrics, record.metrics_by_defect)
+    if record.cost is not None:
+        console.print(_cost_table(record.cost))
+    console.print(f"record    {folder / 'record.json'}", soft_wrap=True, highlight=False)
+    pictures = sorted(folder.glob("*_anomalous.png"))
+    if pictures:
+        names = ", ".join(path.name for path in pictures)
+        console.print(f"pictures  {folder} ({names})", soft_wrap=True, highlight=False)
+
+
+def print_test(evaluation: Evaluation, record: Record, *, as_json: bool) -> None:
+    """The figures of a repeated test, and whether they are those of the run."""
+    new: Metrics = {**evaluation.metrics, "threshold": evaluation.threshold}
+    if as_json:
+        print(json.dumps({"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}, indent=2))
+        return
+    console = Console()
+    console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), tested again")
+    _print_metrics(console, new, evaluation.metrics_by_defect)
+    pairs = [(new.get(name), value) for name, value in record.metrics.items()]
+    largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
+    same = "the same figures as in the record" if largest == 0 else f"largest difference from the record: {largest:.2g}"
+    console.print(same, highlight=False)
+
+
+def print_models(presets: Sequence[Preset]) -> None:
+    """One line per method."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("name", "track", "paper", "what it is"):
+        table.add_column(title, no_wrap=title in ("name", "track"))
+    for preset in presets:
+        table.add_row(preset.name, preset.track, preset.paper, preset.about)
+    Console().print(table)
+
+
+def _print_metrics(console: Console, metrics: Metrics, by_defect: dict[str, Metrics]) -> None:
+    table = Table(box=box.SIMPLE, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in metrics.items():
+        table.add_row(_TITLES.get(name, name), _number(value))
+    console.print(table)
+    if not by_defect:
+        return
+    columns = list(dict.fromkeys(name for values in by_defect.values() for name in values))
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("defect type")
+    for name in columns:
+        table.add_column("images" if name == "count" else _TITLES.get(name, name), justify="right")
+    for defect_type, values in by_defect.items():
+        table.add_row(defect_type, *(_number(values.get(name)) for name in columns))
+    console.print(table)
+
+
+def _cost_table(cost: CostRecord) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("fit", f"{cost.fit_seconds:.1f} s")
+    table.add_row("test", f"{cost.test_seconds:.1f} s")
+    table.add_row("one image", f"{cost.milliseconds_per_image:.1f} ms")
+    table.add_row("throughput", f"{cost.images_per_second:.1f} images/s")
+    table.add_row(f"peak memory ({cost.peak_memory_of})", f"{cost.peak_memory_bytes / 2**20:.0f} MiB")
+    table.add_row("parameters", f"{cost.parameters:,} ({cost.trainable_parameters:,} trained)")
+    table.add_row("checkpoint", f"{cost.checkpoint_bytes / 2**20:.1f} MiB")
+    table.add_row("device", f"{cost.device} x {cost.processes}" if cost.processes > 1 else cost.device)
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if abs(value) <= 1:
+        return f"{value:.4f}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

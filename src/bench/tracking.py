@@ -1,0 +1,106 @@
+"""Weights & Biases: the only file that knows it. A run is never lost because the service is away."""
+
+import logging
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+
+from bench.cell import Cell
+from bench.config import flatten
+from bench.console import say
+from bench.errors import UsageError
+from bench.record import Record
+
+Mode = Literal["online", "offline", "disabled"]
+_PROJECT = "bench"
+_SECONDS_TO_REACH_SERVICE = 20
+
+
+def choose_mode(asked: str | None) -> Mode:
+    """What was asked, else WANDB_MODE, else online where a key is present; never a prompt."""
+    mode = asked or os.environ.get("WANDB_MODE", "")
+    if mode == "online" and not _has_key():
+        raise UsageError("--wandb online needs a key; run 'wandb login' or set WANDB_API_KEY (or use --wandb offline)")
+    if mode in ("online", "offline", "disabled"):
+        return mode  # type: ignore[return-value]
+    return "online" if _has_key() else "offline"
+
+
+class Tracker:
+    """One run's W&B run, made on the main process only."""
+
+    def __init__(self, cell: Cell, folder: Path, mode: Mode, *, track: str, group: str | None) -> None:
+        self.run: Any = None
+        self.folder = folder
+        if mode == "disabled":
+            return
+        config = cell.config
+        arguments = {
+            "project": os.environ.get("WANDB_PROJECT", _PROJECT),
+            "id": cell.fingerprint,
+            "name": f"{config.model.name}-{config.category}-s{config.settings['seed']}",
+            "group": group or config.model.name,
+            "tags": [track, config.data.name, config.settings["protocol"]],
+            "config": flatten(config.as_dict()),
+            "dir": str(folder),
+            "resume": "allow",
+            "reinit": "finish_previous",
+        }
+        self.run = _start(arguments, mode)
+
+    @property
+    def logger(self) -> WandbLogger | Literal[False]:
+        """What Lightning's Trainer logs to."""
+        return WandbLogger(experiment=self.run) if self.run is not None else False
+
+    def describe(self) -> dict[str, Any] | None:
+        """What the record says of the W&B run."""
+        if self.run is None:
+            return None
+        mode = "offline" if self.run.settings._offline else "online"
+        folder = os.path.relpath(Path(self.run.dir).parent, self.folder)
+        url = self.run.url if mode == "online" else None
+        return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": folder}
+
+    def finish(self, record: Record) -> None:
+        """Write the metrics as the summary and close; the record is on disk already."""
+        if self.run is None:
+            return
+        for name, value in record.metrics.items():
+            self.run.summary[name] = value
+        for defect_type, values in record.metrics_by_defect.items():
+            for name, value in values.items():
+                self.run.summary[f"by_defect/{defect_type}/{name}"] = value
+        self.run.summary["status"] = record.status
+        described = self.describe() or {}
+        self.run.finish(exit_code=0 if record.status == "finished" else 1)
+        if described.get("mode") == "offline":
+            say(f"W&B run kept offline; send it with: wandb sync {self.folder / described['folder']}")
+
+
+def _start(arguments: Mapping[str, Any], mode: Mode) -> Any:
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=_SECONDS_TO_REACH_SERVICE)
+    if mode == "online":
+        try:
+            return wandb.init(mode="online", settings=settings, **arguments)
+        except (wandb.Error, OSError) as error:
+            say(f"W&B cannot be reached ({str(error).splitlines()[0]}); the run goes on offline")
+    return wandb.init(mode="offline", settings=settings, **arguments)
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,109 @@
+"""The passes of a run over the training images: statistics, gradient descent, held-out scores."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+
+from bench.callbacks import EpochSeed, FiniteLoss, ProgressBar
+from bench.cell import Cell
+from bench.checkpoint import RESUME, ResumeCheckpoint
+from bench.data.datamodule import MVTecAD
+from bench.errors import UsageError
+from bench.models.base import Detector, Pass
+
+_FOLDS = 5
+
+
+def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: bool) -> Trainer:
+    """The one Trainer of a run."""
+    settings = cell.config.section("trainer")
+    patience = cell.config.settings["patience"]
+    callbacks: list[Callback] = [EpochSeed(cell.config.settings["seed"]), FiniteLoss(), ResumeCheckpoint(cell, folder)]
+    if patience is not None:
+        callbacks.append(EarlyStopping("validation/loss", patience=patience))
+    if progress:
+        callbacks.append(ProgressBar())
+    # Inside a SLURM job Lightning would take the job's tasks for its own processes.
+    plugins: list[Any] | None = [LightningEnvironment()] if settings.get("num_nodes", 1) == 1 else None
+    return Trainer(
+        **settings,
+        logger=logger,
+        callbacks=callbacks,
+        plugins=plugins,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        sync_batchnorm=True,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+def check_plan(model: Detector, data: MVTecAD, patience: int | None) -> None:
+    """Refuse plans that cannot end in an honest threshold."""
+    if model.trains and not data.validation_indices:
+        raise UsageError(
+            "a method that trains takes its threshold from held-out images: set --data.validation_share above 0"
+        )
+    if patience is not None and not (model.trains and data.validation_indices):
+        raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
+
+
+def learn(trainer: Trainer, model: Detector, data: MVTecAD, folder: Path, *, resume: bool) -> None:
+    """Statistics before, training, statistics after: whichever the method has."""
+    if model.statistics == "before":
+        collect(trainer, model, data, data.training_indices)
+    if model.trains:
+        checkpoint = folder / RESUME
+        again = str(checkpoint) if resume and checkpoint.is_file() else None
+        trainer.fit(model, datamodule=data, ckpt_path=again, weights_only=True if again else None)
+    if model.statistics == "after":
+        collect(trainer, model, data, data.training_indices)
+
+
+def collect(trainer: Trainer, model: Detector, data: MVTecAD, indices: list[int]) -> None:
+    """One statistics pass, or as many as the method needs."""
+    model.purpose = Pass.COLLECT
+    model.another_pass = True
+    while model.another_pass:
+        trainer.predict(model, data.ordered_train_loader(indices), return_predictions=False)
+
+
+def set_threshold(trainer: Trainer, model: Detector, data: MVTecAD, quantile: float) -> None:
+    """Take the operating threshold from normal images that the method did not learn from."""
+    if data.validation_indices:
+        scores = score(trainer, model, data, data.validation_indices)
+    elif model.scores_left_out:
+        scores = score(trainer, model, data, data.training_indices, purpose=Pass.LEFT_OUT)
+    else:
+        scores = score_out_of_fold(trainer, model, data)
+    # The lowest score seen that enough normal images lie at or below; never one in between.
+    model.threshold.fill_(float(np.quantile(scores, quantile, method="higher")))
+
+
+def score_out_of_fold(trainer: Trainer, model: Detector, data: MVTecAD) -> np.ndarray:
+    """Scores of all training images, each by statistics of the other four fifths; then learn from all again."""
+    order = np.random.default_rng(data.seed).permutation(data.training_indices)
+    folds = [sorted(fold.tolist()) for fold in np.array_split(order, min(_FOLDS, len(order)))]
+    scores = []
+    for fold in folds:
+        collect(trainer, model, data, sorted(set(data.training_indices) - set(fold)))
+        scores.append(score(trainer, model, data, fold))
+    collect(trainer, model, data, data.training_indices)
+    return np.concatenate(scores)
+
+
+def score(
+    trainer: Trainer, model: Detector, data: MVTecAD, indices: list[int], purpose: Pass = Pass.SCORE
+) -> np.ndarray:
+    """Scores of images of train/good."""
+    model.purpose = purpose
+    trainer.predict(model, data.ordered_train_loader(indices), return_predictions=False)
+    assert model.gathered is not None
+    return model.gathered[1].double().numpy()
