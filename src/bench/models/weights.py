@@ -44,14 +44,12 @@ def load_weights(model: nn.Module, architecture: str, reference: str) -> None:
     if reference == NONE:
         return
     path = _existing_file(reference) if is_file_reference(reference) else _tagged_file(architecture, reference)
-    state = _rename(_read(path), model, architecture, path)
+    state = _rename(_read(path), model, architecture)
     own = model.state_dict()
-    # `num_batches_tracked` counts training steps and the classifier may be another task's: neither makes a feature.
-    head = tuple(_classifier_names(model))
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(head)]
-    if missing:
+    if missing := _missing(state, model):
         raise UsageError(f"{path} does not fit {architecture}: it lacks '{missing[0]}' and {len(missing) - 1} more")
     fitting = {k: v.reshape(own[k].shape) for k, v in state.items() if k in own and v.numel() == own[k].numel()}
+    head = _classifier_names(model)
     unfit = [k for k in own if k in state and k not in fitting and not k.startswith(head)]
     if unfit:
         raise UsageError(f"{path} does not fit {architecture}: '{unfit[0]}' has another shape")
@@ -96,19 +94,24 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _classifier_names(model: nn.Module) -> list[str]:
+def _missing(state: Mapping[str, Tensor], model: nn.Module) -> list[str]:
+    """What features need and `state` lacks: not the classifier, nor `num_batches_tracked`, which counts steps."""
+    head = _classifier_names(model)
+    own = [k for k in model.state_dict() if not k.endswith("num_batches_tracked") and not k.startswith(head)]
+    return [k for k in own if k not in state]
+
+
+def _classifier_names(model: nn.Module) -> tuple[str, ...]:
     heads = getattr(model, "default_cfg", {}).get("classifier", "classifier")
-    return [f"{name}." for name in ([heads] if isinstance(heads, str) else heads)]
+    return tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
 
 
-def _rename(state: dict[str, Tensor], model: nn.Module, architecture: str, path: Path) -> dict[str, Tensor]:
+def _rename(state: dict[str, Tensor], model: nn.Module, architecture: str) -> dict[str, Tensor]:
     """Give torchvision's parameters timm's names: both list the same layers in the same order."""
-    own = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
-    if len(state.keys() & set(own)) > len(own) // 2:
-        return state
-    theirs = _torchvision_keys(architecture)
+    theirs = _torchvision_keys(architecture) if _missing(state, model) else None
     if theirs is None or not set(theirs) <= state.keys():
-        raise UsageError(f"{path} does not fit {architecture}: its keys are neither timm's nor torchvision's")
+        return state
+    own = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     return {mine: state[key] for mine, key in zip(own, theirs, strict=True)}
 
 
@@ -118,7 +121,7 @@ def _torchvision_keys(architecture: str) -> list[str] | None:
 
     for pattern, name in _TORCHVISION_NAMES.items():
         if match := re.fullmatch(pattern, architecture):
-            with torch.device("meta"):
+            with torch.random.fork_rng(devices=[]):  # its own initial values must not move the seed's draws
                 state = get_model(match.expand(name), weights=None).state_dict()
             return [k for k in state if not k.endswith("num_batches_tracked")]
     return None

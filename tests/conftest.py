@@ -1,0 +1,119 @@
+"""What all tests share: a folder of their own, tiny data, and the command line in this process."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tiny images threads cost more than they bring; before torch is loaded
+
+import io
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fake_data import write_category
+
+# What a test's machine may have set, and what would lead out of the test's folder.
+_SETTINGS = ("BENCH_DATA", "BENCH_WEIGHTS", "WANDB_API_KEY", "WANDB_PROJECT", "XDG_CACHE_HOME")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit status and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_bench(*arguments: object) -> Outcome:
+    """`bench` with these arguments, in this process: starting another one costs torch's import each time."""
+    from bench.cli import main
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with redirect_stdout(stdout), redirect_stderr(stderr):
+            status = main([str(argument) for argument in arguments])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Outcome(status, stdout.getvalue(), stderr.getvalue())
+
+
+def files_below(folder: Path) -> set[Path]:
+    """All files below a folder, by their paths relative to it."""
+    return {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, a cache of its own, no W&B, no settings of the machine."""
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a model file's folder is put there
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the category `screw`; only to be read."""
+    root = tmp_path_factory.mktemp("data")
+    write_category(root)
+    return root
+
+
+@pytest.fixture
+def own_category(tmp_path: Path) -> Path:
+    """The folder of a category that the test may damage; its root is the parent."""
+    return write_category(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def bench() -> Callable[..., Outcome]:
+    """The real command line: `bench("fit", "--model", ...)`."""
+    return run_bench
+
+
+@pytest.fixture(scope="session")
+def quick(data_root: Path) -> tuple[str, ...]:
+    """Options of the quickest run there is; what follows them on the command line wins."""
+    model = ("--model", "autoencoder_l2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
+    return (*model, "--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
+
+
+@pytest.fixture(scope="session")
+def finished(quick: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run; only to be read."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("WANDB_MODE", "disabled")
+        outcome = run_bench("fit", *quick, "--runs", folder / "runs")
+    assert outcome.status == 0, outcome.stderr
+    return next((folder / "runs").rglob("record.json")).parent
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must be refused by one line, with status 2 and nothing written; that line."""
+
+    def run(*arguments: object) -> str:
+        runs = tmp_path / "runs"
+        before = files_below(runs)
+        outcome = run_bench(*arguments)
+        assert outcome.status == 2, outcome
+        assert outcome.stdout == ""
+        assert outcome.stderr.startswith("bench: ")
+        assert outcome.stderr.count("\n") == 1, f"more than one line:\n{outcome.stderr}"
+        assert files_below(runs) == before, "a refused command wrote into the folder of runs"
+        assert not list(tmp_path.rglob("*.partial"))
+        return outcome.stderr.strip()
+
+    return run

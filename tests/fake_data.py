@@ -1,0 +1,62 @@
+"""A tiny category in the layout of MVTec AD, made by script: a dim weave with bright defects, the same bytes each time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE = 48
+DEFECTS = {"blob": 4, "scratch": 4}
+
+
+def write_category(
+    root: Path,
+    name: str = "screw",
+    *,
+    side: int = SIDE,
+    train: int = 12,
+    good: int = 5,  # with the defects an odd number of test images, which two processes cannot share evenly
+    defects: Mapping[str, int] = DEFECTS,
+) -> Path:
+    """Write `root/name`; its folder."""
+    folder = root / name
+    for split, count in (("train", train), ("test", good)):
+        for index in range(count):
+            save(weave(side, f"{split}/{index}"), folder / split / "good" / f"{index:03}.png")
+    for defect_type, count in defects.items():
+        for index in range(count):
+            mask = defect_mask(side, defect_type, index)
+            picture = weave(side, f"{defect_type}/{index}")
+            picture[mask] = (250, 240, 200)
+            save(picture, folder / "test" / defect_type / f"{index:03}.png")
+            save(mask.astype(np.uint8) * 255, folder / "ground_truth" / defect_type / f"{index:03}_mask.png")
+    return folder
+
+
+def weave(side: int, name: str) -> NDArray[np.uint8]:
+    """A normal image (side, side, 3); its name decides phase and noise."""
+    rng = np.random.default_rng(list(name.encode()))
+    y, x = np.mgrid[:side, :side] + rng.uniform(0, 6, (2, 1, 1))
+    height = 80 + 20 * np.sin(x) * np.sin(y) + rng.normal(0, 3, (side, side))
+    return np.clip(height[:, :, None] * (1.0, 0.9, 0.7), 0, 255).astype(np.uint8)
+
+
+def defect_mask(side: int, defect_type: str, index: int) -> NDArray[np.bool_]:
+    """Where the defect lies: a disc, or for any other type than `blob` a bar."""
+    rng = np.random.default_rng(list(f"{defect_type}/{index}/mask".encode()))
+    y, x = np.mgrid[:side, :side]
+    centre_y, centre_x = rng.integers(side // 4, 3 * side // 4, 2)
+    if defect_type == "blob":
+        disc: NDArray[np.bool_] = np.hypot(y - centre_y, x - centre_x) < side / 8
+        return disc
+    bar: NDArray[np.bool_] = (abs(y - centre_y) < side / 24) & (abs(x - centre_x) < side / 4)
+    return bar
+
+
+def save(pixels: NDArray[np.uint8], path: Path) -> Path:
+    """Write an image file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path

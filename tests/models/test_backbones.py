@@ -1,0 +1,81 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torchvision.models import get_model
+
+from bench.errors import UsageError
+from bench.models.backbones import Backbone
+from bench.models.weights import load_weights
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100"])
+def test_features_are_those_of_timms_features_only_network(name, tmp_path):
+    whole = timm.create_model(name)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    backbone = Backbone(name, [1, 2, 3], str(tmp_path / "weights.safetensors"), 64)
+    expected = timm.create_model(name, features_only=True, out_indices=(1, 2, 3)).eval()
+    expected.load_state_dict(whole.state_dict(), strict=False)
+    image = torch.rand(6, 3, 64, 64)  # more than are run at once on a CPU
+    with torch.inference_mode():
+        for ours, theirs in zip(backbone(image), expected((image - backbone.mean) / backbone.std), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_named_modules_are_the_papers_blocks_of_efficientnet_b5():
+    backbone = Backbone("tf_efficientnet_b5", ["blocks.1.3", "blocks.3.6", "blocks.4.5"], "none", 64)
+    assert backbone.channels == [40, 128, 176]
+
+
+def test_what_lies_beyond_the_last_level_is_dropped():
+    short = Backbone("resnet18", [1], "none", 64)
+    whole = timm.create_model("resnet18")
+    kept = sum(p.numel() for p in short.parameters())
+    wanted = [whole.conv1, whole.bn1, whole.layer1]
+    assert kept == sum(p.numel() for module in wanted for p in module.parameters())
+
+
+def test_a_backbone_never_learns_nor_moves_its_batch_statistics():
+    backbone = Backbone("resnet18", [1], "none", 64).train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    backbone(torch.rand(2, 3, 64, 64))
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+def test_grey_images_are_seen_in_three_equal_channels():
+    backbone = Backbone("resnet18", [1], "none", 64)
+    grey = torch.rand(1, 1, 64, 64)
+    torch.testing.assert_close(backbone(grey)[0], backbone(grey.expand(-1, 3, -1, -1))[0])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "theirs"),
+    [
+        ("resnet18", "resnet18"),
+        ("mobilenetv2_100", "mobilenet_v2"),
+        ("efficientnet_b0", "efficientnet_b0"),
+        ("vgg11_bn", "vgg11_bn"),
+        pytest.param("regnety_160", "regnet_y_16gf", marks=pytest.mark.slow),
+        pytest.param("vgg19", "vgg19", marks=pytest.mark.slow),
+        pytest.param("wide_resnet50_2", "wide_resnet50_2", marks=pytest.mark.slow),
+    ],
+)
+def test_torchvisions_weights_make_timms_network_compute_torchvisions_output(architecture, theirs, tmp_path):
+    reference = get_model(theirs, weights=None).eval()
+    for module in reference.modules():  # statistics that a wrong order would betray
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
+    save_file(reference.state_dict(), tmp_path / "weights.safetensors")
+    network = timm.create_model(architecture).eval()
+    load_weights(network, architecture, str(tmp_path / "weights.safetensors"))
+    image = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), reference(image), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save_file(timm.create_model("resnet34").state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(UsageError, match="does not fit resnet50"):
+        Backbone("resnet50", [1], str(tmp_path / "weights.safetensors"), 64)
