@@ -49,9 +49,10 @@ def main() -> None:
         metrics.update(maps, masks, defect_types)
         updating += time.perf_counter() - start
     updated = peak_gigabytes()
-    start = time.perf_counter()
+    start, working = time.perf_counter(), time.process_time()
     result = metrics.compute()
-    computing = time.perf_counter() - start
+    computing, working = time.perf_counter() - start, time.process_time() - working
+    peak = peak_gigabytes()
 
     pixels = arguments.images * arguments.size**2
     print(f"{pixels / 1e6:.1f} million pixels, {anomalous / pixels:.2%} anomalous")

@@ -89,6 +89,13 @@ def quick(data_root: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
+def quick_padim(data_root: Path) -> tuple[str, ...]:
+    """The same for a method with a backbone, whose weights are random."""
+    model = ("--model", "padim", "--model.weights", "none", "--model.channels", "8", "--trainer.accelerator", "cpu")
+    return (*model, "--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
+
+
+@pytest.fixture(scope="session")
 def finished(quick: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; only to be read."""
     folder = tmp_path_factory.mktemp("finished")

@@ -19,8 +19,9 @@ def write_category(
     train: int = 12,
     good: int = 5,  # with the defects an odd number of test images, which two processes cannot share evenly
     defects: Mapping[str, int] = DEFECTS,
+    contrast: float = 1.0,
 ) -> Path:
-    """Write `root/name`; its folder."""
+    """Write `root/name`; its folder. Defects fade into the weave as `contrast` goes to 0."""
     folder = root / name
     for split, count in (("train", train), ("test", good)):
         for index in range(count):
@@ -29,7 +30,7 @@ def write_category(
         for index in range(count):
             mask = defect_mask(side, defect_type, index)
             picture = weave(side, f"{defect_type}/{index}")
-            picture[mask] = (250, 240, 200)
+            picture[mask] = contrast * np.array((250, 240, 200)) + (1 - contrast) * picture[mask]
             save(picture, folder / "test" / defect_type / f"{index:03}.png")
             save(mask.astype(np.uint8) * 255, folder / "ground_truth" / defect_type / f"{index:03}_mask.png")
     return folder

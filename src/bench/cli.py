@@ -4,7 +4,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,8 +23,23 @@ _FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")
+
+    def parse_all(self, typed: list[str]) -> argparse.Namespace:
+        known, rest = self.parse_known_args(typed)
+        if rest:
+            raise self.unknown_option(rest[0])
+        return known
+
+    def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
+        if not word.startswith("--"):
+            return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
+        own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        return unknown("option", word.partition("=")[0], [*own, *others])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +95,7 @@ def _top_level() -> argparse.ArgumentParser:
 
 
 def _run_parser(command: str, about: str) -> _Parser:
-    parser = _Parser(prog=f"bench {command}", description=about, add_help=False, allow_abbrev=False)
+    parser = _Parser(prog=f"bench {command}", description=about, add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this, and with --model the method's settings")
     parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
@@ -156,12 +171,14 @@ def _fit(typed: list[str]) -> int:
 def _test(typed: list[str]) -> int:
     """test the checkpoint of a finished run again"""
     parser = _run_parser("test", "Test the checkpoint of a finished run again.")
-    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="folder of the run")
     if {"-h", "--help"} & set(typed):
         parser.print_help()
         return 0
     known, rest = parser.parse_known_args(typed)
     options = _settings(rest, parser)
+    if not known.run:
+        raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
     from bench.config import resolve
     from bench.record import Record
@@ -179,7 +196,7 @@ def _models(typed: list[str]) -> int:
     """list the methods that can be run"""
     parser = _Parser(prog="bench models", description="List the methods that can be run.")
     parser.add_argument("--json", action="store_true", help="print as JSON")
-    known = parser.parse_args(typed)
+    known = parser.parse_all(typed)
     from bench.presets import preset_names, read_preset
 
     presets = [read_preset("model", name) for name in preset_names("model")]
@@ -202,7 +219,7 @@ def _leaderboard(typed: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("leaderboards"), help="folder of the tables (default: leaderboards)"
     )
-    known = parser.parse_args(typed)
+    known = parser.parse_all(typed)
     from bench.leaderboard.tables import write_leaderboards
 
     for path in write_leaderboards(known.records, known.out):
@@ -210,17 +227,14 @@ def _leaderboard(typed: list[str]) -> int:
     return 0
 
 
-def _settings(rest: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:
+def _settings(rest: list[str], parser: _Parser) -> dict[str, str]:
     """`--model.latent_dim 64` and `--model.latent_dim=64` as a mapping of dotted names to text."""
     options: dict[str, str] = {}
     words = iter(rest)
     for word in words:
-        if not word.startswith("--"):
-            raise UsageError(f"'{word}' belongs to no option; see '{parser.prog} --help'")
         key, equals, value = word[2:].partition("=")
-        if "." not in key and key not in _FREE_SETTINGS:
-            own = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-            raise unknown("option", f"--{key}", [f"--{name}" for name in (*own, *_FREE_SETTINGS)])
+        if not word.startswith("--") or ("." not in key and key not in _FREE_SETTINGS):
+            raise parser.unknown_option(word, [f"--{name}" for name in _FREE_SETTINGS])
         if not equals:
             value = next(words, "--")
             if value.startswith("--"):

@@ -61,9 +61,8 @@ def resolve(
 
     `files` are paths, or mappings in the form of `Config.as_dict`.
     """
-    own = _merged(*(f if isinstance(f, Mapping) else read_yaml(f) for f in files))
-    named = {kind: (own.get(kind) or {}) for kind in ("model", "data")}
-    named = {kind: {"name": value} if isinstance(value, str) else value for kind, value in named.items()}
+    own = _merged(*(_layer(file) for file in files))
+    named = {kind: own.get(kind, {}) for kind in ("model", "data")}
     model_preset = _preset("model", model, named["model"], None)
     data_preset = _preset("data", data, named["data"], "mvtec_ad")
     category = category or own.pop("category", None)
@@ -76,6 +75,7 @@ def resolve(
     parser = _parser(model_preset.load_class(), data_preset.load_class())
     presets = _parse(parser, base, {})
     settings = _parse(parser, _merged(base, own), options)
+    _check(settings)
     before, after = flatten(presets), flatten(settings)
     overrides = {key: value for key, value in after.items() if before.get(key) != value}
     return Config(model_preset, data_preset, category, settings, overrides)
@@ -117,6 +117,32 @@ def _preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str |
         if preset.class_path == own["class_path"]
         else Preset(preset.name, str(own["class_path"]), "", "", "", {}, preset.folder)
     )
+
+
+def _layer(source: Any) -> dict[str, Any]:
+    """One of `files`, with `model: vae` written out as `model: {name: vae}`."""
+    layer = dict(source if isinstance(source, Mapping) else read_yaml(source))
+    where = "" if isinstance(source, Mapping) else f"{source}: "
+    for kind in SECTIONS:
+        value = layer.pop(kind, None)
+        if isinstance(value, str) and kind != "trainer":
+            value = {"name": value}
+        if not isinstance(value, Mapping | None):
+            raise UsageError(f"{where}'{kind}' expects a mapping of settings, not '{value}'")
+        layer[kind] = value or {}
+    if not isinstance(layer.get("category"), str | None):
+        raise UsageError(f"{where}'category' expects a name, not '{layer['category']}'")
+    return layer
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    seed, quantile, patience = (settings[key] for key in ("seed", "threshold_quantile", "patience"))
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} does not lie between 0 and {2**32 - 1}")
+    if not 0 < quantile <= 1:
+        raise UsageError(f"--threshold_quantile {quantile} does not lie in (0, 1]")
+    if patience is not None and patience < 1:
+        raise UsageError(f"--patience {patience} is not positive; null (the default) never stops early")
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

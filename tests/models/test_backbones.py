@@ -56,7 +56,6 @@ def test_grey_images_are_seen_in_three_equal_channels():
         ("mobilenetv2_100", "mobilenet_v2"),
         ("efficientnet_b0", "efficientnet_b0"),
         ("vgg11_bn", "vgg11_bn"),
-        pytest.param("regnety_160", "regnet_y_16gf", marks=pytest.mark.slow),
         pytest.param("vgg19", "vgg19", marks=pytest.mark.slow),
         pytest.param("wide_resnet50_2", "wide_resnet50_2", marks=pytest.mark.slow),
     ],

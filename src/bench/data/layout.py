@@ -99,8 +99,8 @@ def read_category(root: Path, name: str) -> Category:
             f"no data folder at {root}; name the folder that holds the categories: --data.root or BENCH_DATA"
         )
     folder = root / name
-    if not folder.is_dir():
-        present = {p.name for p in root.iterdir() if p.is_dir()}
+    present = {p.name for p in root.iterdir() if p.is_dir()}
+    if name not in present:  # a path such as `../screw` may well be a folder, and is no category
         if name in mvtec_categories():
             raise UsageError(f"no category folder {folder}; unpack {name}.tar.xz of MVTec AD there, or set --data.root")
         raise unknown("category", name, present | mvtec_categories().keys())

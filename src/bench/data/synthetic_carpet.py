@@ -62,7 +62,8 @@ def _weave(rng: np.random.Generator, x: Array, y: Array) -> Array:
     per_yarn = 1 + 0.05 * rng.standard_normal(2 * 64, dtype=np.float32)
     shade = per_yarn[np.where(warp_on_top, column % 64, 64 + row % 64).astype(int)] * (0.45 + 0.8 * diffuse)
     shade *= 1 + 0.05 * fibres + 0.02 * smooth_noise(rng, side, (7, 7))
-    return np.where(warp_on_top[..., None], WARP * tint, WEFT * tint) * shade[..., None]
+    colour: Array = np.where(warp_on_top[..., None], WARP * tint, WEFT * tint) * shade[..., None]
+    return colour
 
 
 def _paint(picture: Array, colour: Array, opacity: Array) -> Array:

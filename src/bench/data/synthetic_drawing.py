@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 SUPERSAMPLING = 2  # canvas pixels per image pixel, each way
 LIGHT = (-0.42, -0.52, 0.74)  # the direction light comes from: upper left, and from the camera's side
@@ -46,7 +46,8 @@ def canvas(size: int) -> tuple[Array, Array]:
 def downsample(picture: Array) -> Array:
     """The image of a canvas: the mean of each pixel's samples."""
     s = SUPERSAMPLING
-    image: Array = sum(picture[row::s, column::s] for row in range(s) for column in range(s)) / s**2  # type: ignore
+    samples = [picture[row::s, column::s] for row in range(s) for column in range(s)]
+    image: Array = np.mean(samples, axis=0, dtype=np.float32)
     return image
 
 
@@ -64,10 +65,11 @@ def rotate(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 def coverage(distance: Array) -> Array:
     """How much of each canvas pixel lies inside a shape of this signed distance (negative inside)."""
-    return np.clip(0.5 - distance * len(distance), 0, 1)
+    share: Array = np.clip(0.5 - distance * len(distance), 0, 1)
+    return share
 
 
-def blend(below: Array, above: Array | float, opacity: Array) -> Array:
+def blend(below: Array, above: Array | float, opacity: Array | float) -> Array:
     """One layer over another."""
     return below + (above - below) * opacity
 
@@ -81,17 +83,17 @@ def blob_distance(x: Array, y: Array, radius: float, rng: np.random.Generator) -
     return np.hypot(x, y) - rim
 
 
-def wandering_line(rng: np.random.Generator, length: float, curl: float) -> NDArray[np.float64]:
+def wandering_line(rng: np.random.Generator, length: float, curl: float) -> Array:
     """Points of a smooth line of that length around the origin; its heading strays by about `curl` radians."""
     pieces, bends = 20, 4
     heading = rng.uniform(0, 2 * math.pi) + rng.normal(0, curl / np.sqrt(bends), bends).cumsum()
     heading = np.interp(np.linspace(0, bends - 1, pieces), np.arange(bends), heading)
     points = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0) * length / pieces
-    middle: NDArray[np.float64] = points - points.mean(axis=0)
+    middle: Array = points - points.mean(axis=0)
     return middle
 
 
-def line_distance(x: Array, y: Array, points: NDArray[np.float64]) -> Array:
+def line_distance(x: Array, y: Array, points: Array) -> Array:
     """Distance to a line through these points."""
     nearest = np.full_like(x, np.inf)
     for (ax, ay), (bx, by) in zip(points[:-1].tolist(), points[1:].tolist(), strict=True):

@@ -7,7 +7,7 @@ scene without its defect gives a twin, and the mask is where the two differ visi
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +22,20 @@ from bench.data.synthetic_drawing import Array, Defect
 
 VERSION = 1  # part of every seed: counts up when pictures change
 
-_PAINTERS = {"screw": synthetic_screw, "carpet": synthetic_carpet}
-CATEGORIES: tuple[str, ...] = tuple(_PAINTERS)
+_DRAW: dict[str, Callable[[int, np.random.Generator, Defect | None], Array]] = {
+    "screw": synthetic_screw.draw,
+    "carpet": synthetic_carpet.draw,
+}
+CATEGORIES: tuple[str, ...] = tuple(_DRAW)
+DEFECTS: dict[str, tuple[str, ...]] = {
+    "screw": tuple(synthetic_screw.DAMAGES),
+    "carpet": tuple(synthetic_carpet.DAMAGES),
+}
 
 TRAIN_GOOD = 80
 TEST_GOOD = 19  # with five defect types an odd number of test images, which two or three ranks cannot share evenly
 PER_DEFECT = 8
-HARD = (1, 4, 6)  # the indices, in every defect type, of those that are small and faint
+HARD = (1, 4, 6)  # the numbers, in every defect type, of the small and faint ones
 
 PERCEPTIBLE = 6.0  # grey levels, before noise, from which a change belongs to the mask
 
@@ -39,7 +46,7 @@ class Shot(NamedTuple):
     category: str
     split: str
     kind: str
-    index: int
+    number: int
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each image and purpose."""
@@ -50,7 +57,7 @@ def generate(category: str, folder: Path, *, size: int = 256) -> None:
     """Write one category into `folder`, which appears complete or not at all; one that already exists is kept."""
     if category not in CATEGORIES:
         raise ValueError(f"unknown synthetic category {category!r}; there are {', '.join(CATEGORIES)}")
-    if folder.exists() and any(folder.iterdir()):
+    if _holds_files(folder):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
@@ -61,27 +68,27 @@ def generate(category: str, folder: Path, *, size: int = 256) -> None:
         try:
             complete.rename(folder)
         except OSError:  # another process was faster: a folder that is not empty cannot be replaced
-            if not folder.is_dir():
+            if not _holds_files(folder):
                 raise
 
 
 def shots(category: str) -> Iterator[Shot]:
     """Every image of a category."""
-    yield from (Shot(category, "train", "good", index) for index in range(TRAIN_GOOD))
-    yield from (Shot(category, "test", "good", index) for index in range(TEST_GOOD))
-    for kind in _PAINTERS[category].DAMAGES:
-        yield from (Shot(category, "test", kind, index) for index in range(PER_DEFECT))
+    yield from (Shot(category, "train", "good", number) for number in range(TRAIN_GOOD))
+    yield from (Shot(category, "test", "good", number) for number in range(TEST_GOOD))
+    for kind in DEFECTS[category]:
+        yield from (Shot(category, "test", kind, number) for number in range(PER_DEFECT))
 
 
 def draw(shot: Shot, size: int) -> Array:
     """The picture of that name, in grey levels not yet rounded."""
-    defect = None if shot.kind == "good" else Defect(shot.kind, shot.index in HARD, shot.rng("defect"))
-    return _PAINTERS[shot.category].draw(size, shot.rng("scene"), defect)
+    defect = None if shot.kind == "good" else Defect(shot.kind, shot.number in HARD, shot.rng("defect"))
+    return _DRAW[shot.category](size, shot.rng("scene"), defect)
 
 
 def draw_twin(shot: Shot, size: int) -> Array:
     """The same scene without its defect."""
-    return _PAINTERS[shot.category].draw(size, shot.rng("scene"))
+    return _DRAW[shot.category](size, shot.rng("scene"), None)
 
 
 def changed(picture: Array, twin: Array) -> NDArray[np.bool_]:
@@ -89,19 +96,22 @@ def changed(picture: Array, twin: Array) -> NDArray[np.bool_]:
     difference = np.abs(picture - twin).reshape(*picture.shape[:2], -1).max(axis=2)
     # The second threshold keeps the mask from being empty should a tiny image blur its defect below the first.
     visible = difference >= min(PERCEPTIBLE, difference.max() / 2)
-    closed = visible | ndimage.binary_closing(visible, iterations=max(1, len(visible) // 128))
-    mask: NDArray[np.bool_] = ndimage.binary_fill_holes(closed)
-    return mask
+    gaps: NDArray[np.bool_] = ndimage.binary_closing(visible, iterations=max(1, len(visible) // 128))
+    return visible | gaps  # closing alone would erode what touches the image's edge
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _write(shot: Shot, folder: Path, size: int) -> None:
     picture = draw(shot, size)
-    _save(picture, folder / shot.split / shot.kind / f"{shot.index:03}.png")
+    _save(picture, folder / shot.split / shot.kind / f"{shot.number:03}.png")
     if shot.kind != "good":
         mask = changed(picture, draw_twin(shot, size))
-        _save(mask * 255.0, folder / "ground_truth" / shot.kind / f"{shot.index:03}_mask.png")
+        _save(mask * 255.0, folder / "ground_truth" / shot.kind / f"{shot.number:03}_mask.png")
 
 
-def _save(picture: NDArray[np.floating], path: Path) -> None:
+def _save(picture: Array, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.clip(np.rint(picture), 0, 255).astype(np.uint8)).save(path)

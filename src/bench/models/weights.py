@@ -21,7 +21,6 @@ _TORCHVISION_NAMES = {
     r"mobilenetv2_100": "mobilenet_v2",
     r"(?:tf_)?(efficientnet_b[0-7])": r"\1",
     r"(vgg(?:11|13|16|19)(?:_bn)?)": r"\1",
-    r"regnety_160": "regnet_y_16gf",
 }
 
 
