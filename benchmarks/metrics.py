@@ -58,7 +58,7 @@ def main() -> None:
     print(f"{pixels / 1e6:.1f} million pixels, {anomalous / pixels:.2%} anomalous")
     print(f"update  {updating:5.2f} s in {arguments.images} calls, peak {updated:.2f} GB")
     print(
-        f"compute {computing:5.2f} s, peak {peak_gigabytes():.2f} GB, {peak_gigabytes() - imported:.2f} above imports"
+        f"compute {computing:5.2f} s ({working:.2f} s of CPU), peak {peak:.2f} GB, {peak - imported:.2f} above imports"
     )
     print(", ".join(f"{name} {value:.6f}" for name, value in result.overall.items()))
 

@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tiny images threads cost mor
 import io
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -36,12 +37,21 @@ def run_bench(*arguments: object) -> Outcome:
     stdout, stderr = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with redirect_stdout(stdout), redirect_stderr(stderr):
+        with redirect_stdout(stdout), redirect_stderr(stderr), warnings.catch_warnings(record=True) as caught:
+            _show_warnings_as_python_does()
             status = main([str(argument) for argument in arguments])
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Outcome(status, stdout.getvalue(), stderr.getvalue())
+    lines = [warnings.formatwarning(w.message, w.category, w.filename, w.lineno) for w in caught]
+    return Outcome(status, stdout.getvalue(), stderr.getvalue() + "".join(lines))
+
+
+def _show_warnings_as_python_does() -> None:
+    """Undo pytest's own filters: what a person would see counts, and what Python hides does not."""
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
 
 
 def files_below(folder: Path) -> set[Path]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bench.errors import UsageError
 
@@ -34,25 +34,19 @@ def image_channels(path: Path) -> int:
 def read_image(path: Path) -> Image.Image:
     """Read an 8-bit grey (mode L) or colour (mode RGB) image; anything else is a UsageError that names the file."""
     with _open(path) as image:
-        mode = image.mode
-        if mode in _REFUSED or "transparency" in image.info:
-            kind = _REFUSED.get(mode, "transparency")
-            raise UsageError(f"{path} has {kind}; save it as an 8-bit grey or RGB image")
-        if mode not in _READABLE:
-            raise UsageError(
-                f"{path} has pixels of type '{mode}', not 8 bits a channel; save it as an 8-bit grey or RGB image"
-            )
+        if reason := _why_inexact(image):
+            raise UsageError(f"{path} has {reason}; save it as an 8-bit grey or RGB image")
         try:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise UsageError(f"{path} is damaged ({error}); copy it again") from error
-        return image.convert(_READABLE[mode])
+        return image.convert(_READABLE[image.mode])
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask as (height, width) booleans, true where the pixel is anything but 0."""
-    image = read_image(path)
-    mask = np.asarray(image if image.mode == "L" else image.convert("L")) > 0
+    pixels = np.atleast_3d(np.asarray(read_image(path)))
+    mask = np.asarray(pixels.any(axis=2))
     if not mask.any():
         raise UsageError(
             f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
@@ -60,7 +54,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return mask
 
 
-def _open(path: Path) -> Image.Image:
+def _why_inexact(image: ImageFile.ImageFile) -> str | None:
+    if image.mode in _REFUSED or "transparency" in image.info:
+        return _REFUSED.get(image.mode, "transparency")
+    if image.mode not in _READABLE:
+        return f"pixels of type '{image.mode}', not 8 bits a channel"
+    # Pillow opens colours of 16 bits as mode RGB and would drop half of each without a word.
+    if any(";16" in str(tile[3]) for tile in image.tile):
+        return "16 bits, not 8 bits a channel"
+    return None
+
+
+def _open(path: Path) -> ImageFile.ImageFile:
     try:
         return Image.open(path)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:

@@ -60,6 +60,8 @@ class BatchSampler(Sampler[Draw]):
 
     def _batches(self, order: np.ndarray) -> Iterator[np.ndarray]:
         rank, processes = _rank_and_processes()
+        if len(order) < processes:
+            raise UsageError(f"{processes} processes cannot share {len(order)} images; use fewer: --trainer.devices")
         if self.shuffle_seed is None:
             own = order[rank::processes]
             size = max(1, self.batch_size // processes)
