@@ -92,6 +92,7 @@ def _start(arguments: Mapping[str, Any], mode: Mode) -> Any:
         try:
             return wandb.init(mode="online", settings=settings, **arguments)
         except (wandb.Error, OSError) as error:
+            wandb.teardown()  # its service holds the run's id still
             say(f"W&B cannot be reached ({str(error).splitlines()[0]}); the run goes on offline")
     return wandb.init(mode="offline", settings=settings, **arguments)
 
