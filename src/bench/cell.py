@@ -9,6 +9,9 @@ from typing import Any
 
 from bench.config import TRAINER_PLACE, Config
 
+# Raised whenever the same settings would give other figures.
+PROTOCOL = 1
+
 # Settings that say where things lie or how they are loaded: no figure depends on them.
 _PLACES = frozenset({"data.root", "data.cache", "data.num_workers"} | {f"trainer.{key}" for key in TRAINER_PLACE})
 
@@ -33,6 +36,7 @@ class Cell:
         }
         if "weights" in decisive["model"]:
             decisive["model"]["weights"] = self.weights.get("sha256", self.weights["source"])
+        decisive["protocol_version"] = PROTOCOL
         decisive["digest"] = self.data_digest
         text = json.dumps(_canonical(decisive), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

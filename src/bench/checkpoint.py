@@ -12,6 +12,7 @@ import lightning
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bench.cell import Cell
 from bench.errors import UsageError
@@ -21,12 +22,23 @@ CHECKPOINT = "model.ckpt"  # the finished model
 RESUME = "last.ckpt"  # everything that training goes on from
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Lightning writes elsewhere and copies: a kill or a full disk in between leaves half a checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        _write_whole(checkpoint, Path(path))
+
+
 class ResumeCheckpoint(ModelCheckpoint):
     """After each epoch, everything that training goes on from, in one file."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         super().__init__(folder, Path(RESUME).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         self.stamp = stamp(cell)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["bench"] = self.stamp
@@ -39,19 +51,8 @@ def save_checkpoint(model: Detector, cell: Cell, folder: Path) -> Path:
         "state_dict": model.state_dict(),
         "bench": stamp(cell),
     }
-    path = folder / CHECKPOINT
-    with NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
-        partial = Path(file.name)
-        try:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
-    path.chmod(0o644)
-    return path
+    _write_whole(content, folder / CHECKPOINT)
+    return folder / CHECKPOINT
 
 
 def load_checkpoint(model: Detector, path: Path) -> None:
@@ -73,7 +74,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path} holds pickled code, which is never run; it is no checkpoint of bench") from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
-        raise UsageError(f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(f"{path} is damaged or no checkpoint ({reason})") from error
     if not isinstance(content, Mapping) or "state_dict" not in content or "bench" not in content:
         raise UsageError(f"{path} is no checkpoint of bench")
     return content
@@ -91,3 +93,21 @@ def check_stamp(path: Path, cell: Cell) -> None:
 def stamp(cell: Cell) -> dict[str, str]:
     """What a checkpoint says of itself."""
     return {"class_path": cell.config.model.class_path, "fingerprint": cell.fingerprint}
+
+
+def _write_whole(content: Mapping[str, Any], path: Path) -> None:
+    with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides a full disk behind an error of its own
+                raise error.__context__ from None
+            raise
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
+    path.chmod(0o644)

@@ -97,23 +97,25 @@ def _top_level() -> argparse.ArgumentParser:
 def _run_parser(command: str, about: str) -> _Parser:
     parser = _Parser(prog=f"bench {command}", description=about, add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this, and with --model the method's settings")
+    parser.add_argument(
+        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
+    )
     parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
     return parser
 
 
-def _fit(typed: list[str]) -> int:
-    """train and test one method on one category"""
+def _fit_parser() -> _Parser:
     parser = _run_parser("fit", "Train and test one method on one category.")
     parser.add_argument(
         "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
     )
     parser.add_argument("--category", metavar="NAME", help="category: a folder below the data root, such as screw")
     parser.add_argument(
-        "--config", metavar="FILE", action="append", default=[], help="YAML settings; may be given again"
+        "--config", type=Path, metavar="FILE", action="append", default=[], help="YAML settings; repeatable"
     )
     parser.add_argument("--print_config", action="store_true", help="print all settings, in the form --config reads")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument("--runs", type=Path, help="folder of all runs (default: runs)")
     parser.add_argument("--force", action="store_true", help="run again although a finished record is there")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, from its last epoch")
     parser.add_argument(
@@ -124,23 +126,27 @@ def _fit(typed: list[str]) -> int:
         "settings, typed by the method: --seed N, --protocol model|full, --threshold_quantile Q, --patience N, "
         "--model.NAME VALUE, --data.NAME VALUE, --trainer.NAME VALUE; 'bench fit --model NAME --help' lists them"
     )
+    return parser
+
+
+def _fit(typed: list[str]) -> int:
+    """train and test one method on one category"""
+    parser = _fit_parser()
     known, rest = parser.parse_known_args(typed)
     if known.help and not known.model:
         parser.print_help()
         return 0
     options = _settings(rest, parser)
-    files: list[Any] = list(known.config)
-    if known.resume:
-        files.insert(0, known.resume / "config.yaml")
-        if not files[0].is_file():
-            raise UsageError(f"nothing to resume in {known.resume}: no config.yaml")
-    files = [Path(file) for file in files]
 
     from bench.config import resolve, settings_help
 
     if known.help:
         print(settings_help(known.model, known.data))
         return 0
+    files, runs = known.config, known.runs or Path("runs")
+    if known.resume:
+        files = [_settings_of(known.resume), *files]
+        runs = known.runs or known.resume.resolve().parents[2]
     config = resolve(model=known.model, data=known.data, category=known.category, files=files, options=options)
     if known.print_config:
         print(config.to_yaml(), end="")
@@ -149,8 +155,7 @@ def _fit(typed: list[str]) -> int:
     from bench.report import print_record
     from bench.run import Options, fit
 
-    runs = known.resume.resolve().parents[2] if known.resume else known.runs
-    record, folder, known_already = fit(
+    record, folder, was_there = fit(
         config,
         Options(
             runs=runs,
@@ -162,10 +167,17 @@ def _fit(typed: list[str]) -> int:
         ),
     )
     if is_main_process():
-        if known_already:
+        if was_there:
             print(f"bench: finished before, on {record.started}; --force runs it again", file=sys.stderr)
         print_record(record, folder, as_json=known.json)
     return 0
+
+
+def _settings_of(run: Path) -> Path:
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"nothing to resume in {run}: no config.yaml")
+    return path
 
 
 def _test(typed: list[str]) -> int:
@@ -185,7 +197,9 @@ def _test(typed: list[str]) -> int:
     from bench.report import print_test
     from bench.run import test_again
 
-    config = resolve(model=None, data=known.data, category=None, files=[Record.read(known.run).config], options=options)
+    config = resolve(
+        model=known.model, data=known.data, category=None, files=[Record.read(known.run).config], options=options
+    )
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)
     if is_main_process():
         print_test(evaluation, record, as_json=known.json)

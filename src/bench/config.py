@@ -72,7 +72,7 @@ def resolve(
     for kind in named:
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
-    parser = _parser(model_preset.load_class(), data_preset.load_class())
+    parser = _parser(model_preset, data_preset)
     presets = _parse(parser, base, {})
     settings = _parse(parser, _merged(base, own), options)
     _check(settings)
@@ -84,7 +84,7 @@ def resolve(
 def settings_help(model: str, data: str | None) -> str:
     """All settings of one method and dataset, with their types and defaults."""
     model_preset, data_preset = read_preset("model", model), read_preset("data", data or "mvtec_ad")
-    parser = _parser(model_preset.load_class(), data_preset.load_class())
+    parser = _parser(model_preset, data_preset)
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser.set_defaults(flatten(_parse(parser, base, {})))
     return str(parser.format_help())
@@ -154,11 +154,19 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _parser(model_class: type, data_class: type) -> ArgumentParser:
+def _parser(model: Preset, data: Preset) -> ArgumentParser:
     import inspect
 
     from lightning import Trainer
 
+    from bench.data.datamodule import MVTecAD
+    from bench.models.base import Detector
+
+    for preset, base in ((model, Detector), (data, MVTecAD)):
+        if not issubclass(preset.load_class(), base):
+            raise UsageError(
+                f"class_path '{preset.class_path}' of '{preset.name}' is no {base.__module__}.{base.__name__}"
+            )
     parser = ArgumentParser(exit_on_error=False, prog="bench fit")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument(
@@ -173,8 +181,8 @@ def _parser(model_class: type, data_class: type) -> ArgumentParser:
         default=None,
         help="epochs without a better validation loss before training stops",
     )
-    parser.add_class_arguments(model_class, "model", skip={"spec"})
-    parser.add_class_arguments(data_class, "data", skip={"category", "seed", "protocol"})
+    parser.add_class_arguments(model.load_class(), "model", skip={"spec"})
+    parser.add_class_arguments(data.load_class(), "data", skip={"category", "seed", "protocol"})
     hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_RESULT, *TRAINER_PLACE}
     parser.add_class_arguments(Trainer, "trainer", skip=hidden)
     return parser

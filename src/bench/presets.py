@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import yaml
@@ -31,11 +32,19 @@ class Preset:
             sys.path.append(str(self.folder))
         try:
             loaded = getattr(import_module(module_name), class_name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(f"cannot import class_path '{self.class_path}' of '{self.name}': {error}") from error
+        except Exception as error:  # a module of the user's own may raise anything
+            raise UsageError(
+                f"cannot import class_path '{self.class_path}' of '{self.name}': {self._describe(error)}"
+            ) from error
         if not isinstance(loaded, type):
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
         return loaded
+
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, ModuleNotFoundError):
+            return f"{error}; name the YAML file that lies beside it: --model FILE or --data FILE"
+        own = [place for place in extract_tb(error.__traceback__) if Path(place.filename).parent == self.folder]
+        return f"{error} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else str(error)
 
 
 def conf_folder() -> Path:

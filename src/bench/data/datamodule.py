@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from bench.data.cache import Geometry, cache_folder, cached_images, cached_masks
+from bench.data.images import read_mask
 from bench.data.layout import Category, read_category
 from bench.data.loading import Batch, BatchSampler, Draw, ImageDataset, TestDataset, make_loader
 from bench.data.transforms import Augmentation
@@ -123,7 +124,11 @@ class MVTecAD(LightningDataModule):
     def prepare_data(self) -> None:
         """Fill the cache, on one process."""
         self._train_images()
-        self._test_dataset()
+        test = self._test_dataset()
+        if test.masks is None:  # read one by one in the test: a damaged one must be known before a run begins
+            for sample in self.category.test:
+                if sample.mask is not None:
+                    read_mask(sample.mask)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented where asked."""

@@ -39,7 +39,7 @@ def draw(size: int, rng: np.random.Generator, defect: Defect | None = None) -> A
     if defect:
         across, down = defect.rng.uniform(-0.36, 0.36, 2).tolist()
         picture = DAMAGES[defect.kind](defect, picture, x - across, y - down)
-    noise = rng.normal(0, 3, (size, size, 3)).astype(np.float32)
+    noise = 3 * rng.standard_normal((size, size, 3), dtype=np.float32)
     return downsample(picture) * downsample(exposure)[..., None] + noise
 
 

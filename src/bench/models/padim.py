@@ -50,9 +50,11 @@ class PaDiM(Detector):
         kept = total if channels is None else channels
         if not 1 <= kept <= total:
             raise UsageError(f"--model.channels {kept} does not lie between 1 and the {total} channels of {backbone}")
-        # In the order of the draw, as every public implementation has it: the order itself changes nothing.
+        # A generator of its own: the backbone's initial values, drawn before, differ between releases of timm.
+        generator = torch.Generator().manual_seed(torch.initial_seed())
         random = reduction == "random" and kept < total
-        self.register_buffer("chosen", torch.randperm(total)[:kept] if random else torch.arange(total))
+        chosen = torch.randperm(total, generator=generator)[:kept] if random else torch.arange(total)
+        self.register_buffer("chosen", chosen)
         self.components = PrincipalComponents(total, kept) if reduction == "pca" else None
         self.grid = self.backbone.shapes[0][1:]
         self.gaussians = PositionGaussians(self.grid[0] * self.grid[1], kept, regularisation)

@@ -30,13 +30,15 @@ class PositionGaussians(nn.Module):
     @torch.inference_mode()
     def collect(self, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
+        features = features.float()
         if self._shift is None:
             self._shift = _from_first_process(features.mean(dim=1, keepdim=True))
             for buffer in (self.mean, self.whitening, self.count):
                 buffer.zero_()
         shifted = features - self._shift
         self.mean += shifted.sum(dim=1)
-        self.whitening.baddbmm_(shifted.mT, shifted)
+        with _full_precision(features):
+            self.whitening.baddbmm_(shifted.mT, shifted)
         self.count += features.shape[1]
 
     @torch.inference_mode()
@@ -65,8 +67,9 @@ class PositionGaussians(nn.Module):
 
     def squared_distance(self, features: Tensor) -> Tensor:
         """Squared Mahalanobis distance (positions, B) of (positions, B, channels) features."""
-        centred = features - self.mean[:, None]
-        return torch.bmm(centred, self.whitening.mT).square_().sum(dim=2)
+        centred = features.float() - self.mean[:, None]
+        with _full_precision(centred):
+            return torch.bmm(centred, self.whitening.mT).square_().sum(dim=2)
 
     def left_out(self, squared: Tensor) -> Tensor:
         """Squared distances of collected images as if each alone had been left out, in closed form.
@@ -122,6 +125,11 @@ class PrincipalComponents(nn.Module):
     def project(self, features: Tensor) -> Tensor:
         """Coordinates (..., components) of (..., features)."""
         return (features - self.mean) @ self.directions
+
+
+def _full_precision(features: Tensor) -> torch.autocast:
+    # Half the digits of a covariance are lost in bfloat16, and its Cholesky factor with them.
+    return torch.autocast(features.device.type, enabled=False)
 
 
 def _processes() -> int:
