@@ -1,0 +1,45 @@
+"""Two real processes, started by Lightning itself: the command line runs in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_processes(count: int, arguments: tuple[str, ...], runs: Path, **environment: str) -> dict:
+    command = [sys.executable, "-m", "bench", "fit", *arguments, "--runs", str(runs), "--json"]
+    command += ["--trainer.devices", str(count), "--trainer.accelerator", "cpu"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_padim_gives_the_same_figures_on_several_processes_as_on_one(count, quick_padim, tmp_path):
+    alone = run_processes(1, quick_padim, tmp_path / "alone")
+    together = run_processes(count, quick_padim, tmp_path / "together", WANDB_MODE="offline")
+    assert together["cost"]["processes"] == count
+    assert together["fingerprint"] == alone["fingerprint"]
+    for name, value in alone["metrics"].items():
+        assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name
+    rows = list((tmp_path / "together").rglob("predictions.csv"))
+    assert len(rows) == 1
+    lines = rows[0].read_text().splitlines()[1:]
+    images = sum(count for split, count in alone["data"]["counts"].items() if split.startswith("test/"))
+    assert images % 2 == 1
+    assert len({line.split(",")[0] for line in lines}) == len(lines) == images
+    assert len(list((tmp_path / "together").rglob("record.json"))) == 1
+    assert len(list((tmp_path / "together").rglob("*.wandb"))) == 1
+
+
+@pytest.mark.slow
+def test_an_autoencoder_trains_on_two_processes(quick, tmp_path):
+    together = run_processes(2, (*quick, "--data.validation_share", "0.25"), tmp_path / "together")
+    assert together["status"] == "finished"
+    assert together["cost"]["processes"] == 2

@@ -1,0 +1,30 @@
+import json
+
+import pytest
+
+from bench.presets import preset_names, read_preset
+
+# Large backbones at the smallest size that has all their levels; what is tested is chance, not accuracy.
+SMALL = ("--data.image_size", "32", "--data.crop", "null", "--trainer.accelerator", "cpu")
+
+
+def arguments_of(preset: str, root) -> tuple[str, ...]:
+    settings = read_preset("model", preset).settings
+    weights = ("--model.weights", "none") if "weights" in settings["model"] else ()
+    epochs = ("--trainer.max_epochs", "1") if settings.get("trainer") else ()
+    return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)
+
+
+@pytest.mark.parametrize("preset", preset_names("model"))
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(preset, bench, data_root):
+    arguments = arguments_of(preset, data_root)
+    runs = [
+        bench(*arguments, "--seed", seed, "--runs", folder, "--json")
+        for seed, folder in ((0, "first"), (0, "second"), (1, "third"))
+    ]
+    assert [run.status for run in runs] == [0, 0, 0], runs[0].stderr
+    first, again, other = (json.loads(run.stdout) for run in runs)
+    assert first["metrics"] == again["metrics"]
+    assert first["fingerprint"] == again["fingerprint"]
+    assert first["data"]["predictions_sha256"] == again["data"]["predictions_sha256"]
+    assert first["data"]["predictions_sha256"] != other["data"]["predictions_sha256"]
