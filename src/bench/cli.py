@@ -4,11 +4,12 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bench import __version__
+from bench.arguments import Parser, fit_parser, read_settings, run_parser
 from bench.console import is_main_process
 from bench.errors import RunError, UsageError, unknown
 
@@ -19,27 +20,6 @@ _EXAMPLES = """examples:
   bench test --run runs/padim/screw/0123456789abcdef
   bench leaderboard runs
 """
-_FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
-
-
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
-
-    def parse_all(self, typed: list[str]) -> argparse.Namespace:
-        known, rest = self.parse_known_args(typed)
-        if rest:
-            raise self.unknown_option(rest[0])
-        return known
-
-    def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
-        if not word.startswith("--"):
-            return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
-        own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        return unknown("option", word.partition("=")[0], [*own, *others])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +65,7 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def _top_level() -> argparse.ArgumentParser:
     lines = "\n".join(f"  {name:<14}{str(function.__doc__).splitlines()[0]}" for name, function in _COMMANDS.items())
-    return _Parser(
+    return Parser(
         prog="bench",
         usage="bench COMMAND [OPTIONS]",
         description="Which method finds the defects of this product best, how sure is that, and what does it cost?",
@@ -94,49 +74,14 @@ def _top_level() -> argparse.ArgumentParser:
     )
 
 
-def _run_parser(command: str, about: str) -> _Parser:
-    parser = _Parser(prog=f"bench {command}", description=about, add_help=False)
-    parser.add_argument("-h", "--help", action="store_true", help="show this, and with --model the method's settings")
-    parser.add_argument(
-        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
-    )
-    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
-    parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
-    return parser
-
-
-def _fit_parser() -> _Parser:
-    parser = _run_parser("fit", "Train and test one method on one category.")
-    parser.add_argument(
-        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
-    )
-    parser.add_argument("--category", metavar="NAME", help="category: a folder below the data root, such as screw")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", action="append", default=[], help="YAML settings; repeatable"
-    )
-    parser.add_argument("--print_config", action="store_true", help="print all settings, in the form --config reads")
-    parser.add_argument("--runs", type=Path, help="folder of all runs (default: runs)")
-    parser.add_argument("--force", action="store_true", help="run again although a finished record is there")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, from its last epoch")
-    parser.add_argument(
-        "--wandb", choices=("online", "offline", "disabled"), help="Weights & Biases (default: online with a key)"
-    )
-    parser.add_argument("--group", help="W&B group (default: the model's name)")
-    parser.epilog = (
-        "settings, typed by the method: --seed N, --protocol model|full, --threshold_quantile Q, --patience N, "
-        "--model.NAME VALUE, --data.NAME VALUE, --trainer.NAME VALUE; 'bench fit --model NAME --help' lists them"
-    )
-    return parser
-
-
 def _fit(typed: list[str]) -> int:
     """train and test one method on one category"""
-    parser = _fit_parser()
+    parser = fit_parser()
     known, rest = parser.parse_known_args(typed)
     if known.help and not known.model:
         parser.print_help()
         return 0
-    options = _settings(rest, parser)
+    options = read_settings(rest, parser)
 
     from bench.config import resolve, settings_help
 
@@ -182,13 +127,13 @@ def _settings_of(run: Path) -> Path:
 
 def _test(typed: list[str]) -> int:
     """test the checkpoint of a finished run again"""
-    parser = _run_parser("test", "Test the checkpoint of a finished run again.")
+    parser = run_parser("test", "Test the checkpoint of a finished run again.")
     parser.add_argument("--run", type=Path, metavar="RUN", help="folder of the run")
     if {"-h", "--help"} & set(typed):
         parser.print_help()
         return 0
     known, rest = parser.parse_known_args(typed)
-    options = _settings(rest, parser)
+    options = read_settings(rest, parser)
     if not known.run:
         raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
@@ -208,7 +153,7 @@ def _test(typed: list[str]) -> int:
 
 def _models(typed: list[str]) -> int:
     """list the methods that can be run"""
-    parser = _Parser(prog="bench models", description="List the methods that can be run.")
+    parser = Parser(prog="bench models", description="List the methods that can be run.")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     known = parser.parse_all(typed)
     from bench.presets import preset_names, read_preset
@@ -226,7 +171,7 @@ def _models(typed: list[str]) -> int:
 
 def _leaderboard(typed: list[str]) -> int:
     """compile the records of runs into tables"""
-    parser = _Parser(prog="bench leaderboard", description="Compile records into Markdown and CSV tables.")
+    parser = Parser(prog="bench leaderboard", description="Compile records into Markdown and CSV tables.")
     parser.add_argument(
         "records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records (default: runs)"
     )
@@ -239,22 +184,6 @@ def _leaderboard(typed: list[str]) -> int:
     for path in write_leaderboards(known.records, known.out):
         print(path)
     return 0
-
-
-def _settings(rest: list[str], parser: _Parser) -> dict[str, str]:
-    """`--model.latent_dim 64` and `--model.latent_dim=64` as a mapping of dotted names to text."""
-    options: dict[str, str] = {}
-    words = iter(rest)
-    for word in words:
-        key, equals, value = word[2:].partition("=")
-        if not word.startswith("--") or ("." not in key and key not in _FREE_SETTINGS):
-            raise parser.unknown_option(word, [f"--{name}" for name in _FREE_SETTINGS])
-        if not equals:
-            value = next(words, "--")
-            if value.startswith("--"):
-                raise UsageError(f"--{key} expects a value")
-        options[key] = value
-    return options
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -1,0 +1,85 @@
+"""Reading the command line: fixed options by argparse, dotted settings left for the classes they belong to."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench.errors import UsageError, unknown
+
+FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake as one line, as every other mistake is told."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+    def parse_all(self, typed: list[str]) -> argparse.Namespace:
+        known, rest = self.parse_known_args(typed)
+        if rest:
+            raise self.unknown_option(rest[0])
+        return known
+
+    def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
+        if not word.startswith("--"):
+            return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
+        own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        return unknown("option", word.partition("=")[0], [*own, *others])
+
+
+def run_parser(command: str, about: str) -> Parser:
+    """The options that `fit` and `test` share."""
+    parser = Parser(prog=f"bench {command}", description=about, add_help=False)
+    parser.add_argument("-h", "--help", action="store_true", help="show this, and with --model the method's settings")
+    parser.add_argument(
+        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
+    )
+    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
+    return parser
+
+
+def fit_parser() -> Parser:
+    """The options of `bench fit`."""
+    parser = run_parser("fit", "Train and test one method on one category.")
+    parser.add_argument(
+        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
+    )
+    parser.add_argument("--category", metavar="NAME", help="category: a folder below the data root, such as screw")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", action="append", default=[], help="YAML settings; repeatable"
+    )
+    parser.add_argument("--print_config", action="store_true", help="print all settings, in the form --config reads")
+    parser.add_argument("--runs", type=Path, help="folder of all runs (default: runs)")
+    parser.add_argument("--force", action="store_true", help="run again although a finished record is there")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, from its last epoch")
+    parser.add_argument(
+        "--wandb", choices=("online", "offline", "disabled"), help="Weights & Biases (default: online with a key)"
+    )
+    parser.add_argument("--group", help="W&B group (default: the model's name)")
+    parser.epilog = (
+        "settings, typed by the method: --seed N, --protocol model|full, --threshold_quantile Q, --patience N, "
+        "--model.NAME VALUE, --data.NAME VALUE, --trainer.NAME VALUE; 'bench fit --model NAME --help' lists them"
+    )
+    return parser
+
+
+def read_settings(rest: list[str], parser: Parser) -> dict[str, str]:
+    """`--model.latent_dim 64` and `--model.latent_dim=64` as a mapping of dotted names to text."""
+    options: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        key, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or ("." not in key and key not in FREE_SETTINGS):
+            raise parser.unknown_option(word, [f"--{name}" for name in FREE_SETTINGS])
+        if not equals:
+            value = next(words, "--")
+            if value.startswith("--"):
+                raise UsageError(f"--{key} expects a value")
+        options[key] = value
+    return options

@@ -1,0 +1,128 @@
+"""A fingerprint names all that decides a result, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.cell import Cell
+from bench.config import Config, resolve
+from bench.data.layout import read_category
+from bench.models.weights import identify_weights
+from bench.presets import preset_names
+from fake_data import SIDE, save, weave
+
+
+def _config(model: str = "vae", **options: str) -> Config:
+    named = {key.replace("__", "."): value for key, value in options.items()}
+    return resolve(model=model, data=None, category="screw", files=[], options=named)
+
+
+def _fingerprint(config: Config, digest: str = "content", weights: dict[str, str] | None = None) -> str:
+    return Cell(config, digest, weights or {"source": "none"}).fingerprint
+
+
+def _with(config: Config, section: str, key: str, value: object) -> Config:
+    return replace(config, settings={**config.settings, section: {**config.settings[section], key: value}})
+
+
+def test_a_fingerprint_is_16_hexadecimal_digits():
+    found = _fingerprint(_config())
+    assert len(found) == 16
+    assert set(found) <= set("0123456789abcdef")
+
+
+def test_the_same_cell_has_the_same_fingerprint():
+    assert _fingerprint(_config()) == _fingerprint(_config())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("data__root", "/elsewhere"),
+        ("data__cache", "/elsewhere"),
+        ("data__num_workers", "3"),
+        ("trainer__devices", "2"),
+        ("trainer__accelerator", "cpu"),
+        ("trainer__num_nodes", "2"),
+        ("trainer__strategy", "ddp"),
+    ],
+)
+def test_places_workers_and_devices_do_not_count(option, value):
+    assert _fingerprint(_config(**{option: value})) == _fingerprint(_config())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("seed", "1"),
+        ("protocol", "full"),
+        ("threshold_quantile", "0.95"),
+        ("patience", "5"),
+        ("trainer__max_epochs", "7"),
+        ("trainer__max_steps", "7"),
+        ("trainer__precision", "bf16-mixed"),
+        ("trainer__deterministic", "false"),
+        ("trainer__gradient_clip_val", "1.0"),
+        ("trainer__limit_train_batches", "0.5"),
+        ("data__image_size", "128"),
+        ("data__crop", "224"),
+        ("data__batch_size", "8"),
+        ("data__validation_share", "0.2"),
+        ("data__augment", "true"),
+    ],
+)
+def test_what_decides_a_result_counts(option, value):
+    assert _fingerprint(_config(**{option: value})) != _fingerprint(_config())
+
+
+@pytest.mark.parametrize("model", preset_names("model"))
+def test_every_setting_of_every_method_counts(model):
+    config = _config(model)
+    found = [_fingerprint(config)]
+    for key in config.settings["model"].keys() - {"weights"}:
+        found.append(_fingerprint(_with(config, "model", key, "another value")))
+    assert len(set(found)) == len(found)
+
+
+def test_category_model_and_dataset_count():
+    configs = [_config(), _config("autoencoder")]
+    configs += [replace(configs[0], category="bottle"), replace(configs[0], data=replace(configs[0].data, name="mine"))]
+    assert len({_fingerprint(config) for config in configs}) == 4
+
+
+def test_the_content_of_the_data_counts(own_category):
+    before = read_category(own_category.parent, "screw").digest
+    save(weave(SIDE, "changed"), own_category / "test" / "good" / "000.png")
+    after = read_category(own_category.parent, "screw").digest
+    assert _fingerprint(_config(), before) != _fingerprint(_config(), after)
+
+
+def test_the_content_of_a_weights_file_counts_and_not_its_name():
+    torch.save({"a": torch.zeros(2)}, "zeros.pth")
+    torch.save({"a": torch.ones(2)}, "ones.pth")
+    Path("same.pth").write_bytes(Path("zeros.pth").read_bytes())
+
+    def fingerprint(reference: str) -> str:
+        return _fingerprint(_config("padim", model__weights=reference), weights=identify_weights(reference))
+
+    assert fingerprint("zeros.pth") == fingerprint("same.pth")
+    assert len({fingerprint(reference) for reference in ("zeros.pth", "ones.pth", "none", "tv_in1k")}) == 4
+
+
+@pytest.mark.parametrize(("key", "whole", "fraction"), [("beta", 1, 1.0), ("sigma", 4, 4.0), ("learning_rate", 0, 0.0)])
+def test_a_whole_number_is_the_same_with_and_without_its_point(key, whole, fraction):
+    config = _config()
+    assert _fingerprint(_with(config, "model", key, whole)) == _fingerprint(_with(config, "model", key, fraction))
+
+
+def test_a_default_that_is_typed_out_changes_nothing():
+    assert _fingerprint(_config(model__latent_dim="128", seed="0")) == _fingerprint(_config())
+
+
+def test_settings_printed_and_read_again_have_the_same_fingerprint(tmp_path):
+    config = _config("padim", model__levels="[1, 2]", seed="3")
+    (tmp_path / "printed.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    again = resolve(model=None, data=None, category=None, files=[tmp_path / "printed.yaml"], options={})
+    assert _fingerprint(again) == _fingerprint(config)

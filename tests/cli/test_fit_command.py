@@ -1,0 +1,100 @@
+"""`bench fit`: what it prints, what it leaves, and when it does nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def test_a_run_leaves_its_record_predictions_checkpoint_settings_and_pictures(bench, quick):
+    outcome = bench("fit", *quick)
+    assert outcome.status == 0, outcome.stderr
+    (run,) = Path("runs").glob("*/*/*")
+    assert run.parts[1:3] == ("autoencoder_l2", "screw")
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "least_anomalous.png",
+        "model.ckpt",
+        "most_anomalous.png",
+        "predictions.csv",
+        "record.json",
+    }
+
+
+def test_a_run_prints_its_figures_and_where_its_record_lies(bench, quick):
+    outcome = bench("fit", *quick)
+    (record,) = Path("runs").rglob("record.json")
+    for words in ("autoencoder_l2 on screw", "image AUROC", "blob", "throughput", str(record)):
+        assert words in outcome.stdout
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["quick", "quick_padim"])
+def test_json_is_the_record_and_the_only_thing_on_stdout(bench, request, command):
+    outcome = bench("fit", *request.getfixturevalue(command), "--json")
+    (record,) = Path("runs").rglob("record.json")
+    assert json.loads(outcome.stdout) == json.loads(record.read_text())
+    assert outcome.stderr == ""
+
+
+def test_a_finished_cell_is_not_run_again(bench, quick):
+    first = bench("fit", *quick, "--json")
+    (run,) = Path("runs").glob("*/*/*")
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    again = bench("fit", *quick, "--json")
+    assert again.status == 0
+    assert again.stdout == first.stdout
+    assert again.stderr.startswith("bench: finished before, on 20")
+    assert "--force" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_force_runs_a_finished_cell_again_to_the_same_figures(bench, quick):
+    first = json.loads(bench("fit", *quick, "--json").stdout)
+    record = next(Path("runs").rglob("record.json"))
+    written = record.stat().st_mtime_ns
+    again = bench("fit", *quick, "--json", "--force")
+    assert (again.status, again.stderr) == (0, "")
+    assert record.stat().st_mtime_ns > written
+    assert json.loads(again.stdout)["metrics"] == first["metrics"]
+
+
+def test_the_folder_of_runs_can_be_named(bench, quick):
+    assert bench("fit", *quick, "--runs", "elsewhere/runs").status == 0
+    assert not Path("runs").exists()
+    assert len(list(Path("elsewhere/runs").rglob("record.json"))) == 1
+
+
+def test_printed_settings_are_complete_and_touch_nothing(bench, quick, tmp_path):
+    outcome = bench("fit", *quick, "--print_config")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    printed = yaml.safe_load(outcome.stdout)
+    assert printed["category"] == "screw"
+    assert printed["model"]["name"] == "autoencoder_l2"
+    assert printed["data"]["image_size"] == 32
+    assert printed["trainer"]["max_epochs"] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["quick", "quick_padim"])
+def test_printed_settings_read_again_are_the_same_settings(bench, request, command):
+    options = (*request.getfixturevalue(command), "--seed", "3", "--threshold_quantile", "0.95", "--data.crop", "24")
+    printed = bench("fit", *options, "--print_config").stdout
+    Path("printed.yaml").write_text(printed, encoding="utf-8")
+    assert bench("fit", "--config", "printed.yaml", "--print_config").stdout == printed
+
+
+def test_a_run_of_printed_settings_is_the_run_they_were_printed_for(bench, quick):
+    Path("printed.yaml").write_text(bench("fit", *quick, "--print_config").stdout, encoding="utf-8")
+    assert bench("fit", *quick).status == 0
+    again = bench("fit", "--config", "printed.yaml")
+    assert "finished before" in again.stderr
+    (run,) = Path("runs").glob("*/*/*")
+    assert (run / "config.yaml").read_text() == Path("printed.yaml").read_text()
+
+
+def test_the_record_lists_what_no_preset_made(bench, quick):
+    overrides = json.loads(bench("fit", *quick, "--seed", "2", "--json").stdout)["overrides"]
+    assert overrides.pop("data.root")
+    assert overrides == {"seed": 2, "data.image_size": 32, "trainer.max_epochs": 1, "trainer.accelerator": "cpu"}

@@ -1,0 +1,101 @@
+"""A method of one's own: a YAML file and a class beside it, outside the package."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+CLASS = '''
+from bench.models.base import Detector, Prediction
+
+
+class Brightest(Detector):
+    """The brighter, the more anomalous."""
+
+    def __init__(self, spec, *, gain: float = 1.0) -> None:
+        super().__init__(spec)
+        self.gain = gain
+
+    def forward(self, image):
+        brightness = self.gain * image.mean(dim=1)
+        return Prediction(brightness.amax(dim=(1, 2)), brightness)
+'''
+YAML = """
+class_path: mine.Brightest
+about: brightness alone
+track: one-class
+model:
+  gain: 2.0
+data:
+  image_size: 32
+  validation_share: 0.25
+"""
+
+
+@pytest.fixture
+def mine(data_root, tmp_path, monkeypatch) -> tuple[str, ...]:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "mine.py").write_text(CLASS)
+    (folder / "mine.yaml").write_text(YAML)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    place = ("--category", "screw", "--data.root", str(data_root), "--trainer.accelerator", "cpu")
+    return ("--model", "elsewhere/mine.yaml", *place)
+
+
+def test_a_class_beside_its_yaml_file_is_run_like_any_other(bench, mine):
+    outcome = bench("fit", *mine)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stderr == ""
+    (run,) = Path("runs").glob("mine/screw/*")
+    assert (run / "record.json").is_file()
+
+
+def test_its_settings_are_typed_and_listed_like_any_other_s(bench, refuse, mine):
+    assert "(type: float, default: 2.0)" in bench("fit", *mine, "--help").stdout
+    assert "--model.gain expects float, not 'loud'" in refuse("fit", *mine, "--model.gain", "loud")
+    assert "did you mean '--model.gain'?" in refuse("fit", *mine, "--model.gian", "3")
+
+
+def test_its_run_can_be_tested_again_where_its_file_is_named(bench, refuse, mine, monkeypatch):
+    assert bench("fit", *mine).status == 0
+    (run,) = Path("runs").glob("mine/screw/*")
+    _forget(monkeypatch)
+    line = refuse("test", "--run", run)
+    assert "cannot import class_path 'mine.Brightest'" in line
+    assert "--model" in line
+    outcome = bench("test", "--run", run, "--model", "elsewhere/mine.yaml")
+    assert outcome.status == 0, outcome.stderr
+    assert "the same figures as in the record" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("class_path: mine.Brightest", "about: nothing", "names no class_path"),
+        ("mine.Brightest", "mine.Brigthest", "cannot import class_path 'mine.Brigthest'"),
+        ("mine.Brightest", "yours.Brightest", "cannot import class_path 'yours.Brightest'"),
+        ("mine.Brightest", "Brightest", "cannot import class_path 'Brightest'"),
+        ("mine.Brightest", "json.dumps", "is no class"),
+        ("mine.Brightest", "pathlib.Path", "is no bench.models.base.Detector"),
+        ("gain: 2.0", "gain: [2", "mine.yaml is no valid YAML in line"),
+        ("gain: 2.0", "gian: 2.0", "gian"),
+        ("gain: 2.0", "gain: loud", "loud"),
+    ],
+)
+def test_a_mistake_in_its_file_is_refused(refuse, mine, old, new, words):
+    Path("elsewhere/mine.yaml").write_text(YAML.replace(old, new))
+    assert words in refuse("fit", *mine)
+
+
+def test_a_mistake_in_its_class_is_named_with_file_and_line(refuse, mine):
+    Path("elsewhere/mine.py").write_text(CLASS.replace("def forward(self, image):", "def forward(self, image)"))
+    line = refuse("fit", *mine)
+    assert "cannot import class_path 'mine.Brightest'" in line
+    assert "mine.py, line 12" in line
+
+
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another process would begin: without the module and the folder it came from."""
+    monkeypatch.delitem(sys.modules, "mine")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.endswith("elsewhere")])
