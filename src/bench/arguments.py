@@ -20,12 +20,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
     def parse_all(self, typed: list[str]) -> argparse.Namespace:
+        """Parse options none of which may be left over."""
         known, rest = self.parse_known_args(typed)
         if rest:
             raise self.unknown_option(rest[0])
         return known
 
     def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
+        """What to say of `word`, with the nearest option of this command's."""
         if not word.startswith("--"):
             return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
         own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
@@ -47,9 +49,6 @@ def run_parser(command: str, about: str) -> Parser:
 def fit_parser() -> Parser:
     """The options of `bench fit`."""
     parser = run_parser("fit", "Train and test one method on one category.")
-    parser.add_argument(
-        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
-    )
     parser.add_argument("--category", metavar="NAME", help="category: a folder below the data root, such as screw")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", action="append", default=[], help="YAML settings; repeatable"

@@ -59,8 +59,9 @@ class SSIM(nn.Module):
         variance, other_variance = square - mean * mean, other_square - other_mean * other_mean
         covariance = product - mean * other_mean
         c1, c2 = 0.01**2, 0.03**2
-        similarity = (2 * mean * other_mean + c1) * (2 * covariance + c2)
-        return (similarity / ((mean**2 + other_mean**2 + c1) * (variance + other_variance + c2))).mean(dim=1)
+        similarity: Tensor = (2 * mean * other_mean + c1) * (2 * covariance + c2)
+        similarity = similarity / ((mean**2 + other_mean**2 + c1) * (variance + other_variance + c2))
+        return similarity.mean(dim=1)
 
 
 class Autoencoder(Detector):
