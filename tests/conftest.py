@@ -2,7 +2,8 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tiny images threads cost more than they bring; before torch is loaded
+# Before torch is loaded: on tiny images threads cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""A tiny category in the layout of MVTec AD, made by script: a dim weave with bright defects, the same bytes each time."""
+"""A tiny category in the layout of MVTec AD, made by script: a dim weave with bright defects, always the same bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -27,6 +27,13 @@ _TITLES = {
     "aupro_0.05": "AUPRO@0.05",
     "threshold": "threshold",
 }
+_BY_DEFECT = {
+    "count": "images",
+    "image_auroc": "AUROC",
+    "image_recall": "recall",
+    "pixel_auroc": "pixel AUROC",
+    "aupro_0.30": "AUPRO@0.30",
+}
 
 
 def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
@@ -84,11 +91,11 @@ def _print_metrics(console: Console, metrics: Metrics, by_defect: dict[str, Metr
     console.print(table)
     if not by_defect:
         return
-    columns = list(dict.fromkeys(name for values in by_defect.values() for name in values))
+    columns = [name for name in _BY_DEFECT if any(name in values for values in by_defect.values())]
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("defect type")
+    table.add_column("defect type", no_wrap=True)
     for name in columns:
-        table.add_column("images" if name == "count" else _TITLES.get(name, name), justify="right")
+        table.add_column(_BY_DEFECT[name], justify="right")
     for defect_type, values in by_defect.items():
         table.add_row(defect_type, *(_number(values.get(name)) for name in columns))
     console.print(table)

@@ -125,11 +125,9 @@ def test_a_run_is_not_resumed_with_other_data(refuse, stopped, own_category):
     assert str(stopped) in line
 
 
-def test_a_run_resumed_from_another_folder_stays_where_it_is(bench, stopped):
+def test_a_run_that_has_been_moved_out_of_the_folder_of_runs_is_not_begun_anew(refuse, stopped):
     moved = stopped.rename("moved")
-    outcome = bench("fit", "--resume", moved)
-    assert outcome.status == 0, outcome.stderr
-    assert json.loads((moved / "record.json").read_text())["status"] == "finished"
+    assert "moved" in refuse("fit", "--resume", moved)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x00" * 100])

@@ -40,7 +40,6 @@ def test_a_value_of_the_wrong_type_is_refused_with_option_and_value(refuse, quic
         ("--seed", "-1"),
         ("--threshold_quantile", "1.5"),
         ("--patience", "0"),
-        ("--model.latent_dim", "0"),
         ("--trainer.max_epochs", "-5"),
         ("--trainer.accelerator", "abacus"),
         ("--trainer.devices", "0"),
@@ -48,7 +47,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_option_and_value(refuse, quic
 )
 def test_a_value_out_of_range_is_refused(refuse, quick, option, value):
     line = refuse("fit", *quick, option, value)
-    assert option in line
+    assert option.removeprefix("--trainer.") in line
     assert value in line
 
 

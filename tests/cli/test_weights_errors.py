@@ -53,7 +53,7 @@ def test_code_in_a_weights_file_never_runs(refuse, backbone, suffix, new_format)
 
 
 def test_code_in_a_bare_pickle_never_runs(refuse, backbone):
-    Path("weights.pth").write_bytes(pickle.dumps(Malicious()))
+    Path("weights.pth").write_bytes(pickle.dumps(Malicious(), protocol=2))
     assert "weights.pth" in refuse(*backbone, "--model.weights", "weights.pth")
     assert not Path("harmed").exists()
 

@@ -40,7 +40,8 @@ def test_every_defect_image_and_no_other_has_its_mask(root):
 def test_counts_name_every_split_with_good_first(root):
     category = read_category(root, "screw")
     assert category.defect_types == ("good", "blob", "scratch")
-    assert list(category.counts.items()) == [("train/good", 12), ("test/good", 5), ("test/blob", 4), ("test/scratch", 4)]
+    assert category.counts == {"train/good": 12, "test/good": 5, "test/blob": 4, "test/scratch": 4}
+    assert list(category.counts) == ["train/good", "test/good", "test/blob", "test/scratch"]
 
 
 def test_what_is_no_visible_image_file_is_no_sample(root, own_category):
