@@ -54,27 +54,27 @@ def test_places_workers_and_devices_do_not_count(option, value):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "value", "other"),
     [
-        ("seed", "1"),
-        ("protocol", "full"),
-        ("threshold_quantile", "0.95"),
-        ("patience", "5"),
-        ("trainer__max_epochs", "7"),
-        ("trainer__max_steps", "7"),
-        ("trainer__precision", "bf16-mixed"),
-        ("trainer__deterministic", "false"),
-        ("trainer__gradient_clip_val", "1.0"),
-        ("trainer__limit_train_batches", "0.5"),
-        ("data__image_size", "128"),
-        ("data__crop", "224"),
-        ("data__batch_size", "8"),
-        ("data__validation_share", "0.2"),
-        ("data__augment", "true"),
+        ("seed", "0", "1"),
+        ("protocol", "model", "full"),
+        ("threshold_quantile", "0.99", "0.95"),
+        ("patience", "null", "5"),
+        ("trainer__max_epochs", "1", "2"),
+        ("trainer__max_steps", "-1", "7"),
+        ("trainer__precision", "32-true", "bf16-mixed"),
+        ("trainer__deterministic", "warn", "false"),
+        ("trainer__gradient_clip_val", "null", "1.0"),
+        ("trainer__limit_train_batches", "1.0", "0.5"),
+        ("data__image_size", "32", "64"),
+        ("data__crop", "null", "24"),
+        ("data__batch_size", "8", "16"),
+        ("data__validation_share", "0.1", "0.2"),
+        ("data__augment", "true", "false"),
     ],
 )
-def test_what_decides_a_result_counts(option, value):
-    assert _fingerprint(_config(**{option: value})) != _fingerprint(_config())
+def test_what_decides_a_result_counts(option, value, other):
+    assert _fingerprint(_config(**{option: value})) != _fingerprint(_config(**{option: other}))
 
 
 @pytest.mark.parametrize("model", preset_names("model"))
@@ -118,7 +118,9 @@ def test_a_whole_number_is_the_same_with_and_without_its_point(key, whole, fract
 
 
 def test_a_default_that_is_typed_out_changes_nothing():
-    assert _fingerprint(_config(model__latent_dim="128", seed="0")) == _fingerprint(_config())
+    config = _config()
+    typed = {"seed": str(config.settings["seed"]), "model__latent_dim": str(config.settings["model"]["latent_dim"])}
+    assert _fingerprint(_config(**typed)) == _fingerprint(config)
 
 
 def test_settings_printed_and_read_again_have_the_same_fingerprint(tmp_path):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 import bench as package
+from bench.presets import read_preset
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "sklearn", "albumentations")
 
@@ -50,8 +51,9 @@ def test_the_version_is_the_package_s(bench):
 def test_the_help_of_a_method_lists_its_settings_with_types_and_the_preset_s_defaults(bench):
     outcome = bench("fit", "--model", "vae", "--help")
     assert outcome.status == 0
+    preset = read_preset("model", "vae").settings["model"]["latent_dim"]
     assert "--model.latent_dim LATENT_DIM" in outcome.stdout
-    assert "(type: int, default: 128)" in " ".join(outcome.stdout.split())
+    assert f"(type: int, default: {preset})" in " ".join(outcome.stdout.split())
     assert "--data.image_size" in outcome.stdout
     assert "--trainer.max_epochs" in outcome.stdout
 

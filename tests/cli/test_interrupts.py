@@ -125,9 +125,12 @@ def test_a_run_is_not_resumed_with_other_data(refuse, stopped, own_category):
     assert str(stopped) in line
 
 
-def test_a_run_that_has_been_moved_out_of_the_folder_of_runs_is_not_begun_anew(refuse, stopped):
-    moved = stopped.rename("moved")
-    assert "moved" in refuse("fit", "--resume", moved)
+def test_a_run_that_has_been_moved_is_resumed_where_it_lies_now(bench, stopped):
+    moved = stopped.rename(stopped.name)
+    outcome = bench("fit", "--resume", moved)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert json.loads((moved / "record.json").read_text())["status"] == "finished"
+    assert not list(Path("runs").rglob("record.json"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x00" * 100])
