@@ -103,9 +103,7 @@ def run_anomalib(options: argparse.Namespace) -> dict[str, Any]:
         evaluator=evaluator,
         visualizer=False,
     )
-    data = MVTecAD(
-        root=options.root, category=options.category, train_batch_size=32, eval_batch_size=32, num_workers=0
-    )
+    data = MVTecAD(root=options.root, category=options.category, train_batch_size=32, eval_batch_size=32, num_workers=0)
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False)
         engine.fit(model, datamodule=data)

@@ -35,7 +35,7 @@ def test_mean_and_sample_deviation_over_seeds_stand_in_both_tables(record, bench
     assert outcome.status == 0, outcome.stderr
     assert outcome.stdout.split() == ["leaderboards/mvtec_ad-one-class.md", "leaderboards/mvtec_ad-one-class.csv"]
     assert "| 3 | 0.8000 ± 0.1000 |" in Path("leaderboards/mvtec_ad-one-class.md").read_text()
-    rows = list(csv.DictReader(Path("leaderboards/mvtec_ad-one-class.csv").open()))
+    rows = list(csv.DictReader(Path("leaderboards/mvtec_ad-one-class.csv").read_text().splitlines()))
     row = next(row for row in rows if row["metric"] == "image_auroc")
     assert (float(row["mean"]), float(row["spread"]), row["seeds"]) == (pytest.approx(0.8), pytest.approx(0.1), "0 1 2")
 

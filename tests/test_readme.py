@@ -1,6 +1,7 @@
 """What the README says must work as it stands there."""
 
 import re
+import sys
 from pathlib import Path
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -11,7 +12,8 @@ def code_block(language: str, containing: str) -> str:
     return next(block for block in blocks if containing in block)
 
 
-def test_the_method_in_one_file_runs_from_outside_the_package(bench, own_folder, data_root):
+def test_the_method_in_one_file_runs_from_outside_the_package(bench, own_folder, data_root, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test's
     (own_folder / "mine.py").write_text(code_block("python", "class MeanImage"))
     (own_folder / "mine.yaml").write_text(code_block("yaml", "mine.MeanImage"))
     arguments = ("--category", "screw", "--data.root", data_root, "--data.image_size", "32")

@@ -55,9 +55,11 @@ def save_checkpoint(model: Detector, cell: Cell, folder: Path) -> Path:
     return folder / CHECKPOINT
 
 
-def load_checkpoint(model: Detector, path: Path) -> None:
-    """Fill `model` from a checkpoint; a UsageError where it is damaged, pickled or another model's."""
+def load_checkpoint(model: Detector, path: Path, fingerprint: str) -> None:
+    """Fill `model` from a run's checkpoint; a UsageError where it is damaged, pickled or another run's."""
     content = read_checkpoint(path)
+    if content["bench"].get("fingerprint") != fingerprint:
+        raise UsageError(f"{path} is the checkpoint of another run than {fingerprint}; put back its own")
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as error:

@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing is wrong
         return 0
+    except OSError as error:
+        return _complain(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", 1)
 
 
 def _complain(message: str, status: int) -> int:
@@ -91,7 +93,6 @@ def _fit(typed: list[str]) -> int:
     files, runs = known.config, known.runs or Path("runs")
     if known.resume:
         files = [_settings_of(known.resume), *files]
-        runs = known.runs or known.resume.resolve().parents[2]
     config = resolve(model=known.model, data=known.data, category=known.category, files=files, options=options)
     if known.print_config:
         print(config.to_yaml(), end="")
@@ -105,7 +106,7 @@ def _fit(typed: list[str]) -> int:
         Options(
             runs=runs,
             force=known.force,
-            resume=known.resume is not None,
+            resume=known.resume,
             wandb=known.wandb,
             group=known.group,
             progress=sys.stdout.isatty() and not known.json,

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.evaluation import Evaluation
 from bench.presets import Preset
 from bench.record import CostRecord, Metrics, Record
+
+if TYPE_CHECKING:  # it brings torch, and `bench models` needs none
+    from bench.evaluation import Evaluation
 
 _TITLES = {
     "image_auroc": "image AUROC",
@@ -57,7 +60,7 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         console.print(f"pictures  {folder} ({names})", soft_wrap=True, highlight=False)
 
 
-def print_test(evaluation: Evaluation, record: Record, *, as_json: bool) -> None:
+def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> None:
     """The figures of a repeated test, and whether they are those of the run."""
     new: Metrics = {**evaluation.metrics, "threshold": evaluation.threshold}
     if as_json:

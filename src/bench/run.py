@@ -33,6 +33,7 @@ from bench.tracking import Tracker, choose_mode
 from bench.training import check_plan, learn, make_trainer, set_threshold
 
 SETTINGS = "config.yaml"
+TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Options:
 
     runs: Path = Path("runs")
     force: bool = False
-    resume: bool = False
+    resume: Path | None = None
     wandb: str | None = None
     group: str | None = None
     progress: bool = False
@@ -52,14 +53,18 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     quieten_lightning()
     data, cell = prepare(config)
-    folder = cell.folder(options.runs)
-    if is_main_process() and not options.force and (done := _finished(folder)):
-        return done, folder, True
+    folder = options.resume or cell.folder(options.runs)
+    if folder.resolve().name != cell.fingerprint:
+        raise UsageError(f"{folder} is no run of these settings and data; leave out what differs, or --resume")
+    if is_main_process() and not options.force:
+        with writing_to(folder):
+            if done := _finished(folder):
+                return done, folder, True
     mode = choose_mode(options.wandb)
     seed_everything(config.settings["seed"], workers=True, verbose=False)
     model = build_model(config, data)
-    check_plan(model, data, config.settings["patience"])
-    _make_folder(folder, config, cell, resume=options.resume)
+    check_plan(model, data, config)
+    _make_folder(folder, config, cell, resume=options.resume is not None)
 
     with writing_to(folder):
         own_mode = mode if is_main_process() else "disabled"
@@ -69,7 +74,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
         try:
             with _interruptible(trainer):
                 with watch.phase("fit"):
-                    learn(trainer, model, data, folder, resume=options.resume)
+                    learn(trainer, model, data, folder, resume=options.resume is not None)
                     set_threshold(trainer, model, data, config.settings["threshold_quantile"])
                 if is_main_process():
                     checkpoint = save_checkpoint(model, cell, folder)
@@ -86,8 +91,8 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
             record.error = _first_line(error)
             if isinstance(error, KeyboardInterrupt | UsageError | RunError | OSError):
                 raise
-            write_atomically(folder / "traceback.txt", traceback.format_exc())
-            raise RunError(f"the run failed: {record.error}; see {folder / 'traceback.txt'}") from error
+            write_atomically(folder / TRACEBACK, traceback.format_exc())
+            raise RunError(f"the run failed: {record.error}; see {folder / TRACEBACK}") from error
         finally:
             if is_main_process():
                 record.write(folder)
@@ -105,7 +110,7 @@ def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple
     if data.category.digest != record.data.digest:
         raise UsageError(f"these are not the images that {folder} was tested on; set --data.root to the folder of then")
     model = build_model(config, data, weights="none")
-    load_checkpoint(model, folder / CHECKPOINT)
+    load_checkpoint(model, folder / CHECKPOINT, record.fingerprint)
     trainer = make_trainer(cell, folder, False, progress=progress and is_main_process())
     with _interruptible(trainer):
         trainer.test(model, data.test_dataloader(), verbose=False)
@@ -127,7 +132,10 @@ def build_model(config: Config, data: MVTecAD, weights: str | None = None) -> De
     settings = config.section("model")
     if weights is not None and "weights" in settings:
         settings["weights"] = weights
-    model = config.model.load_class()(data.spec, **settings)
+    try:
+        model = config.model.load_class()(data.spec, **settings)
+    except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(f"{config.model.name} cannot be built with these settings: {_first_line(error)}") from error
     if not isinstance(model, Detector):
         raise UsageError(f"class_path '{config.model.class_path}' is no bench.models.base.Detector")
     return model
@@ -141,7 +149,15 @@ def writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UsageError(f"the disk of {folder} is full; free some space or name another: --runs FOLDER") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if error.errno in (
+            errno.EACCES,
+            errno.EROFS,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.EISDIR,
+            errno.ENAMETOOLONG,
+        ):
             raise UsageError(
                 f"cannot write to {folder} ({error.strerror}); name another folder: --runs FOLDER"
             ) from error
@@ -181,7 +197,11 @@ def _make_folder(folder: Path, config: Config, cell: Cell, *, resume: bool) -> N
         say("nothing to resume from: no epoch was finished; the run begins anew")
     if is_main_process():
         with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # below /proc, for one
+                raise UsageError(f"cannot write to {folder}; name another folder: --runs FOLDER") from error
+            (folder / TRACEBACK).unlink(missing_ok=True)
             write_atomically(folder / SETTINGS, config.to_yaml())
 
 

@@ -1,17 +1,20 @@
 """The passes of a run over the training images: statistics, gradient descent, held-out scores."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from bench.callbacks import EpochSeed, FiniteLoss, ProgressBar
 from bench.cell import Cell
 from bench.checkpoint import RESUME, ResumeCheckpoint
+from bench.config import Config
 from bench.data.datamodule import MVTecAD
 from bench.errors import UsageError
 from bench.models.base import Detector, Pass
@@ -28,13 +31,11 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
         callbacks.append(EarlyStopping("validation/loss", patience=patience))
     if progress:
         callbacks.append(ProgressBar())
-    # Inside a SLURM job Lightning would take the job's tasks for its own processes.
-    plugins: list[Any] | None = [LightningEnvironment()] if settings.get("num_nodes", 1) == 1 else None
     return Trainer(
         **settings,
         logger=logger,
         callbacks=callbacks,
-        plugins=plugins,
+        plugins=_plugins(settings),
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -45,8 +46,19 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
     )
 
 
-def check_plan(model: Detector, data: MVTecAD, patience: int | None) -> None:
-    """Refuse plans that cannot end in an honest threshold."""
+def _plugins(settings: Mapping[str, Any]) -> list[Any] | None:
+    """Inside a SLURM job Lightning would take the job's tasks for its own processes."""
+    return [LightningEnvironment()] if settings.get("num_nodes", 1) == 1 else None
+
+
+def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
+    """Refuse plans that cannot end in an honest threshold, and what Lightning or this machine cannot do."""
+    try:
+        settings = config.section("trainer")
+        Trainer(**settings, plugins=_plugins(settings), logger=False, enable_checkpointing=False)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UsageError(f"--trainer: {str(error).splitlines()[0]}") from error
+    patience = config.settings["patience"]
     if model.trains and not data.validation_indices:
         raise UsageError(
             "a method that trains takes its threshold from held-out images: set --data.validation_share above 0"

@@ -8,7 +8,6 @@ import pytest
 from bench.config import flatten
 from bench.record import Record
 
-
 BLOCK = 32 * 1024
 
 

@@ -165,8 +165,8 @@ class MVTecAD(LightningDataModule):
 
 
 def _check(image_size: int, crop: int | None, validation_share: float, batch_size: int, protocol: str) -> None:
-    if image_size < 16:
-        raise UsageError(f"--data.image_size {image_size} is too small; at least 16")
+    if not 16 <= image_size <= 4096:
+        raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
     if crop is not None and not 16 <= crop <= image_size:
         raise UsageError(f"--data.crop {crop} does not lie between 16 and --data.image_size {image_size}")
     if not 0 <= validation_share < 1:

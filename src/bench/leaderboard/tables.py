@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.leaderboard.aggregate import Row, Summary, TableKey, aggregate, read_records
-from bench.record import write_atomically
+from bench.record import Record, write_atomically
 
 _QUALITY = {
     "image_auroc": "image AUROC",
@@ -92,7 +92,7 @@ def _section(table: TableKey, category: str, digest: str, rows: Sequence[Row]) -
     lines = [f"## {category}\n", f"Pixels scored at {resolution}; data {digest[:12]}."]
     if not table.official and (differences := rows[0].records[0].data.differences):
         lines.append(f"Not MVTec's own data: {'; '.join(differences)}.")
-    titles = ["method", "seeds", *_QUALITY.values(), *(title for title, _, _ in _COST.values()), "device"]
+    titles = ["method", "seeds", *_QUALITY.values(), *(title for title, _, _ in _COST.values()), "machine"]
     lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 2)}---|"]
     for row in rows:
         name = f"{row.key.model} ({row.key.variant})" if row.key.variant else row.key.model
@@ -100,9 +100,15 @@ def _section(table: TableKey, category: str, digest: str, rows: Sequence[Row]) -
         for cost, (_, unit, digits) in _COST.items():
             summary = row.summarise_cost(cost)
             cells.append(f"{summary.mean / unit:.{digits}f}" if summary else "-")
-        devices = sorted({record.cost.device for record in row.records if record.cost})
+        devices = sorted({_machine(record) for record in row.records})
         lines.append(f"| {' | '.join([*cells, ', '.join(devices)])} |")
     return "\n".join(lines) + "\n"
+
+
+def _machine(record: Record) -> str:
+    """The GPU, or the processor with the threads it ran."""
+    environment = record.environment
+    return str(environment.get("gpu") or f"{environment.get('processor')}, {environment.get('threads')} threads")
 
 
 def _figure(summary: Summary | None, digits: int) -> str:

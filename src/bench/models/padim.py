@@ -111,4 +111,4 @@ class PaDiM(Detector):
             if level.shape[2:] != self.grid:
                 level = torch.nn.functional.interpolate(level, size=self.grid, mode=self.interpolation)
             levels.append(level)
-        return torch.cat(levels, dim=1).permute(0, 2, 3, 1)[..., self.chosen]
+        return torch.cat(levels, dim=1)[:, self.chosen].permute(0, 2, 3, 1)

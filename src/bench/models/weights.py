@@ -86,7 +86,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path} holds pickled code, which is never run; save a plain state dict or safetensors"
         ) from error
     except Exception as error:  # safetensors and zip errors share no base class
-        raise UsageError(f"{path} is no readable weights file ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(f"{path} is no readable weights file ({reason})") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UsageError(f"{path} holds no state dict; save model.state_dict() or safetensors")
