@@ -60,9 +60,8 @@ def main() -> None:
         for name, batches in kinds.items():
             seconds[name].append(seconds_per_epoch(model, optimizer, batches))
     base = seconds["in memory"]
-    print(
-        f"{len(data[False].training_indices)} images of {data[False].spec.size} pixels, {torch.get_num_threads()} threads"
-    )
+    spec = data[False].spec
+    print(f"{spec.train_images} images of {spec.size} pixels, {torch.get_num_threads()} threads")
     for name, times in seconds.items():
         ratio = median(a / b for a, b in zip(times, base, strict=True))
         print(f"{name:<24}{median(times):8.2f} s an epoch   ratio {ratio:.3f}")

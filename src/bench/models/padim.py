@@ -105,10 +105,15 @@ class PaDiM(Detector):
         return features.flatten(1, 2).transpose(0, 1)
 
     def _features(self, image: Tensor) -> Tensor:
-        """The chosen channels (B, h, w, chosen) of all levels at the grid of the first."""
-        levels = []
+        """The chosen channels (B, h, w, chosen) at the grid of the first level, in the order of the levels."""
+        levels, first = [], 0
         for level in self.backbone(image):
+            # Channels last, as the network leaves them, and chosen before they are copied to the finest grid: with
+            # channels first, the products that follow take five times as long on a CPU.
+            own = self.chosen[(self.chosen >= first) & (self.chosen < first + level.shape[1])] - first
+            first += level.shape[1]
+            level = level.permute(0, 2, 3, 1)[..., own].permute(0, 3, 1, 2)
             if level.shape[2:] != self.grid:
                 level = torch.nn.functional.interpolate(level, size=self.grid, mode=self.interpolation)
-            levels.append(level)
-        return torch.cat(levels, dim=1)[:, self.chosen].permute(0, 2, 3, 1)
+            levels.append(level.permute(0, 2, 3, 1))
+        return torch.cat(levels, dim=3)
