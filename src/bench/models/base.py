@@ -11,6 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
+from bench.memory import release_free_memory
 from bench.metrics.pixel import PixelMetrics, PixelResult
 
 
@@ -140,6 +141,7 @@ class Detector(LightningModule):
     def on_predict_epoch_end(self) -> None:
         """Settle on the device and in every process, before Lightning takes the model off it."""
         if self.purpose is Pass.COLLECT:
+            release_free_memory()
             self.another_pass = self.settle()
         else:
             self.gathered = self.scores.compute()
@@ -147,6 +149,7 @@ class Detector(LightningModule):
 
     def on_test_start(self) -> None:
         """Forget an earlier test."""
+        release_free_memory()
         self.scores.reset()
         self.pixels.reset()
 
@@ -162,6 +165,7 @@ class Detector(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Gather from all processes and compute."""
+        release_free_memory()
         self.gathered = self.scores.compute()
         self.localised = self.pixels.compute() if self.pixels.update_called else None
         self.scores.reset()

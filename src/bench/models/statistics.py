@@ -1,9 +1,11 @@
 """Gaussians fitted in one streaming pass, on one process or many."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-# Positions whose matrices are factored together: enough to fill two cores, little enough to need no second copy of all.
+# Positions whose matrices are handled together: enough to fill the cores, few enough to stay in their caches.
 _POSITIONS_AT_ONCE = 256
 
 
@@ -30,15 +32,15 @@ class PositionGaussians(nn.Module):
     @torch.inference_mode()
     def collect(self, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
-        features = features.float()
         if self._shift is None:
-            self._shift = _from_first_process(features.mean(dim=1, keepdim=True))
+            self._shift = _from_first_process(features.float().mean(dim=1, keepdim=True))
             for buffer in (self.mean, self.whitening, self.count):
                 buffer.zero_()
-        shifted = features - self._shift
-        self.mean += shifted.sum(dim=1)
-        with _full_precision(features):
-            self.whitening.baddbmm_(shifted.mT, shifted)
+        for part in self._parts():
+            shifted = features[part].float() - self._shift[part]
+            self.mean[part] += shifted.sum(dim=1)
+            with _full_precision(features):
+                self.whitening[part].baddbmm_(shifted.mT, shifted)
         self.count += features.shape[1]
 
     @torch.inference_mode()
@@ -56,8 +58,7 @@ class PositionGaussians(nn.Module):
             raise ValueError(f"a Gaussian needs at least 2 images, not {n}")
         self.mean /= n
         identity = torch.eye(self.mean.shape[1], device=self.mean.device)
-        for start in range(0, len(self.mean), _POSITIONS_AT_ONCE):
-            part = slice(start, start + _POSITIONS_AT_ONCE)
+        for part in self._parts():
             mean, scatter = self.mean[part], self.whitening[part]
             covariance = scatter.baddbmm_(mean[:, :, None], mean[:, None, :], alpha=-n).div_(n - 1)
             factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
@@ -67,9 +68,12 @@ class PositionGaussians(nn.Module):
 
     def squared_distance(self, features: Tensor) -> Tensor:
         """Squared Mahalanobis distance (positions, B) of (positions, B, channels) features."""
-        centred = features.float() - self.mean[:, None]
-        with _full_precision(centred):
-            return torch.bmm(centred, self.whitening.mT).square_().sum(dim=2)
+        squared = torch.empty(features.shape[:2], device=features.device)
+        for part in self._parts():
+            centred = features[part].float() - self.mean[part, None]
+            with _full_precision(features):
+                squared[part] = torch.bmm(centred, self.whitening[part].mT).square_().sum(dim=2)
+        return squared
 
     def left_out(self, squared: Tensor) -> Tensor:
         """Squared distances of collected images as if each alone had been left out, in closed form.
@@ -79,6 +83,11 @@ class PositionGaussians(nn.Module):
         """
         n = float(self.count)
         return squared * ((n - 2) / (n - 1) * (n / (n - 1)) ** 2) / (1 - squared * (n / (n - 1) ** 2)).clamp_min(1e-12)
+
+    def _parts(self) -> Iterator[slice]:
+        """Positions taken together: few enough that nothing the size of all features is ever made again."""
+        for start in range(0, len(self.mean), _POSITIONS_AT_ONCE):
+            yield slice(start, start + _POSITIONS_AT_ONCE)
 
 
 class PrincipalComponents(nn.Module):
