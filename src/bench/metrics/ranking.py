@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.floating[Any]]
-Counts = NDArray[np.int64]
+Counts = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Ranking:
             raise ValueError("only rankings of the same anomalous scores can be added")
         return Ranking(
             self.anomalous,
-            self.above + other.above,
-            self.at_or_above + other.at_or_above,
+            np.add(self.above, other.above, dtype=np.int64),
+            np.add(self.at_or_above, other.at_or_above, dtype=np.int64),
             self.normals + other.normals,
         )
 
@@ -63,12 +63,13 @@ class OperatingPoint(NamedTuple):
 def rank(anomalous: Scores, normal: Scores) -> Ranking:
     """Rank the anomalous scores (P,) among the normal scores (N,), which are sorted in place: N may be 10^8."""
     normal.sort()
-    anomalous = np.sort(anomalous)
+    if not np.all(anomalous[1:] >= anomalous[:-1]):  # so that rankings of one ascending array share it
+        anomalous = np.sort(anomalous)
     for ordered in (normal, anomalous):
         _require_finite(ordered[[0, -1]] if ordered.size else ordered)  # sorting puts -inf first, inf and nan last
-    above = normal.size - np.searchsorted(normal, anomalous, side="right").astype(np.int64, copy=False)
-    at_or_above = normal.size - np.searchsorted(normal, anomalous, side="left").astype(np.int64, copy=False)
-    return Ranking(anomalous, above, at_or_above, normal.size)
+    at_or_below = np.searchsorted(normal, anomalous, side="right")
+    below = np.searchsorted(normal, anomalous, side="left")
+    return Ranking(anomalous, _rest(normal.size, at_or_below), _rest(normal.size, below), normal.size)
 
 
 def auroc(ranking: Ranking) -> float:
@@ -135,6 +136,11 @@ def _positives(ranking: Ranking) -> tuple[Scores, Counts, Counts]:
     scores = ranking.anomalous
     first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))
     return scores[first], scores.size - first, ranking.at_or_above[first]
+
+
+def _rest(total: int, counts: Counts) -> Counts:
+    """What is left of the total, in the smallest type: a ranking of each block of scores waits to be added."""
+    return np.subtract(total, counts, out=counts).astype(np.min_scalar_type(total))
 
 
 def _ratio(part: int, whole: int) -> float:
