@@ -41,10 +41,16 @@ def main() -> None:
 
     kind = Synthetic if options.data == "synthetic" else MVTecAD
     data = {
-        augment: kind(
-            options.category, 0, "model", root=options.root, batch_size=16, augment=augment, num_workers=options.workers
+        augmented: kind(
+            options.category,
+            0,
+            "model",
+            root=options.root,
+            batch_size=16,
+            augmentation="symmetries" if augmented else "none",
+            num_workers=options.workers,
         )
-        for augment in (False, True)
+        for augmented in (False, True)
     }
     data[False].prepare_data()
     torch.manual_seed(0)

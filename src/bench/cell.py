@@ -10,7 +10,7 @@ from typing import Any
 from bench.config import TRAINER_PLACE, Config
 
 # Raised whenever the same settings would give other figures.
-PROTOCOL = 1
+PROTOCOL = 2
 
 # Settings that say where things lie or how they are loaded: no figure depends on them.
 _PLACES = frozenset({"data.root", "data.cache", "data.num_workers"} | {f"trainer.{key}" for key in TRAINER_PLACE})

@@ -70,7 +70,7 @@ def test_places_workers_and_devices_do_not_count(option, value):
         ("data__crop", "null", "24"),
         ("data__batch_size", "8", "16"),
         ("data__validation_share", "0.1", "0.2"),
-        ("data__augment", "true", "false"),
+        ("data__augmentation", "symmetries", "none"),
     ],
 )
 def test_what_decides_a_result_counts(option, value, other):

@@ -10,10 +10,11 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from bench.data.cache import Geometry, cache_folder, cached_images, cached_masks
+from bench.data.facts import mvtec_categories
 from bench.data.images import read_mask
 from bench.data.layout import Category, read_category
 from bench.data.loading import Batch, BatchSampler, Draw, ImageDataset, TestDataset, make_loader
-from bench.data.transforms import Augmentation
+from bench.data.transforms import Augmentation, Policy, RandomPose
 from bench.errors import UsageError
 
 
@@ -23,6 +24,8 @@ class DataSpec(NamedTuple):
     size: int  # side of the square input in pixels
     channels: int  # 1 (grey) or 3
     train_images: int  # images in the statistics pass
+    patch: int | None = None  # side of the patches of a texture that training sees; None: whole images
+    aligned: bool = False  # whether the object always lies in the same place
 
 
 class MVTecAD(LightningDataModule):
@@ -37,7 +40,10 @@ class MVTecAD(LightningDataModule):
         crop: side of the centre crop after resizing; null keeps all.
         validation_share: share of train/good that no method learns from: loss curves, early stopping, threshold.
         batch_size: images per step over all processes together.
-        augment: whether training images are changed at random, within the category's symmetries.
+        augmentation: how training images are changed at random (see `bench.data.transforms.Augmentation`).
+        samples_per_epoch: images drawn per training epoch, however many there are; null takes each once.
+        texture_patch: side in pixels of the random patches that training sees of textures; null: whole images.
+        random_pose: rotate within 10 degrees and crop at random all images, of the test too (PaDiM's Rd-MVTec).
         num_workers: loader processes per training process; matters only with augmentation.
         cache: folder of the decoded images; without it BENCH_CACHE or the user's cache folder.
     """
@@ -53,12 +59,18 @@ class MVTecAD(LightningDataModule):
         crop: int | None = None,
         validation_share: float = 0.1,
         batch_size: int = 32,
-        augment: bool = False,
+        augmentation: Policy = "none",
+        samples_per_epoch: int | None = None,
+        texture_patch: int | None = None,
+        random_pose: bool = False,
         num_workers: int = 0,
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        _check(image_size, crop, validation_share, batch_size, protocol)
+        _check_geometry(image_size, crop, texture_patch, protocol)
+        _check_draws(validation_share, batch_size, samples_per_epoch)
+        if random_pose and crop is None:
+            raise UsageError("--data.random_pose true crops at random: set --data.crop to the side that is kept")
         self.category_name = category
         self.seed = seed
         self.protocol = protocol
@@ -66,7 +78,10 @@ class MVTecAD(LightningDataModule):
         self.geometry = Geometry(image_size, crop)
         self.validation_share = validation_share
         self.batch_size = batch_size
-        self.augment = augment
+        self.augmentation = augmentation
+        self.samples_per_epoch = samples_per_epoch
+        self.texture_patch = texture_patch
+        self.random_pose = random_pose
         self.num_workers = num_workers
         self.cache = Path(cache or cache_folder()) / "images"
 
@@ -87,22 +102,30 @@ class MVTecAD(LightningDataModule):
 
     @property
     def official(self) -> bool:
-        """Whether counts and sizes are those that MVTec published."""
-        return not self.category.differences
+        """Whether counts, sizes and poses are those that MVTec published."""
+        return not self.differences
+
+    @property
+    def differences(self) -> list[str]:
+        """What is not as MVTec published it, in words."""
+        posed = ["images rotated within 10 degrees and cropped at random"] if self.random_pose else []
+        return [*self.category.differences, *posed]
 
     @property
     def masks_without_pixels(self) -> int:
         """Defect images whose mask is empty at the model's resolution or after the crop: defects without a region."""
-        masks = self._test_dataset().masks
-        if masks is None:
+        test = self._test_dataset()
+        if test.masks is None:
             return 0
-        pairs = zip(np.load(masks, mmap_mode="r"), self.category.test, strict=True)
-        return sum(sample.is_defect and not mask.any() for mask, sample in pairs)
+        return sum(sample.is_defect and not test.mask(i).any() for i, sample in enumerate(self.category.test))
 
     @cached_property
     def spec(self) -> DataSpec:
         """What a model must know when it is built."""
-        return DataSpec(self.geometry.output, self.category.channels, len(self.training_indices))
+        facts = mvtec_categories().get(self.category_name)
+        patch = self.texture_patch if facts and facts.group == "texture" else None
+        aligned = bool(facts and facts.aligned) and not self.random_pose
+        return DataSpec(self.geometry.output, self.category.channels, len(self.training_indices), patch, aligned)
 
     @cached_property
     def validation_indices(self) -> list[int]:
@@ -123,7 +146,9 @@ class MVTecAD(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fill the cache, on one process."""
-        self._train_images()
+        self._train_dataset()
+        if self.augmentation != "none" or self.spec.patch:
+            self.train_dataloader()
         test = self._test_dataset()
         if test.masks is None:  # read one by one in the test: a damaged one must be known before a run begins
             for sample in self.category.test:
@@ -131,10 +156,21 @@ class MVTecAD(LightningDataModule):
                     read_mask(sample.mask)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, augmented where asked."""
-        augmentation = Augmentation(self.category_name, self.seed) if self.augment else None
-        sampler = BatchSampler(self.training_indices, self.batch_size, shuffle_seed=self.seed)
-        return make_loader(ImageDataset(self._train_images(), augmentation), sampler, self.num_workers)
+        """Shuffled, augmented and cut into patches where asked."""
+        sampler = BatchSampler(
+            self.training_indices, self.batch_size, shuffle_seed=self.seed, samples=self.samples_per_epoch
+        )
+        if self.augmentation == "none" and self.spec.patch is None:
+            return make_loader(self._train_dataset(), sampler, self.num_workers)
+        augmentation = Augmentation(
+            self.augmentation,
+            self.category_name,
+            self.seed,
+            channels=self.category.channels,
+            crop=self.geometry.crop,
+            patch=self.spec.patch,
+        )
+        return make_loader(self._train_dataset(augmentation), sampler, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out normal images; no loader where none are held out."""
@@ -147,31 +183,55 @@ class MVTecAD(LightningDataModule):
 
     def test_batch(self, indices: list[int]) -> Batch:
         """A few test images, outside any loop."""
-        return self._test_dataset()[Draw(indices, 0)]
+        return self._test_dataset()[Draw(indices)]
 
     def ordered_train_loader(self, indices: list[int]) -> DataLoader[Batch]:
         """Images of train/good as they are, each once: for statistics and for held-out scores."""
-        return make_loader(ImageDataset(self._train_images()), BatchSampler(indices, self.batch_size), 0)
+        return make_loader(self._train_dataset(), BatchSampler(indices, self.batch_size), 0)
 
-    def _train_images(self) -> Path:
-        return cached_images(self.category, self.category.train, self.geometry, self.cache)
+    def _train_dataset(self, augmentation: Augmentation | None = None) -> ImageDataset:
+        # What moves an image is cropped afterwards, so that nothing moves in from beyond a border that was no border.
+        geometry = self._whole if augmentation else self._stored
+        images = cached_images(self.category, self.category.train, geometry, self.cache)
+        return ImageDataset(images, augmentation, self._pose("train"))
 
     def _test_dataset(self) -> TestDataset:
         category = self.category
-        images = cached_images(category, category.test, self.geometry, self.cache)
+        images = cached_images(category, category.test, self._stored, self.cache)
         model_size = self.protocol == "model"
-        masks = cached_masks(category, category.test, self.geometry, self.cache) if model_size else None
-        return TestDataset(images, masks, category.test, category.defect_types)
+        masks = cached_masks(category, category.test, self._stored, self.cache) if model_size else None
+        return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"))
+
+    def _pose(self, split: Literal["train", "test"]) -> RandomPose | None:
+        return RandomPose(split, self.geometry.output) if self.random_pose else None
+
+    @property
+    def _whole(self) -> Geometry:
+        return Geometry(self.geometry.size)
+
+    @property
+    def _stored(self) -> Geometry:
+        return self._whole if self.random_pose else self.geometry
 
 
-def _check(image_size: int, crop: int | None, validation_share: float, batch_size: int, protocol: str) -> None:
+def _check_geometry(image_size: int, crop: int | None, texture_patch: int | None, protocol: str) -> None:
     if not 16 <= image_size <= 4096:
         raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
     if crop is not None and not 16 <= crop <= image_size:
         raise UsageError(f"--data.crop {crop} does not lie between 16 and --data.image_size {image_size}")
+    if texture_patch is not None and not 16 <= texture_patch <= (crop or image_size):
+        raise UsageError(
+            f"--data.texture_patch {texture_patch} does not lie between 16 and the {crop or image_size} "
+            "pixels of an image"
+        )
+    if protocol == "full" and crop is not None:
+        raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
+
+
+def _check_draws(validation_share: float, batch_size: int, samples_per_epoch: int | None) -> None:
     if not 0 <= validation_share < 1:
         raise UsageError(f"--data.validation_share {validation_share} does not lie in [0, 1)")
     if batch_size < 1:
         raise UsageError(f"--data.batch_size {batch_size} is not positive")
-    if protocol == "full" and crop is not None:
-        raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
+    if samples_per_epoch is not None and samples_per_epoch < 1:
+        raise UsageError(f"--data.samples_per_epoch {samples_per_epoch} is not positive; null takes each image once")

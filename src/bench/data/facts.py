@@ -22,10 +22,14 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class CategoryFacts:
-    """One category as MVTec published it; `side` in pixels of its square images."""
+    """One category as MVTec published it; `side` in pixels of its square images.
+
+    `aligned` objects always lie in the same place (CutPaste, appendix: they get one density per position).
+    """
 
     name: str
     group: Literal["texture", "object"]
+    aligned: bool
     train_good: int
     test_good: int
     defect_types: Mapping[str, int]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.data.images import image_size, read_mask
 from bench.data.layout import Sample
-from bench.data.transforms import Augmentation
+from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
 
 
@@ -25,23 +25,28 @@ class Batch(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """The images of one batch and the epoch it is drawn in."""
+    """The images of one batch, the epoch it is drawn in, and where in the epoch each of them stands."""
 
     indices: list[int]
-    epoch: int
+    epoch: int = 0
+    positions: Sequence[int] = ()
 
 
 class BatchSampler(Sampler[Draw]):
     """Deals batches to the processes; `batch_size` counts the images of all processes together.
 
     Shuffled batches depend on seed and epoch alone: with k processes each takes every k-th image of the same global
-    batch. In order (not shuffled) no image is repeated, so that each is scored exactly once.
+    batch. `samples` images make an epoch, each used as often as any other or once more; None: each once. In order (not
+    shuffled) no image is repeated, so that each is scored exactly once.
     """
 
-    def __init__(self, indices: Sequence[int], batch_size: int, *, shuffle_seed: int | None = None) -> None:
+    def __init__(
+        self, indices: Sequence[int], batch_size: int, *, shuffle_seed: int | None = None, samples: int | None = None
+    ) -> None:
         self.indices = np.asarray(indices, dtype=np.int64)
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
+        self.samples = len(self.indices) if samples is None else samples
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,28 +54,32 @@ class BatchSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(list(self._batches(np.arange(len(self.indices)))))
+        return len(list(self._batches(self.samples)))
 
     def __iter__(self) -> Iterator[Draw]:
         order = self.indices
         if self.shuffle_seed is not None:
-            order = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(order)
-        for batch in self._batches(order):
-            yield Draw(batch.tolist(), self.epoch)
+            rng = np.random.default_rng((self.shuffle_seed, self.epoch))
+            rounds = [rng.permutation(order) for _ in range(-(-self.samples // len(order)))]
+            order = np.concatenate(rounds)
+        for positions in self._batches(self.samples):
+            yield Draw(order[positions].tolist(), self.epoch, positions.tolist())
 
-    def _batches(self, order: np.ndarray) -> Iterator[np.ndarray]:
+    def _batches(self, count: int) -> Iterator[np.ndarray]:
+        """Positions in the epoch of this process's part of each batch."""
         rank, processes = _rank_and_processes()
-        if len(order) < processes:
-            raise UsageError(f"{processes} processes cannot share {len(order)} images; use fewer: --trainer.devices")
+        if count < processes:
+            raise UsageError(f"{processes} processes cannot share {count} images; use fewer: --trainer.devices")
+        positions = np.arange(count)
         if self.shuffle_seed is None:
-            own = order[rank::processes]
+            own = positions[rank::processes]
             size = max(1, self.batch_size // processes)
             yield from (own[start : start + size] for start in range(0, len(own), size))
             return
         if self.batch_size % processes:
             raise UsageError(f"--data.batch_size {self.batch_size} cannot be split over {processes} processes evenly")
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        for start in range(0, count, self.batch_size):
+            batch = positions[start : start + self.batch_size]
             # Every process must take the same number of steps: a last, uneven batch begins again at its first images.
             batch = np.resize(batch, -(-len(batch) // processes) * processes)
             yield batch[rank::processes]
@@ -79,16 +88,19 @@ class BatchSampler(Sampler[Draw]):
 class ImageDataset(Dataset[Batch]):
     """Whole batches out of the memory-mapped cache."""
 
-    def __init__(self, images: Path, augmentation: Augmentation | None = None) -> None:
+    def __init__(self, images: Path, augmentation: Augmentation | None = None, pose: RandomPose | None = None) -> None:
         self.images = images
         self.augmentation = augmentation
+        self.pose = pose
 
     def __getitem__(self, draw: Draw) -> Batch:
         # Opened per batch (0.1 ms): a worker process gets a path, never a copy of the array.
         images = np.load(self.images, mmap_mode="r")[draw.indices]
+        if self.pose is not None:
+            images = np.stack([self.pose(image, i)[0] for image, i in zip(images, draw.indices, strict=True)])
         if self.augmentation is not None:
-            pairs = zip(images, draw.indices, strict=True)
-            images = np.stack([self.augmentation(image, draw.epoch, index) for image, index in pairs])
+            drawn = [(draw.epoch, position) for position in draw.positions]
+            images = np.stack([self.augmentation(image, each) for image, each in zip(images, drawn, strict=True)])
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices))
 
 
@@ -97,19 +109,30 @@ class TestDataset(ImageDataset):
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
-    def __init__(self, images: Path, masks: Path | None, samples: Sequence[Sample], types: Sequence[str]) -> None:
-        super().__init__(images)
+    def __init__(
+        self,
+        images: Path,
+        masks: Path | None,
+        samples: Sequence[Sample],
+        types: Sequence[str],
+        pose: RandomPose | None = None,
+    ) -> None:
+        super().__init__(images, pose=pose)
         self.masks = masks
         self.samples = samples
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
 
     def __getitem__(self, draw: Draw) -> Batch:
         batch = super().__getitem__(draw)
-        return batch._replace(defect_type=self.types[batch.indices], mask=[self._mask(i) for i in draw.indices])
+        return batch._replace(defect_type=self.types[batch.indices], mask=[self.mask(i) for i in draw.indices])
 
-    def _mask(self, index: int) -> Tensor:
+    def mask(self, index: int) -> Tensor:
+        """The mask (H, W) of one image in the resolution of the protocol, in its pose."""
         if self.masks is not None:
-            return torch.from_numpy(np.load(self.masks, mmap_mode="r")[index].astype(bool))
+            mask = np.load(self.masks, mmap_mode="r")[index]
+            if self.pose is not None:
+                _, mask = self.pose(mask[:, :, None], index, mask)
+            return torch.from_numpy(mask.astype(bool))
         sample = self.samples[index]
         if sample.mask is None:
             width, height = image_size(sample.path)

@@ -1,7 +1,8 @@
-"""Augmentation that keeps a normal image normal; the only file that knows albumentations."""
+"""Random changes that keep a normal image normal; the only file that knows albumentations."""
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from bench.data.facts import Symmetry, mvtec_categories
 # Without this albumentations asks the network for a newer release at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+Policy = Literal["none", "symmetries", "translation_and_colour", "rotation_and_crop"]
+Image = NDArray[np.uint8]
+
 _UNKNOWN = Symmetry(
     aligned_to_hflip=False,
     hflip_symmetric=False,
@@ -19,39 +23,99 @@ _UNKNOWN = Symmetry(
     rotation_symmetric_90=False,
     rotation_symmetric_180=False,
 )
+_REFLECT = 4  # cv2.BORDER_REFLECT_101: no black corners, which would look like defects
+_POSE = 20112785  # Rd-MVTec is one dataset, whatever the seed of a run
 
 
 class Augmentation:
-    """Random changes that the category's symmetries allow; the same draw for the same seed, epoch and image."""
+    """A policy's random changes, then the centre crop or a random patch; the same draw gives the same image.
 
-    def __init__(self, category: str, seed: int) -> None:
+    `symmetries` allows what leaves the category's normal images normal, `translation_and_colour` is CutPaste's (whose
+    paper does not say how far: 5 % here),
+    `rotation_and_crop` that of the VAE in PaDiM's paper (rotation within 2 degrees, crop up to 5 of 292 pixels off).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        category: str,
+        seed: int,
+        *,
+        channels: int = 3,
+        crop: int | None = None,
+        patch: int | None = None,
+    ) -> None:
         import albumentations as A
 
         facts = mvtec_categories().get(category)
-        symmetry = facts.symmetry if facts else _UNKNOWN
-        steps: list[Any] = []
-        if symmetry.hflip_symmetric:
-            steps.append(A.HorizontalFlip(p=0.5))
-        if symmetry.rotation_symmetric_90:
-            steps.append(A.RandomRotate90(p=1.0))
-        elif symmetry.rotation_symmetric_180:
-            steps.append(A.Compose([A.HorizontalFlip(p=1.0), A.VerticalFlip(p=1.0)], p=0.5))
-        angle = 180.0 if symmetry.rotation_symmetric_any else 0.0 if symmetry.must_not_rotate else 5.0
-        steps.append(
-            A.Affine(
-                rotate=(-angle, angle),
-                translate_percent=(-0.03, 0.03),
-                border_mode=4,  # cv2.BORDER_REFLECT_101: no black corners, which would look like defects
-                p=1.0,
-            )
-        )
-        steps.append(A.RandomBrightnessContrast(brightness_limit=0.05, contrast_limit=0.05, p=1.0))
+        steps: dict[Policy, list[Any]] = {
+            "none": [],
+            "symmetries": _symmetric(facts.symmetry if facts else _UNKNOWN, patch),
+            "translation_and_colour": [_moved(0, 0.05), _recoloured(0.1, channels)],
+            "rotation_and_crop": [_moved(2, 5 / 292)],
+        }
+        crops = [A.CenterCrop(crop, crop)] if crop else []
+        if patch:
+            crops.append(A.RandomCrop(patch, patch))
         self.seed = seed
-        self.transform = A.Compose(steps)
+        self.transform = A.Compose([*steps[policy], *crops])
 
-    def __call__(self, image: NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
-        """Change one (H, W, C) image; the draw depends on neither worker nor rank."""
-        draw = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)
-        self.transform.set_random_seed(int(draw[0]))
-        changed: NDArray[np.uint8] = self.transform(image=image)["image"]
-        return changed.reshape(image.shape)
+    def __call__(self, image: Image, draw: Sequence[int]) -> Image:
+        """Change one (H, W, C) image; `draw` names the sample, so that neither worker nor rank matters."""
+        self.transform.set_random_seed(_seed(self.seed, *draw))
+        changed: Image = self.transform(image=image)["image"]
+        return changed if changed.ndim == image.ndim else changed[:, :, None]
+
+
+class RandomPose:
+    """PaDiM's Rd-MVTec (section IV.A): each image rotated within 10 degrees and cropped at random, once and for all."""
+
+    def __init__(self, split: Literal["train", "test"], crop: int) -> None:
+        import albumentations as A
+
+        self.split = ("train", "test").index(split)
+        self.transform = A.Compose([A.Rotate((-10, 10), border_mode=_REFLECT, p=1.0), A.RandomCrop(crop, crop)])
+
+    def __call__(self, image: Image, index: int, mask: NDArray[Any] | None = None) -> tuple[Image, Any]:
+        """The image (H, W, C) in its pose, and its mask (H, W) in the same."""
+        self.transform.set_random_seed(_seed(_POSE, self.split, index))
+        truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask.astype(np.uint8)
+        posed = self.transform(image=image, mask=truth)
+        changed: Image = posed["image"]
+        return changed.reshape(*posed["mask"].shape, image.shape[2]), posed["mask"].astype(bool)
+
+
+def _symmetric(symmetry: Symmetry, patch: int | None) -> list[Any]:
+    import albumentations as A
+
+    steps: list[Any] = []
+    if symmetry.hflip_symmetric:
+        steps.append(A.HorizontalFlip(p=0.5))
+    if symmetry.rotation_symmetric_90:
+        steps.append(A.RandomRotate90(p=1.0))
+    elif symmetry.rotation_symmetric_180:
+        steps.append(A.Compose([A.HorizontalFlip(p=1.0), A.VerticalFlip(p=1.0)], p=0.5))
+    angle = 180.0 if symmetry.rotation_symmetric_any else 0.0 if symmetry.must_not_rotate else 5.0
+    # A patch is drawn from anywhere: moving what it is drawn from would only fold the border inwards.
+    return [*steps, _moved(angle, 0.0 if patch else 0.03), _recoloured(0.05, 1)]
+
+
+def _moved(angle: float, share: float) -> Any:
+    import albumentations as A
+
+    return A.Affine(
+        rotate=(-angle, angle), translate_percent=(-share, share), border_mode=_REFLECT, keep_ratio=True, p=1.0
+    )
+
+
+def _recoloured(limit: float, channels: int) -> Any:
+    import albumentations as A
+
+    if channels == 1:
+        return A.RandomBrightnessContrast(brightness_limit=limit, contrast_limit=limit, p=1.0)
+    around = (1 - limit, 1 + limit)
+    return A.ColorJitter(brightness=around, contrast=around, saturation=around, hue=(-limit, limit), p=1.0)
+
+
+def _seed(*entropy: int) -> int:
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -1,0 +1,92 @@
+"""What the datamodule hands to training and test."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.data.datamodule import MVTecAD
+from bench.data.synthetic import Synthetic
+from bench.errors import UsageError
+
+
+def _screw(data_root: Path, **settings) -> MVTecAD:
+    data = MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+    data.prepare_data()
+    return data
+
+
+def _epoch(data: MVTecAD, epoch: int = 0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_an_epoch_of_more_samples_than_images_uses_every_image_as_often(data_root):
+    data = _screw(data_root, samples_per_epoch=50, batch_size=8)
+    batches = _epoch(data)
+    uses = Counter(torch.cat([batch.indices for batch in batches]).tolist())
+    assert [len(batch.image) for batch in batches] == [8] * 6 + [2]
+    assert set(uses) == set(data.training_indices)
+    assert max(uses.values()) - min(uses.values()) <= 1
+
+
+def test_an_image_drawn_twice_in_an_epoch_is_changed_differently(data_root):
+    data = _screw(data_root, samples_per_epoch=40, batch_size=40, augmentation="symmetries")
+    batch = _epoch(data)[0]
+    first = batch.indices[0]
+    same = batch.image[batch.indices == first]
+    assert len(same) > 1
+    assert not torch.equal(same[0], same[1])
+
+
+def test_an_epoch_draws_the_same_again_and_the_next_one_something_else(data_root):
+    data = _screw(data_root, samples_per_epoch=20, augmentation="symmetries")
+    first, again, other = (_epoch(data, epoch)[0].image for epoch in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_textures_are_learned_in_patches_and_tested_whole(tmp_path):
+    data = Synthetic("carpet", 0, "model", root=str(tmp_path), image_size=64, texture_patch=16)
+    data.prepare_data()
+    assert data.spec.patch == 16
+    assert _epoch(data)[0].image.shape[2:] == (16, 16)
+    assert data.test_batch([0]).image.shape[2:] == (64, 64)
+
+
+def test_objects_are_learned_whole_whatever_the_patch_of_textures(data_root):
+    data = _screw(data_root, texture_patch=16)
+    assert data.spec.patch is None
+    assert _epoch(data)[0].image.shape[2:] == (32, 32)
+
+
+def test_a_category_in_random_poses_is_not_mvtecs_own_and_not_aligned(data_root):
+    data = _screw(data_root, random_pose=True, crop=24)
+    assert "images rotated within 10 degrees and cropped at random" in data.differences
+    assert not data.official
+    assert not data.spec.aligned
+    batch = data.test_batch([0, 1])
+    assert batch.image.shape[2:] == (24, 24)
+    assert all(mask.shape == (24, 24) for mask in batch.mask)
+
+
+def test_statistics_are_collected_in_the_poses_of_the_dataset(data_root):
+    posed, still = _screw(data_root, random_pose=True, crop=24), _screw(data_root, crop=24)
+    images = [next(iter(data.ordered_train_loader([0]))).image for data in (posed, still)]
+    assert images[0].shape == images[1].shape
+    assert not torch.equal(*images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"random_pose": True}, "--data.crop"),
+        ({"texture_patch": 64}, "--data.texture_patch"),
+        ({"samples_per_epoch": 0}, "--data.samples_per_epoch"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(data_root, settings, word):
+    with pytest.raises(UsageError, match=word):
+        MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
