@@ -222,7 +222,7 @@ def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracke
             digest=cell.data_digest,
             counts=data.category.counts,
             validation_images=len(data.validation_indices),
-            differences=list(data.category.differences),
+            differences=data.differences,
             masks_without_pixels=data.masks_without_pixels,
         ),
         weights=cell.weights,
