@@ -96,7 +96,8 @@ def bench() -> Callable[..., Outcome]:
 def quick(data_root: Path) -> tuple[str, ...]:
     """Options of the quickest run there is; what follows them on the command line wins."""
     model = ("--model", "autoencoder_l2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")
-    return (*model, "--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
+    draws = ("--data.samples_per_epoch", "null", "--data.batch_size", "16")
+    return (*model, *draws, "--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
 
 
 @pytest.fixture(scope="session")

@@ -79,11 +79,16 @@ def test_statistics_are_collected_in_the_poses_of_the_dataset(data_root):
     assert not torch.equal(*images)
 
 
+def test_a_patch_larger_than_the_texture_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"--data\.texture_patch 128 is larger than the 64 pixels"):
+        _ = Synthetic("carpet", 0, "model", root=str(tmp_path), image_size=64, texture_patch=128).spec
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
         ({"random_pose": True}, "--data.crop"),
-        ({"texture_patch": 64}, "--data.texture_patch"),
+        ({"texture_patch": 8}, "--data.texture_patch"),
         ({"samples_per_epoch": 0}, "--data.samples_per_epoch"),
     ],
 )

@@ -49,11 +49,11 @@ def test_a_size_that_cannot_be_halved_is_refused():
         Autoencoder(DataSpec(100, 3, 10))
 
 
-def test_the_l2_loss_is_the_mean_squared_error():
+def test_the_l2_loss_is_the_squared_error_summed_over_an_image():
     model = Autoencoder(DataSpec(32, 1, 10), residual="l2").eval()
     batch = Batch(images(1, 32), torch.arange(2))
     output = model.decoder(model.encoder(batch.image))
-    expected = ((output - batch.image) ** 2).mean()
+    expected = ((output - batch.image) ** 2).sum() / 2
     torch.testing.assert_close(model.loss(batch)["loss"], expected)
 
 

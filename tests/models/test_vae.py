@@ -31,3 +31,17 @@ def test_scores_are_not_sampled():
     model = VAE(DataSpec(32, 1, 10)).eval()
     image = torch.rand(2, 1, 32, 32)
     assert torch.equal(model(image).score, model(image).score)
+
+
+def test_the_resnet_has_an_8_by_8_grid_of_codes_at_256_pixels():
+    model = VAE(DataSpec(256, 3, 10), network="resnet18", latent_dim=16).eval()
+    with torch.inference_mode():
+        mean, log_variance = model.encode(torch.rand(1, 3, 256, 256))
+        assert mean.shape == log_variance.shape == (1, 16, 8, 8)
+        assert model.decoder(mean).shape == (1, 3, 256, 256)
+
+
+def test_the_kl_term_of_a_grid_of_codes_sums_over_its_positions():
+    mean, log_variance = torch.randn(2, 4, 7, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(divergence(mean, log_variance), expected)

@@ -11,7 +11,7 @@ SMALL = ("--data.image_size", "32", "--data.crop", "null", "--trainer.accelerato
 def arguments_of(preset: str, root) -> tuple[str, ...]:
     settings = read_preset("model", preset).settings
     weights = ("--model.weights", "none") if "weights" in settings["model"] else ()
-    epochs = ("--trainer.max_epochs", "1") if settings.get("trainer") else ()
+    epochs = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "16") if settings.get("trainer") else ()
     return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)
 
 

@@ -122,10 +122,12 @@ class MVTecAD(LightningDataModule):
     @cached_property
     def spec(self) -> DataSpec:
         """What a model must know when it is built."""
-        facts = mvtec_categories().get(self.category_name)
+        facts, size = mvtec_categories().get(self.category_name), self.geometry.output
         patch = self.texture_patch if facts and facts.group == "texture" else None
+        if patch and patch > size:
+            raise UsageError(f"--data.texture_patch {patch} is larger than the {size} pixels of an image")
         aligned = bool(facts and facts.aligned) and not self.random_pose
-        return DataSpec(self.geometry.output, self.category.channels, len(self.training_indices), patch, aligned)
+        return DataSpec(size, self.category.channels, len(self.training_indices), patch, aligned)
 
     @cached_property
     def validation_indices(self) -> list[int]:
@@ -219,11 +221,8 @@ def _check_geometry(image_size: int, crop: int | None, texture_patch: int | None
         raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
     if crop is not None and not 16 <= crop <= image_size:
         raise UsageError(f"--data.crop {crop} does not lie between 16 and --data.image_size {image_size}")
-    if texture_patch is not None and not 16 <= texture_patch <= (crop or image_size):
-        raise UsageError(
-            f"--data.texture_patch {texture_patch} does not lie between 16 and the {crop or image_size} "
-            "pixels of an image"
-        )
+    if texture_patch is not None and texture_patch < 16:
+        raise UsageError(f"--data.texture_patch {texture_patch} is less than 16; null takes whole images")
     if protocol == "full" and crop is not None:
         raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
 

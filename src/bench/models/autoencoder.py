@@ -10,6 +10,10 @@ from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
+from bench.models.windows import SlidingWindows
+
+# Windows of a test image that are reconstructed together: enough to fill a device, few enough for its memory.
+WINDOWS_AT_ONCE = 64
 
 # Rec. 601 luma, as Pillow and OpenCV convert to grey.
 _LUMA = (0.299, 0.587, 0.114)
@@ -75,6 +79,7 @@ class Autoencoder(Detector):
         sigma: standard deviation in pixels of the blur of the anomaly map; the score is its maximum.
         learning_rate: of Adam.
         weight_decay: L2 penalty of Adam.
+        stride: pixels between the windows through which a texture is tested when it was learned in patches.
     """
 
     def __init__(
@@ -87,13 +92,15 @@ class Autoencoder(Detector):
         sigma: float = 4.0,
         learning_rate: float = 2e-4,
         weight_decay: float = 1e-5,
+        stride: int = 30,
     ) -> None:
         super().__init__(spec)
-        channels = 1 if grey else spec.channels
-        self.encoder = Encoder(spec.size, channels, latent_dim)
-        self.decoder = Decoder(spec.size, channels, latent_dim)
+        channels, side = 1 if grey else spec.channels, spec.patch or spec.size
+        self.encoder = Encoder(side, channels, latent_dim)
+        self.decoder = Decoder(side, channels, latent_dim)
+        self.windows = SlidingWindows(spec.size, side, stride)
         self.smooth = SmoothUpsampling((spec.size, spec.size), spec.size, sigma)
-        self.ssim = SSIM(spec.size)
+        self.ssim = SSIM(side)
         self.residual = residual
         self.grey = grey
         self.learning_rate = learning_rate
@@ -101,19 +108,21 @@ class Autoencoder(Detector):
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = maximum of the blurred residual map."""
-        target = to_grey(image) if self.grey else image
-        output = self.decoder(self.encoder(target))
-        residual = squared_error(output, target) if self.residual == "l2" else 1 - self.ssim(output, target)
-        anomaly_map = self.smooth(residual)
+        parts = torch.split(self.windows.cut(to_grey(image) if self.grey else image), WINDOWS_AT_ONCE)
+        anomaly_map = self.smooth(self.windows.merge(torch.cat([self._residual_map(part) for part in parts])))
         return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error, or 1 - mean SSIM (equation 4)."""
-        target = to_grey(batch.image) if self.grey else batch.image
+        """Squared error summed over an image (equation 1), or 1 - mean SSIM (equation 4)."""
+        target = self.windows.tiles(to_grey(batch.image) if self.grey else batch.image)
         output = self.decoder(self.encoder(target))
         if self.residual == "l2":
-            return {"loss": torch.nn.functional.mse_loss(output, target)}
+            return {"loss": squared_error(output, target).sum(dim=(1, 2)).mean()}
         return {"loss": 1 - self.ssim(output, target).mean()}
+
+    def _residual_map(self, target: Tensor) -> Tensor:
+        output = self.decoder(self.encoder(target))
+        return squared_error(output, target) if self.residual == "l2" else 1 - self.ssim(output, target)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""
