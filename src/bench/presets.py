@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bench.errors import UsageError, unknown
+from bench.published import find_reference
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Preset:
     track: str
     settings: Mapping[str, Any]  # sections `model`, `data`, `trainer` and top-level settings
     folder: Path
+    reference: str | None = None  # id in published.json
+    differs: str = ""  # in what the protocol is not that of the reference
 
     def load_class(self) -> type:
         """Import the class; it may lie beside the YAML file, outside any package."""
@@ -72,12 +75,15 @@ def read_preset(kind: str, reference: str) -> Preset:
     content = read_yaml(path)
     if not isinstance(content.get("class_path"), str):
         raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")
+    published = content.pop("reference", None)
     return Preset(
         name=path.stem,
         class_path=content.pop("class_path"),
         about=str(content.pop("about", "")),
         paper=str(content.pop("paper", "")),
         track=str(content.pop("track", "")),
+        reference=None if published in (None, "none") else find_reference(str(published)).id,
+        differs=str(content.pop("protocol_differs", None) or ""),
         settings=content,
         folder=path.resolve().parent,
     )

@@ -1,12 +1,14 @@
 """Every YAML in `conf/` and the class that it names say the same."""
 
 import inspect
+import re
 
 import pytest
 import yaml
 
 from bench.config import Config, resolve
-from bench.presets import preset_names, read_preset
+from bench.presets import conf_folder, preset_names, read_preset, read_yaml
+from bench.published import references
 
 MODELS = preset_names("model")
 DATASETS = preset_names("data")
@@ -43,6 +45,24 @@ def test_a_model_says_what_it_is_in_one_line(name):
     assert preset.about
     assert "\n" not in preset.about
     assert len(preset.about) <= LONGEST_LINE, f"{len(preset.about)} characters"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_names_the_published_figures_to_compare_it_with_or_says_why_there_are_none(name):
+    path = conf_folder() / "model" / f"{name}.yaml"
+    named = read_yaml(path)["reference"]
+    assert read_preset("model", name).reference == (None if named == "none" else named)
+    assert named in {*references(), "none"}
+    if named == "none":
+        assert re.search(r"^reference: none  # \w+", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_in_a_few_words_in_what_its_protocol_is_not_that_of_the_figures(name):
+    preset = read_preset("model", name)
+    assert len(preset.differs) <= LONGEST_LINE
+    assert not (preset.differs and preset.reference is None), "nothing to differ from"
+    assert not (preset.differs and name.endswith("_paper"))
 
 
 @pytest.mark.parametrize("name", DATASETS)
