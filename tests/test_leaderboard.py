@@ -46,6 +46,37 @@ def test_one_seed_has_no_spread(record, bench, own_folder):
     assert "| 1 | 0.7500 |" in Path("leaderboards/mvtec_ad-one-class.md").read_text()
 
 
+PAPER = {"official": True, "overrides": {}, "reference": "cutpaste/3way/paper", "differs": "", "model": "cutpaste"}
+
+
+def test_published_figures_stand_beside_the_mean_with_the_difference(record, bench, own_folder):
+    write_seeds(own_folder / "runs", record, (0.85, 0.87), **PAPER)
+    bench("leaderboard")
+    text = Path("leaderboards/mvtec_ad-one-class.md").read_text()
+    assert "| published image AUROC |" in text
+    assert "published pixel AUROC" not in text, "the paper has none for this variant"
+    assert "| 0.863 (-0.003) |" in text
+    assert "Published: cutpaste `cutpaste/3way/paper`." in text
+    assert "\\*" not in text
+    rows = list(csv.DictReader(Path("leaderboards/mvtec_ad-one-class.csv").read_text().splitlines()))
+    published = {row["metric"]: (row["published"], row["published_for"]) for row in rows}
+    assert published["image_auroc"] == ("0.863", "screw")
+    assert published["pixel_auroc"] == published["fit_seconds"] == ("", "")
+
+
+def test_what_does_not_follow_the_published_protocol_is_marked_and_explained_below(record, bench, own_folder):
+    write_seeds(own_folder / "runs", record, (0.85,), **PAPER)
+    write_seeds(own_folder / "runs", record, (0.8,), **PAPER | {"model": "hasty", "differs": "5 minutes of training"})
+    write_seeds(own_folder / "runs", record, (0.7,), **PAPER | {"model": "other", "reference": None})
+    bench("leaderboard")
+    text = Path("leaderboards/mvtec_ad-one-class.md").read_text()
+    marks = {line.split(" | ")[0]: line.split(" | ")[7] for line in text.splitlines() if line.startswith("| ")}
+    assert marks["| cutpaste"] == "0.863 (-0.013)"
+    assert marks["| hasty"] == "0.863\\*"
+    assert marks["| other"] == "-"
+    assert "\\* Not the published protocol, so no difference is shown: 5 minutes of training (hasty)." in text
+
+
 def test_the_same_records_give_the_same_bytes_wherever_they_lie(record, bench, own_folder):
     write_seeds(own_folder / "one", record, (0.7, 0.8))
     write_seeds(own_folder / "one", record, (0.6,), category="bottle")

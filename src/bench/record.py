@@ -22,6 +22,12 @@ PREDICTIONS = "predictions.csv"
 Status = Literal["finished", "failed", "interrupted"]
 Metrics = dict[str, float | None]
 
+# Settings that tell runs of one method apart by no more than chance or place.
+_CHANCE_OR_PLACE = frozenset(
+    {"seed", "data.root", "data.cache", "data.num_workers", "model.weights"}
+    | {f"trainer.{key}" for key in ("accelerator", "strategy", "devices", "num_nodes", "benchmark")}
+)
+
 
 class DataRecord(BaseModel):
     """What was learned from and tested on."""
@@ -70,6 +76,8 @@ class Record(BaseModel):
     fingerprint: str
     config: dict[str, Any]
     overrides: dict[str, Any]
+    reference: str | None = None  # id of the published figures that the preset names
+    differs: str = ""  # in what the preset's protocol is not that of the reference
     data: DataRecord
     weights: dict[str, str]
     metrics: Metrics = {}
@@ -107,6 +115,11 @@ class Record(BaseModel):
             raise UsageError(
                 f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"
             ) from error
+
+
+def changed_settings(record: Record) -> dict[str, Any]:
+    """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
+    return {key: value for key, value in sorted(record.overrides.items()) if key not in _CHANCE_OR_PLACE}
 
 
 def write_atomically(path: Path, text: str) -> Path:

@@ -1,7 +1,7 @@
 """What a person reads at the end of a run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.comparison import MARK, describe_figure, differences, published_figure, reference_of
 from bench.presets import Preset
 from bench.record import CostRecord, Metrics, Record
 
@@ -50,7 +51,7 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         console.print(f"not MVTec's own data: {'; '.join(record.data.differences)}", highlight=False)
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
         console.print("random backbone: --model.weights none was asked for", highlight=False)
-    _print_metrics(console, record.metrics, record.metrics_by_defect)
+    _print_metrics(console, record, record.metrics, record.metrics_by_defect)
     if record.cost is not None:
         console.print(_cost_table(record.cost))
     console.print(f"record    {folder / 'record.json'}", soft_wrap=True, highlight=False)
@@ -68,7 +69,7 @@ def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> No
         return
     console = Console()
     console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), tested again")
-    _print_metrics(console, new, evaluation.metrics_by_defect)
+    _print_metrics(console, record, new, evaluation.metrics_by_defect)
     pairs = [(new.get(name), value) for name, value in record.metrics.items()]
     largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
     same = "the same figures as in the record" if largest == 0 else f"largest difference from the record: {largest:.2g}"
@@ -85,13 +86,21 @@ def print_models(presets: Sequence[Preset]) -> None:
     Console().print(table)
 
 
-def _print_metrics(console: Console, metrics: Metrics, by_defect: dict[str, Metrics]) -> None:
-    table = Table(box=box.SIMPLE, pad_edge=False, show_header=False)
+def _print_metrics(console: Console, record: Record, metrics: Metrics, by_defect: dict[str, Metrics]) -> None:
+    apart = differences(record)
+    figures = {name: figure for name in metrics if (figure := published_figure(record, name))}
+    table = Table(box=box.SIMPLE, pad_edge=False, show_header=bool(figures))
     table.add_column()
-    table.add_column(justify="right")
+    table.add_column("this run" if figures else "", justify="right")
+    if figures:
+        table.add_column("published")
     for name, value in metrics.items():
-        table.add_row(_TITLES.get(name, name), _number(value))
+        figure = figures.get(name)
+        shown = [describe_figure(figure, value, comparable=not apart)] if figure else []
+        table.add_row(_TITLES.get(name, name), _number(value), *shown)
     console.print(table)
+    if figures:
+        _print_source(console, record, figures, apart)
     if not by_defect:
         return
     columns = [name for name in _BY_DEFECT if any(name in values for values in by_defect.values())]
@@ -102,6 +111,18 @@ def _print_metrics(console: Console, metrics: Metrics, by_defect: dict[str, Metr
     for defect_type, values in by_defect.items():
         table.add_row(defect_type, *(_number(values.get(name)) for name in columns))
     console.print(table)
+
+
+def _print_source(console: Console, record: Record, figures: Collection[str], apart: Sequence[str]) -> None:
+    reference = reference_of(record)
+    assert reference is not None
+    sources = {f"{row.source} ({row.kind})" for name, row in reference.metrics.items() if name in figures}
+    console.print(f"published: {reference.name}; {'; '.join(sorted(sources))}", highlight=False, soft_wrap=True)
+    if reference.note:
+        console.print(reference.note, highlight=False, soft_wrap=True)
+    if apart:
+        line = f"{MARK} not the published protocol, so no difference is shown: {'; '.join(apart)}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _cost_table(cost: CostRecord) -> Table:

@@ -218,6 +218,8 @@ def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracke
         fingerprint=cell.fingerprint,
         config=config.as_dict(),
         overrides=config.overrides,
+        reference=config.model.reference,
+        differs=config.model.differs,
         data=DataRecord(
             digest=cell.data_digest,
             counts=data.category.counts,

@@ -30,6 +30,23 @@ def test_a_run_prints_its_figures_and_where_its_record_lies(bench, quick):
     assert outcome.stderr == ""
 
 
+def test_a_run_prints_published_figures_beside_its_own_and_why_they_cannot_be_subtracted(bench, quick):
+    lines = [line.rstrip() for line in bench("fit", *quick).stdout.splitlines()]
+    assert next(line for line in lines if "this run" in line).split()[-1] == "published"
+    assert next(line for line in lines if line.startswith(" pixel AUROC")).endswith(" 0.960*")
+    assert next(line for line in lines if line.startswith(" image AUROC")).endswith(" 0.754 (mean of 15)*")
+    source = next(line for line in lines if line.startswith("published: Autoencoder, squared error; "))
+    assert "arXiv 2007.01760" in source
+    reasons = next(line for line in lines if line.startswith("* "))
+    assert all(words in reasons for words in ("image_size=32", "max_epochs=1", "not MVTec's own data"))
+
+
+def test_a_run_without_published_figures_has_no_column_for_them(bench, quick):
+    shown = bench("fit", *quick, "--model", "vae").stdout
+    assert "image AUROC" in shown
+    assert "published" not in shown
+
+
 @pytest.mark.parametrize("command", ["quick", "quick_padim"])
 def test_json_is_the_record_and_the_only_thing_on_stdout(bench, request, command):
     outcome = bench("fit", *request.getfixturevalue(command), "--json")
@@ -97,4 +114,5 @@ def test_a_run_of_printed_settings_is_the_run_they_were_printed_for(bench, quick
 def test_the_record_lists_what_no_preset_made(bench, quick):
     overrides = json.loads(bench("fit", *quick, "--seed", "2", "--json").stdout)["overrides"]
     assert overrides.pop("data.root")
-    assert overrides == {"seed": 2, "data.image_size": 32, "trainer.max_epochs": 1, "trainer.accelerator": "cpu"}
+    data = {"data.image_size": 32, "data.batch_size": 16, "data.samples_per_epoch": None}
+    assert overrides == {"seed": 2, **data, "trainer.max_epochs": 1, "trainer.accelerator": "cpu"}

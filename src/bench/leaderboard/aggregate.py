@@ -7,12 +7,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from bench.comparison import differences, published_figure
 from bench.errors import UsageError
-from bench.record import RECORD, Record
-
-# Settings that tell runs of one method apart by no more than chance or place.
-_SAME_METHOD = frozenset({"seed", "data.root", "data.cache", "data.num_workers", "protocol", "model.weights"})
-_PLACES = ("trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.benchmark")
+from bench.published import Figure
+from bench.record import RECORD, Record, changed_settings
 
 
 class TableKey(NamedTuple):
@@ -59,6 +57,14 @@ class Row:
         values = [float(getattr(record.cost, name)) for record in self.records if record.cost is not None]
         return _summary(values) if values else None
 
+    def published_figure(self, metric: str) -> Figure | None:
+        """What was published for the method and category."""
+        return next((figure for record in self.records if (figure := published_figure(record, metric))), None)
+
+    def differences(self) -> list[str]:
+        """In what the protocol is not that of the published figures."""
+        return list(dict.fromkeys(text for record in self.records for text in differences(record)))
+
 
 def read_records(folders: Iterable[Path]) -> list[Record]:
     """All finished records below `folders`, each cell once, in an order that only their content decides."""
@@ -94,8 +100,8 @@ def describe_variant(record: Record) -> str:
     """How a run's method differs from its preset: `channels=50, weights file.safetensors (1a2b3c4d)`."""
     parts = [
         f"{key.removeprefix('model.')}={value}"
-        for key, value in sorted(record.overrides.items())
-        if key not in _SAME_METHOD and key not in _PLACES
+        for key, value in changed_settings(record).items()
+        if key != "protocol"  # another table
     ]
     if sha256 := record.weights.get("sha256"):
         parts.append(f"weights {record.weights['source']} ({sha256[:8]})")

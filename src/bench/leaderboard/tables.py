@@ -2,10 +2,12 @@
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from bench.comparison import MARK, describe_figure, reference_of
 from bench.errors import UsageError
 from bench.leaderboard.aggregate import Row, Summary, TableKey, aggregate, read_records
 from bench.record import Record, write_atomically
@@ -17,6 +19,7 @@ _QUALITY = {
     "pixel_auroc": "pixel AUROC",
     "aupro_0.30": "AUPRO@0.30",
 }
+_PUBLISHED = ("image_auroc", "pixel_auroc")
 _COST = {
     "fit_seconds": ("fit (s)", 1.0, 1),
     "milliseconds_per_image": ("ms per image", 1.0, 1),
@@ -71,6 +74,8 @@ def render_csv(tables: dict[TableKey, list[Row]]) -> str:
             "mean",
             "spread",
             "seeds",
+            "published",
+            "published_for",
         ]
     )
     for table, rows in tables.items():
@@ -83,7 +88,10 @@ def render_csv(tables: dict[TableKey, list[Row]]) -> str:
                 if summary is not None:
                     spread = "" if summary.spread is None else repr(summary.spread)
                     place = [*table[:3], str(table.official).lower(), row.key.category, row.key.digest]
-                    writer.writerow([*place, row.key.model, row.key.variant, name, repr(summary.mean), spread, seeds])
+                    figure = row.published_figure(name)
+                    published = [repr(figure.value), figure.of] if figure else ["", ""]
+                    own = [row.key.model, row.key.variant, name, repr(summary.mean), spread, seeds]
+                    writer.writerow([*place, *own, *published])
     return text.getvalue()
 
 
@@ -92,17 +100,47 @@ def _section(table: TableKey, category: str, digest: str, rows: Sequence[Row]) -
     lines = [f"## {category}\n", f"Pixels scored at {resolution}; data {digest[:12]}."]
     if not table.official and (differences := rows[0].records[0].data.differences):
         lines.append(f"Not MVTec's own data: {'; '.join(differences)}.")
-    titles = ["method", "seeds", *_QUALITY.values(), *(title for title, _, _ in _COST.values()), "machine"]
+    published = [name for name in _PUBLISHED if any(row.published_figure(name) for row in rows)]
+    titles = ["method", "seeds", *_QUALITY.values(), *(f"published {_QUALITY[name]}" for name in published)]
+    titles += [*(title for title, _, _ in _COST.values()), "machine"]
     lines += ["", f"| {' | '.join(titles)} |", f"|---|{'---:|' * (len(titles) - 2)}---|"]
     for row in rows:
-        name = f"{row.key.model} ({row.key.variant})" if row.key.variant else row.key.model
-        cells = [name, str(len(row.records)), *(_figure(row.summarise(metric), 4) for metric in _QUALITY)]
+        cells = [_method(row), str(len(row.records)), *(_figure(row.summarise(metric), 4) for metric in _QUALITY)]
+        cells += [_published(row, metric) for metric in published]
         for cost, (_, unit, digits) in _COST.items():
             summary = row.summarise_cost(cost)
             cells.append(f"{summary.mean / unit:.{digits}f}" if summary else "-")
         devices = sorted({_machine(record) for record in row.records})
         lines.append(f"| {' | '.join([*cells, ', '.join(devices)])} |")
+    if published:
+        lines += _footnotes([row for row in rows if any(map(row.published_figure, published))])
     return "\n".join(lines) + "\n"
+
+
+def _footnotes(rows: Sequence[Row]) -> list[str]:
+    """Whose figures were published, and why some are not compared."""
+    pairs = {(record.model, found.id) for row in rows for record in row.records if (found := reference_of(record))}
+    lines = ["", f"Published: {', '.join(f'{model} `{reference}`' for model, reference in sorted(pairs))}."]
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for reason in row.differences():
+            reasons[reason].append(_method(row))
+    if reasons:
+        causes = "; ".join(f"{reason} ({', '.join(methods)})" for reason, methods in reasons.items())
+        lines += ["", f"\\{MARK} Not the published protocol, so no difference is shown: {causes}."]
+    return lines
+
+
+def _method(row: Row) -> str:
+    return f"{row.key.model} ({row.key.variant})" if row.key.variant else row.key.model
+
+
+def _published(row: Row, metric: str) -> str:
+    figure, own = row.published_figure(metric), row.summarise(metric)
+    if figure is None:
+        return "-"
+    text = describe_figure(figure, own.mean if own else None, comparable=not row.differences())
+    return text.replace(MARK, f"\\{MARK}")
 
 
 def _machine(record: Record) -> str:
