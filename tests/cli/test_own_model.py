@@ -57,6 +57,15 @@ def test_its_settings_are_typed_and_listed_like_any_other_s(bench, refuse, mine)
     assert "did you mean '--model.gain'?" in refuse("fit", *mine, "--model.gian", "3")
 
 
+def test_it_names_its_published_figures_like_any_other(bench, refuse, mine):
+    Path("elsewhere/mine.yaml").write_text(YAML + "reference: cutpaste/3way/papier\n")
+    assert "did you mean 'cutpaste/3way/paper'?" in refuse("fit", *mine)
+    Path("elsewhere/mine.yaml").write_text(YAML + "reference: cutpaste/3way/paper\nprotocol_differs: no learning\n")
+    shown = bench("fit", *mine).stdout
+    assert "0.863*" in shown
+    assert "no learning" in shown
+
+
 def test_its_run_can_be_tested_again_where_its_file_is_named(bench, refuse, mine, monkeypatch):
     assert bench("fit", *mine).status == 0
     (run,) = Path("runs").glob("mine/screw/*")
