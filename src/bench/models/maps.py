@@ -1,4 +1,6 @@
-"""From a coarse grid of distances to an anomaly map: up-sampling and blur as one linear map per axis."""
+"""From a coarse grid of distances to an anomaly map, by one linear map per axis."""
+
+import math
 
 import numpy as np
 import torch
@@ -25,6 +27,27 @@ class SmoothUpsampling(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., h, w) distances."""
         return self.rows @ grid @ self.columns.mT
+
+
+class ReceptiveFieldUpsampling(nn.Module):
+    """Scores of windows, each spread over the pixels of its window by a Gaussian (Liznerski et al., ICLR 2021).
+
+    FCDD's transposed convolution, kernel of `side`, and of its standard deviation the rule that its code has; divided
+    by the sum of the weights that reach a pixel, so that borders, which few windows see, are not dimmed.
+    """
+
+    axis: Tensor
+
+    def __init__(self, size: int, side: int, stride: int) -> None:
+        super().__init__()
+        deviation = 10.0 if side >= 32 else math.log10(0.45 * side + 1) + 0.25
+        offset = torch.arange(size, dtype=torch.float64)[:, None] - torch.arange(0, size - side + 1, stride)
+        weight = (-(((offset - (side - 1) / 2) / deviation) ** 2) / 2).exp() * ((offset >= 0) & (offset < side))
+        self.register_buffer("axis", (weight / weight.sum(dim=1, keepdim=True)).float(), persistent=False)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Maps (..., size, size) of (..., n, n) scores of windows."""
+        return self.axis @ grid @ self.axis.mT
 
 
 def _axis(length: int, size: int, sigma: float, truncate: float) -> Tensor:

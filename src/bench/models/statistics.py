@@ -33,7 +33,7 @@ class PositionGaussians(nn.Module):
     def collect(self, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
         if self._shift is None:
-            self._shift = _from_first_process(features.float().mean(dim=1, keepdim=True))
+            self._shift = from_first_process(features.float().mean(dim=1, keepdim=True))
             for buffer in (self.mean, self.whitening, self.count):
                 buffer.zero_()
         for part in self._parts():
@@ -52,7 +52,7 @@ class PositionGaussians(nn.Module):
         """
         assert self._shift is not None, "settle before collect"
         for total in (self.mean, self.whitening, self.count):
-            _add_over_processes(total)
+            add_over_processes(total)
         n = int(self.count)
         if n < 2:
             raise ValueError(f"a Gaussian needs at least 2 images, not {n}")
@@ -120,7 +120,7 @@ class PrincipalComponents(nn.Module):
         """Keep the leading eigenvectors of the covariance of all processes' features."""
         assert self._sums is not None, "settle before collect"
         for part in self._sums:
-            _add_over_processes(part)
+            add_over_processes(part)
         count, total, scatter = self._sums
         mean = total / count
         _, vectors = torch.linalg.eigh(scatter / count - mean[:, None] * mean[None, :])
@@ -146,13 +146,15 @@ def _processes() -> int:
     return torch.distributed.get_world_size() if distributed else 1
 
 
-def _add_over_processes(total: Tensor) -> None:
+def add_over_processes(total: Tensor) -> None:
+    """Replace a tensor by its sum over all processes."""
     # In place, where a torchmetrics state would gather one copy per process first.
     if _processes() > 1:
         torch.distributed.all_reduce(total)
 
 
-def _from_first_process(value: Tensor) -> Tensor:
+def from_first_process(value: Tensor) -> Tensor:
+    """The first process's value, in every process."""
     if _processes() > 1:
         value = value.contiguous()
         torch.distributed.broadcast(value, src=0)
