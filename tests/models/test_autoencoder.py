@@ -44,6 +44,16 @@ def test_at_128_pixels_the_encoder_is_the_papers_table():
     assert widths == [32, 32, 32, 64, 64, 128, 64, 32, 100]
 
 
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_codes_of_different_images_differ_before_any_training(size):
+    torch.manual_seed(0)
+    encoder, decoder = Encoder(size, 3, 100), Decoder(size, 3, 100)
+    codes = encoder(torch.rand(8, 3, size, size) * torch.rand(8, 3, 1, 1))
+    assert 0.1 < codes.std() < 10
+    assert codes.std(dim=0).mean() > 0.1
+    assert decoder(torch.randn(8, 100)).std(dim=0).mean() > 0.05
+
+
 def test_a_size_that_cannot_be_halved_is_refused():
     with pytest.raises(UsageError, match="no multiple of 16"):
         Autoencoder(DataSpec(100, 3, 10))
