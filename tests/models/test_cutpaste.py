@@ -47,8 +47,24 @@ class Rates(Callback):
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
+class SameDraws(Callback):
+    """The same draws at the same step of each run."""
+
+    def on_train_batch_start(self, trainer, *_):
+        torch.manual_seed(trainer.global_step)
+
+
+class SaveFirstEpoch(Callback):
+    """What a run that is stopped after its first epoch goes on from."""
+
+    def on_train_epoch_end(self, trainer, *_):
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint("first.ckpt")
+
+
 def train(model: CutPaste, epochs: int, *callbacks: Callback, steps: int = 5, **settings) -> CutPaste:
     """Train on `steps` batches an epoch, as bench's Trainer does."""
+    resume = settings.pop("resume", None)
     batches = [Batch((batch().image * 255).byte(), torch.arange(4))] * steps
     quiet = {
         "logger": False,
@@ -57,7 +73,7 @@ def train(model: CutPaste, epochs: int, *callbacks: Callback, steps: int = 5, **
         "enable_model_summary": False,
     }
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, callbacks=list(callbacks), **quiet | settings)
-    trainer.fit(model, DataLoader(batches, batch_size=None))
+    trainer.fit(model, DataLoader(batches, batch_size=None), ckpt_path=resume, weights_only=True if resume else None)
     return model
 
 
@@ -195,6 +211,12 @@ def test_a_backbone_set_free_learns():
     after = model.network.backbone.state_dict()
     assert not torch.equal(after["conv1.weight"], before["conv1.weight"])
     assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
+
+
+def test_a_resumed_run_ends_with_the_bits_of_one_that_was_not_stopped():
+    undisturbed = train(make(freeze_backbone_epochs=1), 3, SameDraws(), SaveFirstEpoch())
+    resumed = train(make(freeze_backbone_epochs=1), 3, SameDraws(), resume="first.ckpt")
+    assert same(undisturbed.network.state_dict(), resumed.network.state_dict())
 
 
 @pytest.mark.parametrize(("backbone", "first"), [("resnet18", "conv1"), ("mobilenetv2_100", "conv_stem")])
