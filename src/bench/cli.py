@@ -203,10 +203,20 @@ def _leaderboard(typed: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("leaderboards"), help="folder of the tables (default: leaderboards)"
     )
+    parser.add_argument(
+        "--publish", action="store_true", help="copy the records into the folder of the tables first, made anonymous"
+    )
     known = parser.parse_all(typed)
+    folders = known.records
+    if known.publish:
+        from bench.leaderboard.publish import publish
+
+        records = known.out / "records"
+        publish(folders, records)
+        folders = [records]
     from bench.leaderboard.tables import write_leaderboards
 
-    for path in write_leaderboards(known.records, known.out):
+    for path in write_leaderboards(folders, known.out):
         print(path)
     return 0
 

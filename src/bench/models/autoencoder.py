@@ -159,7 +159,7 @@ def _plan(size: int) -> tuple[int, int]:
 
 
 def _keep_variance(network: nn.Module) -> None:
-    """He et al.'s initial values: torch's own shrink the signal in each of the ten layers, and the code starts constant.
+    """He et al.'s initial values: torch's own shrink the signal in each layer, and the code starts constant.
 
     Measured on synthetic screws: with torch's, training rests on the mean image for hundreds of steps.
     """

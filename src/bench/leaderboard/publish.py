@@ -1,0 +1,76 @@
+"""Finished runs copied beside the leaderboards, without what belongs to a machine or a person."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.record import PREDICTIONS, RECORD, Record, write_atomically
+
+_ROOT = "$BENCH_DATA"
+_PRIVATE = ("--runs", "--data.cache", "--wandb", "--group", "--resume")  # options that no figure depends on
+_SWITCHES = ("--force", "--json")
+
+
+def publish(folders: Iterable[Path], records: Path) -> list[Path]:
+    """Copy every finished run below `folders` into `records`/MODEL/CATEGORY/FINGERPRINT: its record and predictions."""
+    written = []
+    for file in sorted({file for folder in folders for file in folder.rglob(RECORD)}):
+        record = Record.read(file)
+        if record.status != "finished":
+            continue
+        predictions = file.parent / PREDICTIONS
+        if not predictions.is_file():
+            raise UsageError(f"{file.parent} has no {PREDICTIONS}; run it again with --force")
+        target = records / record.model / record.category / record.fingerprint
+        target.mkdir(parents=True, exist_ok=True)
+        write_atomically(target / PREDICTIONS, predictions.read_text(encoding="utf-8"))
+        written.append(anonymise(record).write(target))
+    if not written:
+        raise UsageError(f"no finished run in {', '.join(map(str, folders))}")
+    return written
+
+
+def anonymise(record: Record) -> Record:
+    """The record without host, user, W&B account and folders; the hardware's model stays."""
+    weights = record.weights["source"] if "sha256" in record.weights else None
+    config = dict(record.config)
+    config["data"] = config["data"] | {"root": _root(config["data"].get("root")), "cache": None}
+    if weights:
+        config["model"] = config["model"] | {"weights": weights}
+    overrides = {k: v for k, v in record.overrides.items() if k != "data.cache"}
+    if "data.root" in overrides:
+        overrides["data.root"] = _ROOT
+    if weights and "model.weights" in overrides:
+        overrides["model.weights"] = weights
+    environment = {k: v for k, v in record.environment.items() if k != "host"}
+    command = _public_command(record.command, weights)
+    changes = {"config": config, "overrides": overrides, "environment": environment, "command": command, "wandb": None}
+    return record.model_copy(update=changes)
+
+
+def _root(root: Any) -> str | None:
+    return _ROOT if root else None
+
+
+def _public_command(command: str, weights: str | None) -> str:
+    words = iter(shlex.split(command))
+    kept: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key in _SWITCHES:
+            continue
+        if not key.startswith("--"):
+            kept.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if key == "--data.root":
+            value = _ROOT
+        elif key == "--model.weights" and weights:
+            value = weights
+        elif key == "--config":
+            value = Path(value).name
+        if key not in _PRIVATE:
+            kept += [key, value]
+    return " ".join(word if word == _ROOT else shlex.quote(word) for word in kept)

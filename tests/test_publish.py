@@ -1,0 +1,92 @@
+"""`bench leaderboard --publish`: what leaves a machine with a record, and what does not."""
+
+import csv
+import hashlib
+import json
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def typed(bench, monkeypatch):
+    """`bench` typed in a shell, so that the record knows the command."""
+
+    def run(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        return bench(*arguments)
+
+    return run
+
+
+@pytest.fixture
+def published(bench, typed, quick, own_folder) -> dict[str, Path]:
+    """A run with everything that could give a person away, and its published copy."""
+    run = typed("fit", *quick, "--seed=4", "--runs", "secret/runs", "--wandb", "disabled", "--json")
+    assert run.status == 0, run.stderr
+    outcome = bench("leaderboard", "secret/runs", "--publish")
+    assert outcome.status == 0, outcome.stderr
+    return {name: next(Path(name).rglob("record.json")) for name in ("secret/runs", "leaderboards/records")}
+
+
+def test_no_host_user_or_folder_is_in_a_published_record(published, data_root, own_folder):
+    text = published["leaderboards/records"].read_text()
+    for private in (f'"{platform.node()}"', str(data_root), str(own_folder), "secret"):
+        assert private not in text, private
+    record = json.loads(text)
+    assert record["config"]["data"]["root"] == record["overrides"]["data.root"] == "$BENCH_DATA"
+    assert "host" not in record["environment"]
+    assert record["environment"]["processor"]
+
+
+def test_the_command_of_a_published_record_can_be_typed_again(published):
+    command = json.loads(published["leaderboards/records"].read_text())["command"]
+    assert command.startswith("bench fit --model autoencoder_l2 ")
+    assert "--data.root $BENCH_DATA" in command
+    assert "--seed 4" in command
+    assert "--runs" not in command
+
+
+def test_figures_and_predictions_are_those_of_the_run(published):
+    own, copy = (json.loads(path.read_text()) for path in published.values())
+    for key in ("metrics", "metrics_by_defect", "cost", "fingerprint", "data", "weights"):
+        assert copy[key] == own[key]
+    predictions = (published["leaderboards/records"].parent / "predictions.csv").read_bytes()
+    assert hashlib.sha256(predictions).hexdigest() == copy["data"]["predictions_sha256"]
+    assert len(list(csv.DictReader(predictions.decode().splitlines()))) == sum(
+        count for name, count in copy["data"]["counts"].items() if name.startswith("test/")
+    )
+
+
+def test_tables_from_the_published_records_are_the_tables_of_the_runs(published, bench):
+    def tables() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in Path("leaderboards").glob("*.*")}
+
+    first = tables()
+    assert bench("leaderboard", "leaderboards/records").status == 0
+    assert tables() == first
+    assert bench("leaderboard", "secret/runs").status == 0
+    assert tables() == first
+
+
+def test_weights_are_named_without_their_folder(bench, typed, quick_padim, own_folder):
+    import timm
+    from safetensors.torch import save_file
+
+    Path("private").mkdir()
+    state = {k: v.contiguous() for k, v in timm.create_model("resnet18").state_dict().items()}
+    save_file(state, "private/own.safetensors")
+    run = typed("fit", *quick_padim, "--model.weights", "private/own.safetensors", "--json")
+    assert run.status == 0, run.stderr
+    assert bench("leaderboard", "--publish").status == 0
+    text = next(Path("leaderboards/records").rglob("record.json")).read_text()
+    assert "private" not in text
+    assert json.loads(text)["config"]["model"]["weights"] == "own.safetensors"
+    assert "--model.weights own.safetensors" in json.loads(text)["command"]
+
+
+def test_a_folder_without_a_finished_run_is_refused(refuse, own_folder):
+    Path("empty").mkdir()
+    assert "no finished run in empty" in refuse("leaderboard", "empty", "--publish")
