@@ -219,6 +219,16 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_was_not_stopped():
     assert same(undisturbed.network.state_dict(), resumed.network.state_dict())
 
 
+def test_checkpoints_after_an_epoch_leave_out_the_gaussians_that_are_not_known_yet():
+    train(make(density="per_location"), 1, SaveFirstEpoch())
+    saved = torch.load("first.ckpt", weights_only=True)["state_dict"]
+    assert saved.keys() == {name for name in make().state_dict() if not name.startswith("gaussians.")}
+    complete = {"state_dict": make().state_dict()}
+    complete["state_dict"]["gaussians.mean"].fill_(7.0)
+    make().on_load_checkpoint(complete)
+    assert (complete["state_dict"]["gaussians.mean"] == 7.0).all()
+
+
 @pytest.mark.parametrize(("backbone", "first"), [("resnet18", "conv1"), ("mobilenetv2_100", "conv_stem")])
 def test_frozen_batchnorm_keeps_statistics_scales_and_offsets_while_convolutions_learn(backbone, first):
     model = make(backbone=backbone, freeze_batchnorm=True)

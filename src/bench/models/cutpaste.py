@@ -72,20 +72,20 @@ class CutPaste(Detector):
     ) -> None:
         super().__init__(spec)
         self.side = spec.size if patch is None else patch
-        self.per_side = _windows_per_side(spec.size, self.side, stride)
         self.classes = _CLASSES[task]
         self.network = PretextNetwork(
             backbone, weights, level, len(self.classes) + 1, head_layers, freeze_batchnorm, self.side
         )
+        self.to_map: SmoothUpsampling | ReceptiveFieldUpsampling
+        if patch is None:
+            self.to_map, self.per_side = SmoothUpsampling(self.network.grid, spec.size, 0.0), 1
+        else:
+            self.to_map = ReceptiveFieldUpsampling(spec.size, patch, stride)
+            self.per_side = self.to_map.per_side
         self.per_location = density == "per_location" or (density == "auto" and patch is not None and spec.aligned)
-        width = self.network.width
+        places, width = self.per_side**2, self.network.width
         self.gaussians = (
-            PositionGaussians(self.per_side**2, width, regularisation) if self.per_location else ShrunkGaussian(width)
-        )
-        self.to_map = (
-            SmoothUpsampling(self.network.grid, spec.size, 0.0)
-            if patch is None
-            else ReceptiveFieldUpsampling(spec.size, patch, stride)
+            PositionGaussians(places, width, regularisation) if self.per_location else ShrunkGaussian(width)
         )
         self.patch, self.stride, self.jitter = patch, stride, jitter
         self.freeze_backbone_epochs = freeze_backbone_epochs
@@ -135,6 +135,15 @@ class CutPaste(Detector):
         """Refuse what would train another network than this one."""
         if stage == "fit" and self.trainer.world_size > 1 and self.network.loses_activations:
             raise UsageError("BatchNorm of this backbone cannot be synchronised: set --model.freeze_batchnorm true")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Up to gigabytes of Gaussians are left out after each epoch: none is known before training has ended."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith("gaussians.")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What was left out is as it was built."""
+        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
 
     def on_train_batch_start(self, *_: Any) -> None:
         """A frozen backbone keeps its batch statistics as well."""
@@ -187,12 +196,3 @@ class CutPaste(Detector):
 def cosine(step: int, total: int) -> float:
     """One falling half wave, from 1 to 0."""
     return (1 + math.cos(math.pi * min(step / max(total, 1), 1.0))) / 2
-
-
-def _windows_per_side(size: int, side: int, stride: int) -> int:
-    if side > size or stride < 1 or stride > side or (size - side) % stride:
-        raise UsageError(
-            f"windows of {side} pixels at a stride of {stride} do not cover {size} pixels: "
-            "choose --model.patch and --model.stride so that the stride divides what remains"
-        )
-    return (size - side) // stride + 1

@@ -44,7 +44,8 @@ class PretextNetwork(nn.Module):
         # In the checkpoint, as weights of another tag were normalised otherwise.
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1))
-        self.backbone: Any = freeze_batch_norm_2d(network) if freeze_batchnorm else network  # type: ignore[no-untyped-call]
+        freeze: Any = freeze_batch_norm_2d
+        self.backbone: Any = freeze(network) if freeze_batchnorm else network
         if level is not None and not 0 <= level < len(network.feature_info):
             raise UsageError(f"--model.level {level} is none of {backbone}'s 0 to {len(network.feature_info) - 1}")
         self.level = level

@@ -33,7 +33,7 @@ class ShrunkGaussian(nn.Module):
     def collect(self, features: Tensor) -> None:
         """Add samples (N, features)."""
         if self._shift is None:
-            self._shift = from_first_process(features.double().mean(dim=0))
+            self._shift = from_first_process(features.mean(dim=0).double())
             zero, vector = torch.zeros_like(self.shrinkage), torch.zeros_like(self.mean)
             self._sums = (zero, vector, torch.zeros_like(self.whitening), zero.clone(), vector.clone())
         count, total, scatter, quartic, cubic = self._sums

@@ -7,6 +7,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from bench.errors import UsageError
+
 
 class SmoothUpsampling(nn.Module):
     """Bilinear up-sampling to `size` pixels, then a Gaussian blur of `sigma` pixels.
@@ -40,6 +42,12 @@ class ReceptiveFieldUpsampling(nn.Module):
 
     def __init__(self, size: int, side: int, stride: int) -> None:
         super().__init__()
+        if not 1 <= stride <= side <= size or (size - side) % stride:
+            raise UsageError(
+                f"windows of {side} pixels at a stride of {stride} do not cover {size} pixels: "
+                "choose both so that the stride divides what remains of the image"
+            )
+        self.per_side = (size - side) // stride + 1
         deviation = 10.0 if side >= 32 else math.log10(0.45 * side + 1) + 0.25
         offset = torch.arange(size, dtype=torch.float64)[:, None] - torch.arange(0, size - side + 1, stride)
         weight = (-(((offset - (side - 1) / 2) / deviation) ** 2) / 2).exp() * ((offset >= 0) & (offset < side))
