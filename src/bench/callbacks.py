@@ -1,4 +1,4 @@
-"""What happens beside training: seeds per epoch, a stop at a broken loss, a progress bar."""
+"""What happens beside training: seeds per epoch, statistics, a stop at a broken loss, a progress bar."""
 
 from typing import Any
 
@@ -19,6 +19,8 @@ from rich.progress import (
 from torch import Tensor
 
 from bench.errors import RunError
+from bench.models.base import Detector
+from bench.models.statistics import from_first_process
 
 
 class EpochSeed(Callback):
@@ -27,9 +29,53 @@ class EpochSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Not when the epoch starts: a loader draws from torch when it begins, before that moment in a resumed run and
+        # after it in an undisturbed one.
+        if batch_idx == 0:
+            draw = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
+            torch.manual_seed(int(draw[0]))
+
+
+class StatisticsPass(Callback):
+    """At the start of the method's `statistics_epoch`, a pass over the training images as they are, in evaluation mode.
+
+    Inside training, so that it sees what earlier epochs learned, and so that a resumed run, which finds its results in
+    the checkpoint, repeats it only when it goes on with that very epoch.
+    """
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        draw = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
-        torch.manual_seed(int(draw[0]))
+        assert isinstance(pl_module, Detector)
+        if pl_module.statistics == "before" and trainer.current_epoch == pl_module.statistics_epoch:
+            _agree_on_buffers(pl_module)
+            _collect(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _agree_on_buffers(pl_module)
+
+
+@torch.no_grad()
+def _collect(trainer: Trainer, model: Detector) -> None:
+    data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning's fit
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    another = True
+    while another:
+        for batch in data.ordered_train_loader(data.training_indices):
+            # What Lightning does to the batches of its own loops; turns bytes into floats as well.
+            batch = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
+            with trainer.precision_plugin.forward_context():
+                model.collect(batch.image)
+        another = model.settle()
+    for module, training in modes.items():
+        module.training = training
+
+
+@torch.no_grad()
+def _agree_on_buffers(model: LightningModule) -> None:
+    # Where BatchNorm is not synchronised, on CPUs, each process has statistics of its own until DDP's next forward.
+    for buffer in model.buffers():
+        buffer.copy_(from_first_process(buffer))
 
 
 class FiniteLoss(Callback):

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from bench.callbacks import EpochSeed, FiniteLoss, ProgressBar
+from bench.callbacks import EpochSeed, FiniteLoss, ProgressBar, StatisticsPass
 from bench.cell import Cell
 from bench.checkpoint import RESUME, ResumeCheckpoint
 from bench.config import Config
@@ -26,7 +27,8 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
     """The one Trainer of a run."""
     settings = cell.config.section("trainer")
     patience = cell.config.settings["patience"]
-    callbacks: list[Callback] = [EpochSeed(cell.config.settings["seed"]), FiniteLoss(), ResumeCheckpoint(cell, folder)]
+    callbacks: list[Callback] = [EpochSeed(cell.config.settings["seed"]), StatisticsPass(), FiniteLoss()]
+    callbacks.append(ResumeCheckpoint(cell, folder))
     if patience is not None:
         callbacks.append(EarlyStopping("validation/loss", patience=patience))
     if progress:
@@ -40,7 +42,8 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        sync_batchnorm=True,
+        # torch has no synchronised BatchNorm for CPUs.
+        sync_batchnorm=torch.cuda.is_available() and settings.get("accelerator") != "cpu",
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
@@ -55,7 +58,7 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
     """Refuse plans that cannot end in an honest threshold, and what Lightning or this machine cannot do."""
     try:
         settings = config.section("trainer")
-        Trainer(**settings, plugins=_plugins(settings), logger=False, enable_checkpointing=False)
+        trainer = Trainer(**settings, plugins=_plugins(settings), logger=False, enable_checkpointing=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UsageError(f"--trainer: {str(error).splitlines()[0]}") from error
     patience = config.settings["patience"]
@@ -65,12 +68,23 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         )
     if patience is not None and not (model.trains and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
+    if model.statistics == "before":
+        _check_phases(model.statistics_epoch, trainer.max_epochs, patience)
+
+
+def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
+    """What comes before epoch `first` only prepares the method."""
+    if epochs is not None and 0 <= epochs <= first:
+        raise UsageError(
+            f"{first} epochs of pre-training leave none of --trainer.max_epochs {epochs} for the method itself; "
+            "raise it, or lower --model.pretrain_epochs"
+        )
+    if patience is not None and first:
+        raise UsageError("--patience watches one validation loss; after pre-training this method has another")
 
 
 def learn(trainer: Trainer, model: Detector, data: MVTecAD, folder: Path, *, resume: bool) -> None:
-    """Statistics before, training, statistics after: whichever the method has."""
-    if model.statistics == "before":
-        collect(trainer, model, data, data.training_indices)
+    """Training, in which statistics `before` are gathered, then statistics `after`: whichever the method has."""
     if model.trains:
         checkpoint = folder / RESUME
         again = str(checkpoint) if resume and checkpoint.is_file() else None

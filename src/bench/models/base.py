@@ -73,10 +73,14 @@ class Detector(LightningModule):
 
     A method says how it scores (`forward`), and how it learns: by gradient (`loss` and `configure_optimizers`), from
     statistics of the training images (`collect`, `settle`), or both. Buffers have their final shape when it is built.
+
+    Statistics `before` are gathered inside training, at the start of its epoch `statistics_epoch`; `after`, when
+    training has ended, or instead of it.
     """
 
     track: ClassVar[Literal["one-class", "supervised"]] = "one-class"
     statistics: ClassVar[Literal["none", "before", "after"]] = "none"
+    statistics_epoch: int = 0
     threshold: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
