@@ -12,6 +12,8 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
     settings = read_preset("model", preset).settings
     weights = ("--model.weights", "none") if "weights" in settings["model"] else ()
     epochs = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "16") if settings.get("trainer") else ()
+    if "pretrain_epochs" in settings["model"]:
+        epochs += ("--model.pretrain_epochs", "0")
     return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)
 
 
