@@ -62,7 +62,7 @@ class CostRecord(BaseModel):
 class Record(BaseModel):
     """Everything that one run decided, measured and cost."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_assignment=True)
     schema_version: int = Field(default=SCHEMA, alias="schema")
     status: Status
     error: str | None = None

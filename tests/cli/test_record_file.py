@@ -152,3 +152,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_metric_that_is_not_defined_is_null_however_it_came_into_the_record(finished, own_folder):
+    record = Record.read(finished)
+    record.metrics = {**record.metrics, "image_precision": float("nan")}
+    record.metrics_by_defect = {"blob": {"image_recall": float("nan")}}
+    written = json.loads(record.write(own_folder).read_text())
+    assert written["metrics"]["image_precision"] is None
+    assert written["metrics_by_defect"] == {"blob": {"image_recall": None}}

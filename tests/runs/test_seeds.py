@@ -17,7 +17,16 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
     return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)
 
 
-@pytest.mark.parametrize("preset", preset_names("model"))
+def _presets():
+    """Every preset; the second one of a class, and those after it, take time and are slow."""
+    seen: set[str] = set()
+    for name in preset_names("model"):
+        known = (path := read_preset("model", name).class_path) in seen
+        seen.add(path)
+        yield pytest.param(name, marks=pytest.mark.slow) if known else name
+
+
+@pytest.mark.parametrize("preset", _presets())
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(preset, bench, data_root):
     arguments = arguments_of(preset, data_root)
     runs = [

@@ -1,0 +1,88 @@
+"""What no method can fake: obvious defects rank above normal images, and with shuffled labels nothing ranks at all."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bench.data.synthetic_images import HARD, generate
+from bench.presets import preset_names, read_preset
+
+WEIGHTS = os.environ.get("BENCH_TEST_WEIGHTS")
+
+# The least image AUROC on synthetic screws without the small and faint defects, by preset that a CPU can train.
+LEAST = {
+    "padim_mobilenetv2": 0.9,
+    "autoencoder_cpu": 0.9,
+    "cutpaste_cpu": 0.9,
+    "cutpaste_patch_cpu": 0.6,
+    "vae_cpu": 0.6,
+    "deep_svdd_cpu": 0.6,
+}
+
+
+@pytest.fixture(scope="module")
+def screws(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("synthetic")
+    generate("screw", root / "screw")
+    return root
+
+
+@pytest.fixture(scope="module")
+def shuffled(screws, tmp_path_factory) -> Path:
+    """The same images, but in the test split each under the name, and so the label and the mask, of another."""
+    root = tmp_path_factory.mktemp("shuffled")
+    shutil.copytree(screws / "screw", root / "screw")
+    places = sorted((root / "screw" / "test").rglob("*.png"))
+    contents = [path.read_bytes() for path in places]
+    for place, source in zip(places, np.random.default_rng(0).permutation(len(places)), strict=True):
+        place.write_bytes(contents[source])
+    return root
+
+
+def _fit(bench, preset: str, root: Path, *options: str) -> dict:
+    own = ("--category", "screw", "--data", "synthetic", "--data.root", str(root), "--json")
+    outcome = bench("fit", "--model", preset, *own, *options)
+    assert outcome.status == 0, outcome.stderr
+    record = json.loads(outcome.stdout)
+    run = Path("runs") / preset / "screw" / record["fingerprint"]
+    with (run / "predictions.csv").open(encoding="utf-8") as file:
+        return {"rows": list(csv.DictReader(file)), **record["metrics"]}
+
+
+def _is_obvious(row: dict[str, str]) -> bool:
+    return row["defect_type"] == "good" or int(Path(row["path"]).stem) not in HARD
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", LEAST)
+def test_obvious_defects_rank_above_normal_images(preset, bench, screws):
+    pretrained = read_preset("model", preset).settings["model"].get("weights", "none") != "none"
+    if pretrained and not WEIGHTS:
+        pytest.skip("BENCH_TEST_WEIGHTS (mobilenetv2_100) is not set")
+    rows = _fit(bench, preset, screws, *(("--model.weights", str(WEIGHTS)) if pretrained else ()))["rows"]
+    obvious = [row for row in rows if _is_obvious(row)]
+    assert len(obvious) < len(rows)
+    auroc = roc_auc_score([int(row["label"]) for row in obvious], [float(row["score"]) for row in obvious])
+    assert auroc >= LEAST[preset]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", preset_names("model"))
+def test_shuffled_labels_leave_every_method_at_chance(preset, bench, shuffled):
+    settings = read_preset("model", preset).settings
+    weights = ("--model.weights", "none") if "weights" in settings["model"] else ()
+    epochs = ("--trainer.max_epochs", "2", "--data.samples_per_epoch", "32") if settings.get("trainer") else ()
+    phases = ("--model.pretrain_epochs", "1") if "pretrain_epochs" in settings["model"] else ()
+    small = ("--data.image_size", "64", "--data.crop", "null")
+    result = _fit(bench, preset, shuffled, *small, *weights, *epochs, *phases)
+    defective = sum(int(row["label"]) for row in result["rows"])
+    good = len(result["rows"]) - defective
+    # 99.9 % of all permutations of the labels of untied scores lie within this.
+    margin = 3.29 * np.sqrt((good + defective + 1) / (12 * good * defective))
+    assert abs(result["image_auroc"] - 0.5) < margin
