@@ -25,6 +25,7 @@ from bench.data.datamodule import MVTecAD
 from bench.environment import describe_environment
 from bench.errors import RunError, UsageError
 from bench.evaluation import Evaluation, evaluate
+from bench.memory import forget_peak
 from bench.models.base import Detector
 from bench.models.weights import identify_weights
 from bench.pictures import draw_extremes
@@ -52,6 +53,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     """Run one cell; its record, its folder, and whether it was already there."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     quieten_lightning()
+    forget_peak()
     data, cell = prepare(config)
     folder = options.resume or cell.folder(options.runs)
     if folder.resolve().name != cell.fingerprint:

@@ -116,3 +116,15 @@ def test_the_record_lists_what_no_preset_made(bench, quick):
     assert overrides.pop("data.root")
     data = {"data.image_size": 32, "data.batch_size": 16, "data.samples_per_epoch": None}
     assert overrides == {"seed": 2, **data, "trainer.max_epochs": 1, "trainer.accelerator": "cpu"}
+
+
+def test_images_in_random_poses_are_a_dataset_of_their_own(bench, quick_padim):
+    options = (*quick_padim, "--data", "rd_mvtec_ad")
+    refused = bench("fit", *options, "--data.crop", "null")
+    assert (refused.status, refused.stderr.count("\n")) == (2, 1)
+    assert "--data.crop" in refused.stderr
+    record = json.loads(bench("fit", *options, "--data.crop", "24", "--json").stdout)
+    assert record["dataset"] == "rd_mvtec_ad"
+    assert record["official"] is False
+    assert "images rotated within 10 degrees and cropped at random" in record["data"]["differences"]
+    assert record["metrics"]["pixel_auroc"] is not None
