@@ -136,3 +136,14 @@ def refuse(tmp_path: Path) -> Callable[..., str]:
         return outcome.stderr.strip()
 
     return run
+
+
+@pytest.fixture
+def all_threads():
+    """All cores, for the tests that train in earnest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from bench.data.transforms import Augmentation, RandomPose
 
@@ -16,15 +17,18 @@ def _half_white() -> np.ndarray:
 
 
 def _draws(policy, category, image, count=40, **settings):
-    augmentation = Augmentation(policy, category, 0, **settings)
+    augmentation = Augmentation(policy, category, 0, size=len(image), **settings)
     return [augmentation(image, (0, position)) for position in range(count)]
 
 
 @pytest.mark.parametrize("policy", ["symmetries", "translation_and_colour", "rotation_and_crop"])
 def test_the_same_draw_gives_the_same_image_and_another_draw_another(policy):
-    first, again = (Augmentation(policy, "screw", 0)(NOISE, (3, 7)) for _ in range(2))
+    first, again = (Augmentation(policy, "screw", 0, size=48)(NOISE, (3, 7)) for _ in range(2))
     assert np.array_equal(first, again)
-    for other in (Augmentation(policy, "screw", 1)(NOISE, (3, 7)), Augmentation(policy, "screw", 0)(NOISE, (3, 8))):
+    for other in (
+        Augmentation(policy, "screw", 1, size=48)(NOISE, (3, 7)),
+        Augmentation(policy, "screw", 0, size=48)(NOISE, (3, 8)),
+    ):
         assert not np.array_equal(first, other)
 
 
@@ -32,7 +36,7 @@ def test_the_same_draw_gives_the_same_image_and_another_draw_another(policy):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_size_channels_and_bytes_stay(policy, channels):
     image = NOISE[:, :, :channels].copy()
-    changed = Augmentation(policy, "carpet", 0, channels=channels)(image, (0, 0))
+    changed = Augmentation(policy, "carpet", 0, size=48, channels=channels)(image, (0, 0))
     assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
 
 
@@ -68,7 +72,7 @@ def test_patches_of_a_texture_come_from_everywhere():
 def test_what_is_moved_is_cropped_afterwards():
     image = np.full((64, 64, 1), 10, np.uint8)
     image[16:48, 16:48] = 200
-    changed = Augmentation("none", "pill", 0, channels=1, crop=32)(image, (0, 0))
+    changed = Augmentation("none", "pill", 0, size=64, channels=1, crop=32)(image, (0, 0))
     assert changed.shape == (32, 32, 1)
     assert (changed == 200).all()
 
@@ -98,3 +102,15 @@ def test_poses_differ_between_images_and_splits_but_not_between_calls():
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, train)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_translations_are_uniform_in_both_directions(axis):
+    dot = np.zeros((200, 200, 1), np.uint8)
+    dot[90:110, 90:110] = 200
+    places = np.arange(200)
+    moved = (each[:, :, 0] > 100 for each in _draws("translation_and_colour", "bottle", dot, 4000, channels=1))
+    offsets = [round(np.average(places, weights=each.sum(axis=1 - axis)) - 99.5) for each in moved]
+    counts = [offsets.count(offset) for offset in range(-10, 11)]
+    assert sum(counts) == len(offsets)
+    assert chisquare(counts).pvalue > 1e-3

@@ -11,20 +11,11 @@ DATA, WEIGHTS = os.environ.get("BENCH_DATA"), os.environ.get("BENCH_TEST_WEIGHTS
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("all_threads"),
     pytest.mark.skipif(
         not (DATA and WEIGHTS), reason="BENCH_DATA (MVTec AD) and BENCH_TEST_WEIGHTS (mobilenetv2_100) are not set"
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def all_threads():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Means of an independent implementation (MobileNetV2, strides 4 to 16, 100 of 152 channels, 256 pixels, no crop) on

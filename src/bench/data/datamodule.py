@@ -168,6 +168,7 @@ class MVTecAD(LightningDataModule):
             self.augmentation,
             self.category_name,
             self.seed,
+            size=self.geometry.size,
             channels=self.category.channels,
             crop=self.geometry.crop,
             patch=self.spec.patch,

@@ -28,7 +28,9 @@ _POSE = 20112785  # Rd-MVTec is one dataset, whatever the seed of a run
 
 
 class Augmentation:
-    """A policy's random changes, then the centre crop or a random patch; the same draw gives the same image.
+    """A policy's random changes of images of `size` pixels, then the centre crop or a random patch.
+
+    The same draw gives the same image.
 
     `symmetries` allows what leaves the category's normal images normal, `translation_and_colour` is CutPaste's (whose
     paper does not say how far: 5 % here),
@@ -41,6 +43,7 @@ class Augmentation:
         category: str,
         seed: int,
         *,
+        size: int,
         channels: int = 3,
         crop: int | None = None,
         patch: int | None = None,
@@ -50,9 +53,9 @@ class Augmentation:
         facts = mvtec_categories().get(category)
         steps: dict[Policy, list[Any]] = {
             "none": [],
-            "symmetries": _symmetric(facts.symmetry if facts else _UNKNOWN, patch),
-            "translation_and_colour": [_moved(0, 0.05), _recoloured(0.1, channels)],
-            "rotation_and_crop": [_moved(2, 5 / 292)],
+            "symmetries": _symmetric(facts.symmetry if facts else _UNKNOWN, 0 if patch else round(0.03 * size)),
+            "translation_and_colour": [_moved(0, round(0.05 * size)), _recoloured(0.1, channels)],
+            "rotation_and_crop": [_moved(2, round(5 / 292 * size))],
         }
         crops = [A.CenterCrop(crop, crop)] if crop else []
         if patch:
@@ -85,7 +88,7 @@ class RandomPose:
         return changed.reshape(*posed["mask"].shape, image.shape[2]), posed["mask"].astype(bool)
 
 
-def _symmetric(symmetry: Symmetry, patch: int | None) -> list[Any]:
+def _symmetric(symmetry: Symmetry, pixels: int) -> list[Any]:
     import albumentations as A
 
     steps: list[Any] = []
@@ -96,16 +99,15 @@ def _symmetric(symmetry: Symmetry, patch: int | None) -> list[Any]:
     elif symmetry.rotation_symmetric_180:
         steps.append(A.Compose([A.HorizontalFlip(p=1.0), A.VerticalFlip(p=1.0)], p=0.5))
     angle = 180.0 if symmetry.rotation_symmetric_any else 0.0 if symmetry.must_not_rotate else 5.0
-    # A patch is drawn from anywhere: moving what it is drawn from would only fold the border inwards.
-    return [*steps, _moved(angle, 0.0 if patch else 0.03), _recoloured(0.05, 1)]
+    return [*steps, _moved(angle, pixels), _recoloured(0.05, 1)]
 
 
-def _moved(angle: float, share: float) -> Any:
+def _moved(angle: float, pixels: int) -> Any:
     import albumentations as A
 
-    return A.Affine(
-        rotate=(-angle, angle), translate_percent=(-share, share), border_mode=_REFLECT, keep_ratio=True, p=1.0
-    )
+    # In pixels: of a share, albumentations cuts off the fraction, and not moving at all is drawn twice as often.
+    # A patch (0 pixels) is drawn from anywhere: moving what it is drawn from would only fold the border inwards.
+    return A.Affine(rotate=(-angle, angle), translate_px=(-pixels, pixels), border_mode=_REFLECT, p=1.0)
 
 
 def _recoloured(limit: float, channels: int) -> Any:
