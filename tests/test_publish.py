@@ -90,3 +90,10 @@ def test_weights_are_named_without_their_folder(bench, typed, quick_padim, own_f
 def test_a_folder_without_a_finished_run_is_refused(refuse, own_folder):
     Path("empty").mkdir()
     assert "no finished run in empty" in refuse("leaderboard", "empty", "--publish")
+
+
+def test_the_committed_tables_are_those_of_the_committed_records(bench, own_folder):
+    committed = Path(__file__).parents[1] / "leaderboards"
+    assert bench("leaderboard", committed / "records", "--out", "again").status == 0
+    tables = {path.name: path.read_bytes() for path in Path("again").iterdir()}
+    assert tables == {path.name: path.read_bytes() for path in committed.glob("*-*.*")}
