@@ -49,6 +49,18 @@ def test_the_command_of_a_published_record_can_be_typed_again(published):
     assert "--runs" not in command
 
 
+def test_a_method_of_ones_own_is_named_without_its_folder(bench, typed, quick, own_folder):
+    Path("private").mkdir()
+    text = "class_path: bench.models.autoencoder.Autoencoder\nmodel: {residual: l2}\n"
+    Path("private/mine.yaml").write_text(text)
+    run = typed("fit", *quick[2:], "--model", own_folder / "private" / "mine.yaml", "--json")
+    assert run.status == 0, run.stderr
+    assert bench("leaderboard", "--publish").status == 0
+    published = next(Path("leaderboards/records").rglob("record.json")).read_text()
+    assert "private" not in published
+    assert "--model mine.yaml" in json.loads(published)["command"]
+
+
 def test_figures_and_predictions_are_those_of_the_run(published):
     own, copy = (json.loads(path.read_text()) for path in published.values())
     for key in ("metrics", "metrics_by_defect", "cost", "fingerprint", "data", "weights"):

@@ -33,8 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except SystemExit as leaving:  # argparse does, after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+        return 0  # argparse leaves this way after --help
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing is wrong
         return 0

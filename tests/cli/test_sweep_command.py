@@ -68,6 +68,10 @@ def test_a_mistake_anywhere_is_found_before_anything_runs(refuse, sweep, changes
     assert word in refuse(*sweep(**changes))
 
 
+def test_a_seed_typed_beside_the_files_own_is_refused(refuse, sweep):
+    assert "'seeds'" in refuse(*sweep(), "--seed", "3")
+
+
 @pytest.mark.parametrize("name", preset_names("sweep"))
 def test_every_sweep_file_of_ours_can_be_planned(bench, name):
     assert bench("sweep", name, "--dry-run").status == 0

@@ -44,17 +44,21 @@ def anonymise(record: Record) -> Record:
         overrides["data.root"] = _ROOT
     if weights and "model.weights" in overrides:
         overrides["model.weights"] = weights
-    environment = {k: v for k, v in record.environment.items() if k != "host"}
-    command = _public_command(record.command, weights)
+    environment = {k: v for k, v in record.environment.items() if k not in ("host", "platform")}
+    command = _public_command(record.command)
     changes = {"config": config, "overrides": overrides, "environment": environment, "command": command, "wandb": None}
     return record.model_copy(update=changes)
+
+
+def _without_folder(word: str) -> str:
+    return Path(word).name if "/" in word else word
 
 
 def _root(root: Any) -> str | None:
     return _ROOT if root else None
 
 
-def _public_command(command: str, weights: str | None) -> str:
+def _public_command(command: str) -> str:
     words = iter(shlex.split(command))
     kept: list[str] = []
     for word in words:
@@ -62,15 +66,9 @@ def _public_command(command: str, weights: str | None) -> str:
         if key in _SWITCHES:
             continue
         if not key.startswith("--"):
-            kept.append(word)
+            kept.append(_without_folder(word))
             continue
         value = value if equals else next(words, "")
-        if key == "--data.root":
-            value = _ROOT
-        elif key == "--model.weights" and weights:
-            value = weights
-        elif key == "--config":
-            value = Path(value).name
         if key not in _PRIVATE:
-            kept += [key, value]
+            kept += [key, _ROOT if key == "--data.root" else _without_folder(value)]
     return " ".join(word if word == _ROOT else shlex.quote(word) for word in kept)

@@ -55,6 +55,8 @@ def read_sweep(reference: str) -> Sweep:
 
 def plan(sweep: Sweep, options: Mapping[str, str], data: str | None = None) -> list[Planned]:
     """All cells, models first; a mistake in any of them is found here, before anything runs."""
+    if "seed" in options:  # it would make every cell of a seed the same one
+        raise UsageError("--seed: a sweep file names its seeds; write them under 'seeds'")
     return list(_cells(sweep, options, data or sweep.data))
 
 
