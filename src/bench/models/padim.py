@@ -106,14 +106,22 @@ class PaDiM(Detector):
 
     def _features(self, image: Tensor) -> Tensor:
         """The chosen channels (B, h, w, chosen) at the grid of the first level, in the order of the levels."""
-        levels, first = [], 0
-        for level in self.backbone(image):
-            # Channels last, as the network leaves them, and chosen before they are copied to the finest grid: with
-            # channels first, the products that follow take five times as long on a CPU.
+        levels = self.backbone(image)
+        features: Tensor = levels[0].new_empty(len(image), *self.grid, len(self.chosen))
+        first = filled = 0
+        for level in levels:
+            # Channels last, as the network leaves them, chosen first and copied to the finest grid once: with channels
+            # first, the products that follow take five times as long on a CPU.
             own = self.chosen[(self.chosen >= first) & (self.chosen < first + level.shape[1])] - first
             first += level.shape[1]
-            level = level.permute(0, 2, 3, 1)[..., own].permute(0, 3, 1, 2)
-            if level.shape[2:] != self.grid:
+            level = level.permute(0, 2, 3, 1).index_select(3, own)
+            rows, columns = level.shape[1:3]
+            if self.interpolation != "nearest" or self.grid[0] % rows or self.grid[1] % columns:
+                level = level.permute(0, 3, 1, 2)
                 level = torch.nn.functional.interpolate(level, size=self.grid, mode=self.interpolation)
-            levels.append(level.permute(0, 2, 3, 1))
-        return torch.cat(levels, dim=3)
+                level = level.permute(0, 2, 3, 1)
+                rows, columns = self.grid
+            target = features[..., filled : filled + len(own)].unflatten(2, (columns, -1)).unflatten(1, (rows, -1))
+            target.copy_(level[:, :, None, :, None])
+            filled += len(own)
+        return features
