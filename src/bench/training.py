@@ -26,7 +26,7 @@ _FOLDS = 5
 def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: bool) -> Trainer:
     """The one Trainer of a run."""
     # Lightning's `deterministic` has torch fill all new memory with NaN as well: a fifteenth of a PaDiM run on a CPU.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settings = cell.config.section("trainer")
     patience = cell.config.settings["patience"]
     callbacks: list[Callback] = [EpochSeed(cell.config.settings["seed"]), StatisticsPass(), FiniteLoss()]

@@ -121,7 +121,8 @@ class PaDiM(Detector):
                 level = torch.nn.functional.interpolate(level, size=self.grid, mode=self.interpolation)
                 level = level.permute(0, 2, 3, 1)
                 rows, columns = self.grid
-            target = features[..., filled : filled + len(own)].unflatten(2, (columns, -1)).unflatten(1, (rows, -1))
+            each = (self.grid[0] // rows, self.grid[1] // columns)
+            target = features[..., filled : filled + len(own)].view(-1, rows, each[0], columns, each[1], len(own))
             target.copy_(level[:, :, None, :, None])
             filled += len(own)
         return features
