@@ -252,3 +252,12 @@ def test_an_object_near_the_border_is_not_shown_twice(category):
     disc = np.where(np.hypot(y - 20, x - 95) < 12, 30, 200)[:, :, None].astype(np.uint8).repeat(3, axis=2)
     for each in _draws("strong", category, disc, 40):
         assert label(each[:, :, 0] < 100)[1] == 1
+
+
+def test_turned_images_lie_any_way_round_where_a_category_may_be_turned_at_all():
+    turns = [_turn(_found(each)) for each in _draws("turned", "screw", _discs(), 40)]
+    angles = [angle for _, angle in turns]
+    assert not any(flipped for flipped, _ in turns)
+    assert min(angles) < -90
+    assert max(angles) > 90
+    assert all(abs(_turn(_found(each))[1]) < 3 for each in _draws("turned", "cable", _discs(), 20))

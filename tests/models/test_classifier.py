@@ -134,6 +134,15 @@ def test_grad_cam_is_autograds_by_hand_even_in_inference_mode(frozen):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_grad_cam_explains_the_classes_of_a_prediction_made_in_inference_mode():
+    model = make().eval()
+    with torch.inference_mode():
+        image = batch(size=64).image
+        predicted = model(image).logits.argmax(dim=1)
+        found = model.explain(image, predicted)
+    torch.testing.assert_close(found, model.explain(batch(size=64).image, torch.tensor(predicted.tolist())))
+
+
 def test_a_transformer_has_no_grad_cam():
     model = make(DataSpec(160, 3, 20, classes=SPEC.classes, class_counts=SPEC.class_counts), backbone="test_vit").eval()
     assert model.explain(torch.rand(2, 3, 160, 160), torch.tensor([0, 1])) is None

@@ -10,9 +10,9 @@ from bench.models.classifier_loss import ClassificationLoss, class_weights
 COUNTS = (12, 5, 3)
 
 
-def draw(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, 3, generator=generator), torch.arange(count) % 3
+def draw() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and classes; of unlike shares, or a mean over images would be one over weights."""
+    return torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 0, 1, 0, 2])
 
 
 def test_without_remedies_the_loss_is_cross_entropy():
@@ -66,7 +66,10 @@ def test_the_focal_loss_looks_away_from_what_is_nearly_right():
     assert 0 < focal < plain / 500
 
 
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "gamma",
+    [0.5, 1.0, 2.0],
+)
 def test_the_focal_loss_of_a_surely_right_image_has_a_finite_gradient(gamma):
     logits = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)  # its probability rounds to 1
     ClassificationLoss(COUNTS, focal_gamma=gamma)(logits, torch.tensor([0])).backward()
@@ -75,7 +78,7 @@ def test_the_focal_loss_of_a_surely_right_image_has_a_finite_gradient(gamma):
 
 def test_logit_adjustment_adds_tau_times_the_log_prior_while_learning():
     logits, target = draw()
-    # ln(12/20), ln(5/20), ln(3/20)
+    # The logarithms of 12, 5 and 3 images of 20.
     prior = torch.tensor([-0.5108256, -1.3862944, -1.8971200])
     loss = ClassificationLoss(COUNTS, logit_adjustment=1.5)(logits, target)
     torch.testing.assert_close(loss, cross_entropy(logits + 1.5 * prior, target))

@@ -73,7 +73,7 @@ def test_logits_are_those_of_the_librarys_network_with_its_last_layer_replaced(l
     ],
 )
 def test_the_last_map_is_what_features_are_pooled_from(library, name, channels_first):
-    backbone = ClassifierBackbone(library, name, "none").eval()
+    backbone = ClassifierBackbone(library, name, "none", 64).eval()
     features, last = backbone.with_map(torch.rand(2, 3, 224, 224))
     assert backbone.has_map is (last is not None) is channels_first
     if last is not None:
@@ -82,7 +82,7 @@ def test_the_last_map_is_what_features_are_pooled_from(library, name, channels_f
 
 
 def test_each_map_is_that_of_its_own_images():
-    backbone = ClassifierBackbone("timm", "test_resnet", "none").eval()
+    backbone = ClassifierBackbone("timm", "test_resnet", "none", 64).eval()
     first, second = torch.rand(2, 2, 3, 64, 64).unbind()
     expected = backbone.with_map(first)[1]
     backbone(second)
@@ -90,7 +90,7 @@ def test_each_map_is_that_of_its_own_images():
 
 
 def test_building_leaves_batch_statistics_and_mode_as_they_were():
-    backbone = ClassifierBackbone("torchvision", "mobilenet_v2", "none")
+    backbone = ClassifierBackbone("torchvision", "mobilenet_v2", "none", 64)
     assert backbone.training
     norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.training and m.num_batches_tracked == 0 and not m.running_mean.any() for m in norms)
@@ -104,14 +104,17 @@ def tiny(_name: str, **_: object) -> nn.Module:
 @pytest.mark.parametrize(
     ("name", "tag"),
     [
-        *((name, "IMAGENET1K_V2" if name in ("regnet_y_16gf", "mobilenet_v2") else "IMAGENET1K_V1") for name in PRESETS),
+        *(
+            (name, "IMAGENET1K_V2" if name in ("regnet_y_16gf", "mobilenet_v2") else "IMAGENET1K_V1")
+            for name in PRESETS
+        ),
         ("efficientnet_v2_l", "IMAGENET1K_V1"),
     ],
 )
 def test_images_are_normalised_as_those_that_torchvisions_weights_learned_from(name, tag, monkeypatch):
     monkeypatch.setattr("torchvision.models.get_model", tiny)
     monkeypatch.setattr("bench.models.classifier_network.load_torchvision_weights", lambda *_: None)
-    backbone = ClassifierBackbone("torchvision", name, tag)
+    backbone = ClassifierBackbone("torchvision", name, tag, 64)
     facts = get_model_weights(name)[tag].transforms()
     assert backbone.mean.flatten().tolist() == pytest.approx(list(facts.mean))
     assert backbone.std.flatten().tolist() == pytest.approx(list(facts.std))
@@ -138,7 +141,7 @@ def test_presets_differ_in_nothing_but_the_network_and_vggs_rate(name):
 
 def test_a_network_that_ends_in_no_linear_layer_is_refused():
     with pytest.raises(UsageError, match="squeezenet1_0 of torchvision does not end in a linear layer") as raised:
-        ClassifierBackbone("torchvision", "squeezenet1_0", "none")
+        ClassifierBackbone("torchvision", "squeezenet1_0", "none", 64)
     assert "\n" not in str(raised.value)
 
 
@@ -148,13 +151,19 @@ def test_a_network_that_ends_in_no_linear_layer_is_refused():
 )
 def test_an_unknown_backbone_is_refused_by_the_name_of_the_nearest(library, typed, nearest):
     with pytest.raises(UsageError, match=f"unknown backbone of {library} '{typed}'; did you mean '{nearest}'"):
-        ClassifierBackbone(library, typed, "none")
+        ClassifierBackbone(library, typed, "none", 64)
 
 
 def test_a_network_with_heads_beside_the_last_layer_trains():
-    backbone = ClassifierBackbone("torchvision", "googlenet", "none").train()
+    backbone = ClassifierBackbone("torchvision", "googlenet", "none", 64).train()
     assert backbone(torch.rand(2, 3, 64, 64)).shape == (2, 1024)
 
 
-def test_a_timm_network_of_another_size_than_224_is_built():
-    assert ClassifierBackbone("timm", "vit_tiny_patch16_384", "none").width == 192
+def test_a_network_of_another_size_than_224_is_built_for_its_own():
+    assert ClassifierBackbone("timm", "vit_tiny_patch16_384", "none", 384).width == 192
+
+
+def test_a_network_that_takes_one_size_only_refuses_another_in_one_line():
+    with pytest.raises(UsageError, match="vit_tiny_patch16_224 takes no images of 64 pixels") as raised:
+        ClassifierBackbone("timm", "vit_tiny_patch16_224", "none", 64)
+    assert "\n" not in str(raised.value)

@@ -163,5 +163,3 @@ def test_a_training_follows_the_schedule_in_every_group_by_accumulated_updates()
     head = [rate[-1] for rate in rates.seen[::2]]
     assert head == pytest.approx([0.01 * share for share in shares])
     assert [rate[0] for rate in rates.seen[::2]] == pytest.approx([0.005 * share for share in shares])
-
-

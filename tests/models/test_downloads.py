@@ -1,6 +1,5 @@
 import hashlib
 import io
-import os
 import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +63,7 @@ def test_a_tag_of_timms_without_network_is_refused_by_one_line_with_address_and_
 
 def test_a_classifier_says_the_same():
     with pytest.raises(UsageError, match=f"get {URL} on another machine"):
-        ClassifierBackbone("torchvision", "mobilenet_v2", "IMAGENET1K_V2")
+        ClassifierBackbone("torchvision", "mobilenet_v2", "IMAGENET1K_V2", 64)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +85,16 @@ def test_a_placed_file_is_used_and_the_network_left_alone(
     assert not network
 
 
-def test_the_place_that_the_refusal_names_is_where_a_file_is_found():
+@pytest.mark.parametrize(
+    ("find", "architecture", "tag"),
+    [(torchvision_file, "resnet18", "IMAGENET1K_V1"), (timm_file, "resnet18", "tv_in1k")],
+)
+def test_the_place_that_the_refusal_names_is_where_a_file_is_found(find, architecture, tag):
     with pytest.raises(UsageError) as raised:
-        torchvision_file("resnet18", "IMAGENET1K_V1")
+        find(architecture, tag)
     named = Path(str(raised.value).partition("save it as ")[2].partition(", or")[0])
-    assert torchvision_file("resnet18", "IMAGENET1K_V1") == place(named) if place(named) else None
+    placed = place(named)
+    assert find(architecture, tag) == placed
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_a_classifier_by_a_tag_has_the_placed_files_weights(library, name, tag, 
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
     state = get_model("mobilenet_v2", weights=None).state_dict()
     torch.save(state, tmp_path / file) if file.endswith(".pth") else save_file(state, tmp_path / file)
-    backbone = ClassifierBackbone(library, name, tag)
+    backbone = ClassifierBackbone(library, name, tag, 64)
     first = next(p for p in backbone.network.parameters() if p.ndim == 4)
     assert torch.equal(first, state["features.0.0.weight"])
 
@@ -161,4 +165,3 @@ def test_an_unknown_tag_is_refused_by_the_name_of_the_nearest(find, architecture
     with pytest.raises(UsageError, match=f"unknown weights of {architecture} '{typed}'; did you mean '{nearest}'"):
         find(architecture, typed)
     assert not network
-    assert "BENCH_WEIGHTS" not in os.environ

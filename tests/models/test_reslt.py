@@ -15,11 +15,9 @@ SPEC = DataSpec(64, 3, 20, classes=("good", "a", "b"), class_counts=(12, 5, 3))
 NETWORK = {"library": "timm", "backbone": "test_resnet", "weights": "none"}
 
 # Probabilities of two branches for two images of the classes 0 (good) and 1.
-BRANCHES = torch.tensor(
-    [[[0.50, 0.25, 0.25], [0.25, 0.50, 0.25]], [[0.25, 0.50, 0.25], [0.25, 0.25, 0.50]]]
-).log()
+BRANCHES = torch.tensor([[[0.50, 0.25, 0.25], [0.25, 0.50, 0.25]], [[0.25, 0.50, 0.25], [0.25, 0.25, 0.50]]]).log()
 TARGET = torch.tensor([0, 1])
-# Of the sums of logits: products .125, .125, .0625, and .0625, .125, .125, over their sum, .3125. Both times .4 is right.
+# Of the sums of logits: products .125, .125, .0625, and .0625, .125, .125, over their sum, .3125: both times .4.
 FUSION = -math.log(0.4)
 # Branch 1 sees both images (ln 2, ln 2), branch 2 the second alone (ln 4): three pairs.
 BRANCH = (math.log(2) + math.log(2) + math.log(4)) / 3
@@ -162,7 +160,7 @@ def test_grad_cam_is_that_of_the_sum_of_branches():
 
 
 def test_a_transformer_is_refused():
-    with pytest.raises(UsageError, match="branches off the last map .* name another"):
+    with pytest.raises(UsageError, match=r"branches off the last map .* name another"):
         make(backbone="test_vit")
 
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 #   half the side                      .9934    .9971             .9912              .9951
 #   all three                          .9924    .9969             .9906              .9947
 #   different images                   .9424    .9811             .9054              .6257   highest over all pairs
-# Screws in 512 pixels, the others in 256. Two pairs of MVTec AD itself are above, and do show one object in one pose:
+# The screw in 512 pixels, the others in 256. Two pairs of MVTec AD are above, and do show one object in one pose:
 # screw train/good 053 and 173, in another light (.9927), bottle train/good 069 and 070, slightly moved (.9906).
 # Correlation of the images themselves does not tell: .9994 between two bottles, .9909 between a carpet and its copy.
 _SAME = 0.988

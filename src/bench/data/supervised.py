@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.data.cache import Geometry, cached_images
-from bench.data.folds import assign_folds, choose_per_class
+from bench.data.folds import assign_folds, choose_per_class, stratify
 from bench.data.layout import Category, Sample
 from bench.data.loading import Batch, Draw, ImageDataset
 from bench.data.near_duplicates import near_duplicates
@@ -107,7 +107,7 @@ class LabelledFold:
             return []
         rows = self._rows(tested=False)
         types, groups = [self.split.types[row] for row in rows], self.split.groups[rows]
-        chosen = np.flatnonzero(assign_folds(types, groups, max(2, round(1 / share)), self.split.seed) == 0)
+        chosen = np.flatnonzero(stratify(types, groups, max(2, round(1 / share)), self.split.seed) == 0)
         left, kept = Counter(types), []
         for place in chosen.tolist():
             if left[types[place]] > 1:

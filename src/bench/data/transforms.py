@@ -12,7 +12,7 @@ from bench.data.facts import CategoryFacts, Symmetry, mvtec_categories
 # Without this albumentations asks the network for a newer release at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-Policy = Literal["none", "symmetries", "translation_and_colour", "rotation_and_crop", "mild", "strong"]
+Policy = Literal["none", "symmetries", "translation_and_colour", "rotation_and_crop", "mild", "strong", "turned"]
 Image = NDArray[np.uint8]
 
 _UNKNOWN = Symmetry(
@@ -38,7 +38,8 @@ class Augmentation:
     `rotation_and_crop` that of the VAE in PaDiM's paper (rotation within 2 degrees, crop up to 5 of 292 pixels off).
     `mild` and `strong` are for images with defects as well, and leave each of its type: turns and flips that the
     category allows (5 and 15 degrees where not any angle is), nothing lost beyond the border, 5 and 20 % of brightness
-    and contrast, never another hue; `strong` also takes them in perspective.
+    and contrast, never another hue; `strong` also takes them in perspective. `turned` is `strong` with any angle
+    wherever the category may be turned at all: for objects that lie any way round, as screws do.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Augmentation:
             "rotation_and_crop": [_moved(2, round(5 / 292 * size))],
             "mild": _class_preserving(facts, angle=5, light=0.05),
             "strong": _class_preserving(facts, angle=15, light=0.2, tilt=0.05),
+            "turned": _class_preserving(facts, angle=180, light=0.2, tilt=0.05),
         }
         crops = [A.CenterCrop(crop, crop)] if crop else []
         if patch:

@@ -76,7 +76,9 @@ class Classifier(Detector):
             raise UsageError("a classifier needs labelled defects: set --data.fold to a fold or to all")
         if step_epochs < 1 or warmup_epochs < 0:
             raise UsageError("--model.step_epochs is at least 1, --model.warmup_epochs at least 0")
-        self.backbone = ClassifierBackbone(library, backbone, weights, freeze_batchnorm=freeze_batchnorm)
+        if not 0 <= dropout < 1:
+            raise UsageError(f"--model.dropout {dropout} does not lie in [0, 1)")
+        self.backbone = ClassifierBackbone(library, backbone, weights, spec.size, freeze_batchnorm=freeze_batchnorm)
         self.head: nn.Module = _head(head, self.backbone.width, hidden, dropout, len(spec.classes))
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
@@ -122,7 +124,7 @@ class Classifier(Detector):
             # A fresh tensor: one made in inference mode has no gradient; the weights may be frozen.
             features, last = self.backbone.with_map(image.clone().requires_grad_())
             assert last is not None
-            chosen = self.classify(features, last).gather(1, classes[:, None])
+            chosen = self.classify(features, last).gather(1, classes.clone()[:, None])
             (gradient,) = torch.autograd.grad(chosen.sum(), last)
         return (gradient.mean(dim=(2, 3), keepdim=True) * last).sum(dim=1).relu().detach()
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UsageError
+
 
 class ClassificationLoss(nn.Module):
     """Cross entropy with any of three remedies for a long tail; without them the plain one.
@@ -33,6 +35,10 @@ class ClassificationLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if effective_number_beta is not None and not 0 <= effective_number_beta < 1:
+            raise UsageError(f"effective_number_beta {effective_number_beta} does not lie in [0, 1)")
+        if focal_gamma < 0 or not 0 <= label_smoothing < 1:
+            raise UsageError("--model.focal_gamma is at least 0, --model.label_smoothing lies in [0, 1)")
         self.focal_gamma, self.label_smoothing = focal_gamma, label_smoothing
         sizes = torch.tensor(counts, dtype=torch.float64)
         uniform = torch.ones(len(counts))
@@ -46,8 +52,9 @@ class ClassificationLoss(nn.Module):
         adjusted = logits.float() + self.offsets
         each = nn.functional.cross_entropy(adjusted, target, reduction="none", label_smoothing=self.label_smoothing)
         if self.focal_gamma:
-            chosen = adjusted.softmax(dim=1).gather(1, target[:, None])[:, 0]
-            each = (1 - chosen) ** self.focal_gamma * each
+            log_chosen = adjusted.log_softmax(dim=1).gather(1, target[:, None])[:, 0]
+            # 1 - p without its rounding, and never 0, where powers below 1 have no gradient.
+            each = (-torch.expm1(log_chosen)).clamp_min(1e-8) ** self.focal_gamma * each
         return (self.weights[target] * each).mean()
 
 

@@ -36,6 +36,8 @@ class ResLT(Classifier):
         super().__init__(spec, **classifier)
         if not 0 <= beta <= 1:
             raise UsageError(f"--model.beta {beta} does not lie in [0, 1]")
+        if classifier.get("head", "linear") != "linear" or classifier.get("dropout"):
+            raise UsageError("the branches are ResLT's head: set --model.head linear and --model.dropout 0")
         channels = self.backbone.map_channels
         if channels is None:
             raise UsageError("ResLT branches off the last map of a backbone, and this one has none: name another")
@@ -88,6 +90,8 @@ def branch_masks(counts: Sequence[int], tail_below: Sequence[int] | None) -> Ten
     masks = torch.stack([torch.ones(len(counts), dtype=torch.bool), *(sizes < bound for bound in tail_below)])
     if not masks.any(dim=1).all():
         raise UsageError(f"--model.tail_below {list(tail_below)}: no class has so few of {sorted(counts)} images")
+    if masks[1].all():
+        raise UsageError(f"--model.tail_below {list(tail_below)}: all of {sorted(counts)} images are of the tail")
     return masks
 
 

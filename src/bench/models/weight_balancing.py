@@ -19,7 +19,8 @@ class WeightBalancing(Classifier):
     The first stage is a classifier with the weight decay that suits the data (section 4.2; a setting to be tuned). The
     second (section 4.3) freezes all but the last layer: class-balanced loss, weight decay, and after each step every
     row of its weights is scaled back to at most a threshold (MaxNorm, equation 7), which their code takes from the rows
-    after the first stage. SGD throughout: AdamW's decoupled decay is another thing.
+    after the first stage. SGD throughout: AdamW's decoupled decay is another thing. The class-balanced loss is cross
+    entropy, as Cui et al. define it; their code takes the binary cross entropy of softmax outputs, which is smaller.
 
     Args:
         spec: what the data are like.
@@ -45,8 +46,12 @@ class WeightBalancing(Classifier):
         **classifier: Any,
     ) -> None:
         super().__init__(spec, **classifier)
-        if self.optimizer_name != "sgd" or self.freeze_backbone:
-            raise UsageError("weight balancing decays by SGD and trains its backbone: set --model.optimizer sgd")
+        if self.optimizer_name != "sgd":
+            raise UsageError("weight balancing decays by SGD: set --model.optimizer sgd")
+        if self.freeze_backbone:
+            raise UsageError("weight balancing trains its backbone first: set --model.freeze_backbone false")
+        if not 0 <= max_norm_share <= 1:
+            raise UsageError(f"--model.max_norm_share {max_norm_share} does not lie in [0, 1]")
         self.balancing_epochs, self.balancing_rate = balancing_epochs, balancing_rate
         self.balancing_decay, self.max_norm_share = balancing_decay, max_norm_share
         self.balanced = ClassificationLoss(spec.class_counts, effective_number_beta=balancing_beta)
@@ -86,7 +91,7 @@ class WeightBalancing(Classifier):
             optimizer.state.clear()
         last = {id(parameter) for parameter in self.last_layer.parameters()}
         for group in optimizer.param_groups:
-            if any(id(parameter) in last and parameter.ndim > 1 for parameter in group["params"]):
+            if any(id(parameter) in last for parameter in group["params"]):  # their code decays the biases as well
                 group["weight_decay"] = self.balancing_decay
 
     def on_train_batch_start(self, *_: Any) -> None:

@@ -61,7 +61,9 @@ def fill(
     model: nn.Module, name: str, path: Path, head: tuple[str, ...], other_names: Callable[[], list[str] | None]
 ) -> None:
     """Load a file's tensors; `head` begins the names that may differ, `other_names` those of the other library."""
-    state = _rename(_read(path), model, head, other_names)
+    # Files of DenseNets are from before torch forbade points in names; torchvision renames them likewise.
+    renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", k): v for k, v in _read(path).items()}
+    state = _rename(renamed, model, head, other_names)
     own = model.state_dict()
     if missing := _missing(state, model, head):
         raise UsageError(f"{path} does not fit {name}: it lacks '{missing[0]}' and {len(missing) - 1} more")
@@ -77,6 +79,15 @@ def input_statistics(architecture: str, reference: str) -> tuple[Sequence[float]
     tagged = reference != NONE and not is_file_reference(reference)
     config = pretrained_config(architecture, reference if tagged else None)
     return config.mean, config.std
+
+
+def torchvision_statistics(architecture: str, reference: str) -> tuple[Sequence[float], Sequence[float]]:
+    """The same of torchvision's weights; of a file, those of the weights that torchvision takes by default."""
+    from torchvision.models import get_model_weights
+
+    known = get_model_weights(architecture)
+    preprocessing = known.__members__.get(reference, known.DEFAULT).transforms()
+    return preprocessing.mean, preprocessing.std
 
 
 def _existing_file(reference: str) -> Path:
