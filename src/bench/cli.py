@@ -180,6 +180,21 @@ def _sweep(typed: list[str]) -> int:
     return 0
 
 
+def _study(typed: list[str]) -> int:
+    """tell what each variant of a sweep changed, and whether that is more than chance"""
+    parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
+    parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
+    parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
+    parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
+    known = parser.parse_all(typed)
+    from bench.leaderboard.study import write_study
+    from bench.sweep.grid import plan, read_sweep
+
+    sweep = read_sweep(known.sweep)
+    print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
+    return 0
+
+
 def _models(typed: list[str]) -> int:
     """list the methods that can be run"""
     parser = Parser(prog="bench models", description="List the methods that can be run.")
@@ -216,6 +231,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
     "sweep": _sweep,
+    "study": _study,
     "models": _models,
     "leaderboard": _leaderboard,
     "compare": _compare,

@@ -23,3 +23,9 @@ def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> Us
     else:
         advice = f"known: {', '.join(names)}" if names else "none is known"
     return UsageError(f"unknown {kind} '{word}'; {advice}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as one line can hold it."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

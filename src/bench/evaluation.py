@@ -1,65 +1,119 @@
 """From the scores of a test to the metrics of a record."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.datamodule import MVTecAD
-from bench.data.layout import GOOD
+from bench.data.layout import GOOD, Sample
 from bench.errors import RunError
+from bench.metrics.bootstrap import Interval, classification_intervals, detection_intervals
+from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.image import image_metrics, image_metrics_by_defect
-from bench.models.base import Detector
-from bench.record import Metrics
+from bench.metrics.pixel import PixelResult
+from bench.models.base import Detector, ScoredImages
+from bench.record import ConfusionMatrix, Metrics, Record, write_predictions
+
+
+class Tested(NamedTuple):
+    """A part of a run after its test."""
+
+    data: MVTecAD
+    scored: ScoredImages
+    threshold: float | None  # None for classifiers
+    localised: PixelResult | None
+
+    @classmethod
+    def of(cls, model: Detector, data: MVTecAD, scored: ScoredImages) -> "Tested":
+        """What is kept of a model that has just gone through `scored`."""
+        return cls(data, scored, None if model.track == "supervised" else float(model.threshold), model.localised)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of one test."""
+    """The outcome of one test, over all its parts."""
 
+    samples: Sequence[Sample]
     scores: NDArray[np.float64]
-    threshold: float
+    threshold: float | None
     metrics: Metrics
     metrics_by_defect: dict[str, Metrics]
     predictions: list[dict[str, str]]
+    intervals: dict[str, Interval | None] = field(default_factory=dict)
+    intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
+    confusion: ConfusionMatrix | None = None
+
+    def write(self, record: Record, folder: Path) -> None:
+        """Fill in the record, and write the predictions beside it."""
+        record.metrics = self.metrics
+        record.metrics_by_defect = self.metrics_by_defect
+        record.intervals, record.intervals_by_defect = self.intervals, self.intervals_by_defect
+        record.confusion = self.confusion
+        record.data.predictions_sha256 = write_predictions(folder, self.predictions)
 
 
-def evaluate(model: Detector, data: MVTecAD) -> Evaluation:
-    """Compute all metrics of the test that `model` has just gone through."""
-    gathered, category = model.gathered, data.category
-    assert gathered is not None, "evaluate before test"
-    if gathered.indices.tolist() != list(range(len(category.test))):
-        raise RunError(f"the test scored {len(gathered.indices)} images instead of each of {len(category.test)} once")
-    scores = gathered.score.double().numpy()
-    if not np.isfinite(scores).all():
-        worst = category.test[int(np.argmin(np.isfinite(scores)))]
-        raise RunError(f"the score of {worst.relative} is no finite number")
-    threshold = float(model.threshold)
-    types = [s.defect_type for s in category.test]
-    labels = np.array([s.is_defect for s in category.test])
-    metrics: Metrics = {**image_metrics(scores, labels, threshold)}
-    found = image_metrics_by_defect(scores, types, threshold)
+def evaluate(parts: Sequence[Tested]) -> Evaluation:
+    """Compute all metrics of a test; the predictions of several folds are pooled first."""
+    samples = [sample for part in parts for sample in part.data.category.test]
+    scores = np.concatenate([part.scored.score.double().numpy() for part in parts])
+    logits = np.concatenate([part.scored.logits.double().numpy() for part in parts])
+    for values, what in ((scores[:, None], "score"), (logits, "logit")):
+        if not np.isfinite(values).all():
+            worst = samples[int(np.argmin(np.isfinite(values).all(axis=1)))]
+            raise RunError(f"the {what} of {worst.relative} is no finite number")
+    hashes = parts[0].data.whole.hashes
+    rows = [
+        {
+            "path": sample.relative,
+            "sha256": hashes[sample.path],
+            "defect_type": sample.defect_type,
+            "label": str(int(sample.defect_type != GOOD)),
+            # repr of a double: reading it back gives the very same number.
+            "score": repr(float(score)),
+            "logits": " ".join(repr(float(v)) for v in one),
+        }
+        for sample, score, one in zip(samples, scores, logits, strict=True)
+    ]
+    if parts[0].threshold is None:
+        return _evaluate_classes(samples, scores, logits, parts[0].data.whole.defect_types, rows)
+    return _evaluate_scores(samples, scores, parts[0], rows)
+
+
+def _evaluate_scores(
+    samples: Sequence[Sample], scores: NDArray[np.float64], part: Tested, rows: list[dict[str, str]]
+) -> Evaluation:
+    assert part.threshold is not None
+    types = [s.defect_type for s in samples]
+    labels = np.array([s.is_defect for s in samples])
+    metrics: Metrics = {**image_metrics(scores, labels, part.threshold)}
+    found = image_metrics_by_defect(scores, types, part.threshold)
     by_defect: dict[str, Metrics] = {name: {**values} for name, values in found.items()}
-    if model.localised is not None:
-        metrics |= model.localised.overall
-        for place, values in model.localised.by_defect.items():
-            by_defect[category.defect_types[place]] |= values
-    return Evaluation(scores, threshold, metrics, by_defect, _rows(model, data))
+    if part.localised is not None:
+        metrics |= part.localised.overall
+        for place, values in part.localised.by_defect.items():
+            by_defect[part.data.category.defect_types[place]] |= values
+    metrics["threshold"] = part.threshold
+    intervals = detection_intervals(scores, types)
+    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals)
 
 
-def _rows(model: Detector, data: MVTecAD) -> list[dict[str, str]]:
-    assert model.gathered is not None
-    rows = []
-    for sample, score, logits in zip(data.category.test, model.gathered.score, model.gathered.logits, strict=True):
-        rows.append(
-            {
-                "path": sample.relative,
-                "sha256": data.category.hashes[sample.path],
-                "defect_type": sample.defect_type,
-                "label": str(int(sample.defect_type != GOOD)),
-                # repr of a double: reading it back gives the very same number.
-                "score": repr(float(score)),
-                "logits": " ".join(repr(float(v)) for v in logits),
-            }
-        )
-    return rows
+def _evaluate_classes(
+    samples: Sequence[Sample],
+    scores: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    classes: Sequence[str],
+    rows: list[dict[str, str]],
+) -> Evaluation:
+    targets = np.array([classes.index(s.defect_type) for s in samples])
+    predicted = logits.argmax(axis=1)
+    intervals = classification_intervals(logits, targets, classes)
+    confusion = ConfusionMatrix(
+        classes=list(classes), counts=confusion_matrix(predicted, targets, len(classes)).tolist()
+    )
+    by_class: dict[str, Metrics] = {k: {**v} for k, v in class_metrics(predicted, targets, classes).items()}
+    metrics: Metrics = {**classification_metrics(logits, targets)}
+    return Evaluation(samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion)

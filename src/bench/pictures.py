@@ -15,7 +15,7 @@ from bench.models.base import Detector, as_floats
 _EACH = 5
 _GAP = 8
 _CAPTION = 20
-_SIDE = 224
+SIDE = 224
 
 Picture = NDArray[np.uint8]
 
@@ -37,16 +37,40 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
             place = shown.index(index)
             panels = [images[place], _mask_panel(images[place], masks[place])]
             if (anomaly_map := maps[place]) is not None:
-                panels.append(_heat_panel(images[place], anomaly_map, low, high))
-            sample, score = data.category.test[index], evaluation.scores[index]
+                panels.append(heat_panel(images[place], anomaly_map, low, high))
+            sample, score = evaluation.samples[index], evaluation.scores[index]
             verdict = "defect" if score > evaluation.threshold else "good"
             limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
             caption = f"{sample.defect_type}/{sample.path.name}: {limits}, called {verdict}"
-            rows.append(_row(panels, caption))
+            rows.append(row(panels, caption))
         path = folder / f"{name}.png"
         Image.fromarray(np.concatenate(rows)).save(path)
         paths.append(path)
     return paths
+
+
+def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:
+    """Write `confusion.png`: how many images of each class were taken for which."""
+    from matplotlib.figure import Figure
+
+    confusion = evaluation.confusion
+    assert confusion is not None
+    counts = np.array(confusion.counts)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    side = 2.4 + 0.55 * len(counts)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    for (true, predicted), count in np.ndenumerate(counts):
+        dark = shares[true, predicted] < 0.6
+        axes.text(predicted, true, str(count), ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(counts)), confusion.classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), confusion.classes)
+    axes.set(xlabel="taken for", ylabel="is", title="images; colour: share of the row")
+    figure.colorbar(shown, ax=axes, fraction=0.046)
+    path = folder / "confusion.png"
+    figure.savefig(path, dpi=110)
+    return path
 
 
 @torch.inference_mode()
@@ -55,13 +79,13 @@ def _look_again(
 ) -> tuple[list[Picture], list[NDArray[np.bool_]], list[NDArray[np.float32] | None]]:
     """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""
     batch = data.test_batch(indices)
-    size = (_SIDE, _SIDE)
+    size = (SIDE, SIDE)
     maps: list[NDArray[np.float32] | None] = [None] * len(indices)
     prediction = model(as_floats(batch.image.to(model.device)))
     if prediction.map is not None:
         maps = [cv2.resize(m.float().cpu().numpy(), size, interpolation=cv2.INTER_LINEAR) for m in prediction.map]
     images = [
-        _colour(cv2.resize(i, size, interpolation=cv2.INTER_AREA)) for i in batch.image.permute(0, 2, 3, 1).numpy()
+        colour(cv2.resize(i, size, interpolation=cv2.INTER_AREA)) for i in batch.image.permute(0, 2, 3, 1).numpy()
     ]
     masks = [
         cv2.resize(m.numpy().astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for m in batch.mask or []
@@ -69,7 +93,8 @@ def _look_again(
     return images, masks, maps
 
 
-def _colour(image: Picture) -> Picture:
+def colour(image: Picture) -> Picture:
+    """Three channels (H, W, 3) of one, or the image itself."""
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
@@ -80,14 +105,16 @@ def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
 
 
-def _heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
+def heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
+    """A map (SIDE, SIDE) laid over its image; `low` is black, `high` bright."""
     share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)
     heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     return np.asarray(cv2.addWeighted(image, 0.4, np.ascontiguousarray(heat), 0.6, 0))
 
 
-def _row(panels: list[Picture], caption: str) -> Picture:
-    gap = np.full((_SIDE, _GAP, 3), 255, np.uint8)
+def row(panels: list[Picture], caption: str) -> Picture:
+    """Panels side by side under a caption."""
+    gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
     body = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
     label = Image.new("RGB", (body.shape[1], _CAPTION), "white")
     ImageDraw.Draw(label).text((2, 3), caption, fill="black", font=ImageFont.load_default(12))

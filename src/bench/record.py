@@ -21,9 +21,10 @@ RECORD = "record.json"
 PREDICTIONS = "predictions.csv"
 Status = Literal["finished", "failed", "interrupted"]
 Metrics = dict[str, float | None]
+Interval = tuple[float, float]
 
 # Settings that tell runs of one method apart by no more than chance or place.
-_CHANCE_OR_PLACE = frozenset(
+CHANCE_OR_PLACE = frozenset(
     {"seed", "data.root", "data.cache", "data.num_workers", "model.weights"}
     | {f"trainer.{key}" for key in ("accelerator", "strategy", "devices", "num_nodes", "benchmark")}
 )
@@ -34,11 +35,20 @@ class DataRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     digest: str
-    counts: dict[str, int]
+    counts: dict[str, int]  # of the whole category, by folder
+    classes: dict[str, int] | None = None  # images used of each class, where all are labelled
     validation_images: int
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
     predictions_sha256: str | None = None
+
+
+class ConfusionMatrix(BaseModel):
+    """Number of images by true class, the row, and predicted class, the column."""
+
+    model_config = ConfigDict(extra="forbid")
+    classes: list[str]
+    counts: list[list[int]]
 
 
 class CostRecord(BaseModel):
@@ -82,6 +92,9 @@ class Record(BaseModel):
     weights: dict[str, str]
     metrics: Metrics = {}
     metrics_by_defect: dict[str, Metrics] = {}
+    intervals: dict[str, Interval | None] = {}  # 95 %, from a bootstrap over the test images
+    intervals_by_defect: dict[str, dict[str, Interval | None]] = {}
+    confusion: ConfusionMatrix | None = None
     cost: CostRecord | None = None
     environment: dict[str, Any]
     started: str
@@ -139,7 +152,7 @@ def _too_new(file: Path, schema: int) -> UsageError:
 
 def changed_settings(record: Record) -> dict[str, Any]:
     """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
-    return {key: value for key, value in sorted(record.overrides.items()) if key not in _CHANCE_OR_PLACE}
+    return {key: value for key, value in sorted(record.overrides.items()) if key not in CHANCE_OR_PLACE}
 
 
 def flat_settings(record: Record) -> dict[str, Any]:

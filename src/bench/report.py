@@ -10,13 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.comparison import MARK, describe_figure, differences, published_figure, reference_of
+from bench.data.folds import describe_limits
 from bench.presets import Preset
-from bench.record import CostRecord, Metrics, Record
+from bench.record import CostRecord, Interval, Metrics, Record
 
 if TYPE_CHECKING:  # it brings torch, and `bench models` needs none
     from bench.evaluation import Evaluation
 
 _TITLES = {
+    "accuracy": "accuracy (all classes)",
+    "balanced_accuracy": "balanced accuracy (all classes)",
+    "macro_f1": "macro-F1",
+    "calibration_error": "calibration error",
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
     "image_f1max": "image F1-max (oracle)",
@@ -33,6 +38,9 @@ _TITLES = {
 }
 _BY_DEFECT = {
     "count": "images",
+    "recall": "recall",
+    "precision": "precision",
+    "f1": "F1",
     "image_auroc": "AUROC",
     "image_recall": "recall",
     "pixel_auroc": "pixel AUROC",
@@ -51,11 +59,15 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         console.print(f"not MVTec's own data: {'; '.join(record.data.differences)}", highlight=False)
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
         console.print("random backbone: --model.weights none was asked for", highlight=False)
-    _print_metrics(console, record, record.metrics, record.metrics_by_defect)
+    _print_metrics(console, record, record.metrics, record.metrics_by_defect, record.intervals)
+    if record.data.classes is not None:
+        types = [name for name, count in record.data.classes.items() for _ in range(count)]
+        for line in describe_limits(types, record.config["data"]["folds"]):
+            console.print(line, highlight=False, soft_wrap=True)
     if record.cost is not None:
         console.print(_cost_table(record.cost))
     console.print(f"record    {folder / 'record.json'}", soft_wrap=True, highlight=False)
-    pictures = sorted(folder.glob("*_anomalous.png"))
+    pictures = sorted(folder.glob("*.png"))
     if pictures:
         names = ", ".join(path.name for path in pictures)
         console.print(f"pictures  {folder} ({names})", soft_wrap=True, highlight=False)
@@ -63,13 +75,13 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
 
 def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> None:
     """The figures of a repeated test, and whether they are those of the run."""
-    new: Metrics = {**evaluation.metrics, "threshold": evaluation.threshold}
+    new = evaluation.metrics
     if as_json:
         print(json.dumps({"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}, indent=2))
         return
     console = Console()
     console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), tested again")
-    _print_metrics(console, record, new, evaluation.metrics_by_defect)
+    _print_metrics(console, record, new, evaluation.metrics_by_defect, evaluation.intervals)
     pairs = [(new.get(name), value) for name, value in record.metrics.items()]
     largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
     same = "the same figures as in the record" if largest == 0 else f"largest difference from the record: {largest:.2g}"
@@ -86,18 +98,27 @@ def print_models(presets: Sequence[Preset]) -> None:
     Console().print(table)
 
 
-def _print_metrics(console: Console, record: Record, metrics: Metrics, by_defect: dict[str, Metrics]) -> None:
+def _print_metrics(
+    console: Console,
+    record: Record,
+    metrics: Metrics,
+    by_defect: dict[str, Metrics],
+    intervals: dict[str, Interval | None],
+) -> None:
     apart = differences(record)
     figures = {name: figure for name in metrics if (figure := published_figure(record, name))}
-    table = Table(box=box.SIMPLE, pad_edge=False, show_header=bool(figures))
+    table = Table(box=box.SIMPLE, pad_edge=False, show_header=bool(figures or intervals))
     table.add_column()
-    table.add_column("this run" if figures else "", justify="right")
+    table.add_column("this run", justify="right")
+    if intervals:
+        table.add_column("95 % interval", no_wrap=True)
     if figures:
         table.add_column("published")
     for name, value in metrics.items():
         figure = figures.get(name)
         shown = [describe_figure(figure, value, comparable=not apart)] if figure else []
-        table.add_row(_TITLES.get(name, name), _number(value), *shown)
+        between = [_interval(intervals.get(name))] if intervals else []
+        table.add_row(_TITLES.get(name, name), _number(value), *between, *shown)
     console.print(table)
     if figures:
         _print_source(console, record, figures, apart)
@@ -105,7 +126,7 @@ def _print_metrics(console: Console, record: Record, metrics: Metrics, by_defect
         return
     columns = [name for name in _BY_DEFECT if any(name in values for values in by_defect.values())]
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("defect type", no_wrap=True)
+    table.add_column("class" if record.track == "supervised" else "defect type", no_wrap=True)
     for name in columns:
         table.add_column(_BY_DEFECT[name], justify="right")
     for defect_type, values in by_defect.items():
@@ -138,6 +159,10 @@ def _cost_table(cost: CostRecord) -> Table:
     table.add_row("checkpoint", f"{cost.checkpoint_bytes / 2**20:.1f} MiB")
     table.add_row("device", f"{cost.device} x {cost.processes}" if cost.processes > 1 else cost.device)
     return table
+
+
+def _interval(interval: Interval | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
 def _number(value: float | None) -> str:

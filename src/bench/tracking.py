@@ -54,10 +54,9 @@ class Tracker:
         }
         self.run = _start(arguments, mode)
 
-    @property
-    def logger(self) -> WandbLogger | Literal[False]:
-        """What Lightning's Trainer logs to."""
-        return WandbLogger(experiment=self.run) if self.run is not None else False
+    def logger(self, part: str = "") -> WandbLogger | Literal[False]:
+        """What Lightning's Trainer logs to; names of curves begin with the part of the run, where it has several."""
+        return WandbLogger(experiment=self.run, prefix=part) if self.run is not None else False
 
     def describe(self) -> dict[str, Any] | None:
         """What the record says of the W&B run."""

@@ -56,6 +56,18 @@ def _plugins(settings: Mapping[str, Any]) -> list[Any] | None:
     return [LightningEnvironment()] if settings.get("num_nodes", 1) == 1 else None
 
 
+def check_track(config: Config) -> None:
+    """Refuse a classifier without labelled defects, and the other methods with them."""
+    supervised = config.model.load_class().track == "supervised"  # type: ignore[attr-defined]
+    fold = config.settings["data"]["fold"]
+    if supervised and fold is None:
+        raise UsageError(f"{config.model.name} learns from labelled defects: set --data.fold to a fold, or to all")
+    if not supervised and fold is not None:
+        raise UsageError(f"{config.model.name} learns from good images alone: leave out --data.fold {fold}")
+    if not supervised and config.settings["data"]["sampling"] != "each_once":
+        raise UsageError(f"{config.model.name} learns from one class: leave out --data.sampling")
+
+
 def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
     """Refuse plans that cannot end in an honest threshold, and what Lightning or this machine cannot do."""
     try:
@@ -64,7 +76,7 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UsageError(f"--trainer: {str(error).splitlines()[0]}") from error
     patience = config.settings["patience"]
-    if model.trains and not data.validation_indices:
+    if model.trains and model.track == "one-class" and not data.validation_indices:
         raise UsageError(
             "a method that trains takes its threshold from held-out images: set --data.validation_share above 0"
         )
@@ -104,7 +116,9 @@ def collect(trainer: Trainer, model: Detector, data: MVTecAD, indices: list[int]
 
 
 def set_threshold(trainer: Trainer, model: Detector, data: MVTecAD, quantile: float) -> None:
-    """Take the operating threshold from normal images that the method did not learn from."""
+    """Take the operating threshold from normal images that the method did not learn from; classifiers need none."""
+    if model.track == "supervised":
+        return
     if data.validation_indices:
         scores = score(trainer, model, data, data.validation_indices)
     elif model.scores_left_out:

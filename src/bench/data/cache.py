@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Literal
 
 import numpy as np
 from filelock import FileLock
@@ -19,6 +20,8 @@ from bench.data.layout import Category, Sample
 from bench.errors import UsageError
 
 _VERSION = 1
+
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 def cache_folder() -> Path:
@@ -34,6 +37,12 @@ class Geometry:
 
     size: int
     crop: int | None = None
+    interpolation: Interpolation = "bilinear"
+
+    @property
+    def whole(self) -> "Geometry":
+        """The same without the crop."""
+        return replace(self, crop=None)
 
     @property
     def output(self) -> int:
@@ -41,7 +50,7 @@ class Geometry:
         return self.crop or self.size
 
     def apply(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        """Resize and crop; Pillow's bilinear filter is antialiased when it shrinks."""
+        """Resize and crop; Pillow's filters are antialiased when they shrink."""
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), resample)
         if self.crop:
@@ -55,7 +64,7 @@ def cached_images(category: Category, samples: Sequence[Sample], geometry: Geome
     channels = category.channels
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        image = geometry.apply(read_image(sample.path), Image.Resampling.BILINEAR)
+        image = geometry.apply(read_image(sample.path), Image.Resampling[geometry.interpolation.upper()])
         array = np.asarray(image if channels == 1 else image.convert("RGB"))
         return array.reshape(geometry.output, geometry.output, channels)
 
@@ -79,7 +88,7 @@ def cached_masks(category: Category, samples: Sequence[Sample], geometry: Geomet
 
 
 def _key(contents: Iterable[str], geometry: Geometry, channels: int) -> str:
-    text = f"{_VERSION} {geometry.size} {geometry.crop} {channels}\n" + "\n".join(contents)
+    text = f"{_VERSION} {geometry.size} {geometry.crop} {geometry.interpolation} {channels}\n" + "\n".join(contents)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -42,8 +42,14 @@ class Category:
 
     @cached_property
     def defect_types(self) -> tuple[str, ...]:
-        """`good` first, then the defect types of the test split by name."""
-        return (GOOD, *sorted({s.defect_type for s in self.test} - {GOOD}))
+        """`good` first, then the defect types by name."""
+        return (GOOD, *sorted({s.defect_type for s in (*self.train, *self.test)} - {GOOD}))
+
+    def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
+        """Some of the images, split otherwise; hashes and classes stay those of the whole."""
+        part = Category(self.name, train, test)
+        part.__dict__.update(defect_types=self.defect_types, hashes=self.hashes, channels=self.channels)
+        return part
 
     @cached_property
     def hashes(self) -> dict[Path, str]:

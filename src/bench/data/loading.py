@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -36,17 +37,27 @@ class BatchSampler(Sampler[Draw]):
     """Deals batches to the processes; `batch_size` counts the images of all processes together.
 
     Shuffled batches depend on seed and epoch alone: with k processes each takes every k-th image of the same global
-    batch. `samples` images make an epoch, each used as often as any other or once more; None: each once. In order (not
+    batch. `samples` images make an epoch, each used as often as any other or once more; None: as many as there are.
+    With `weights`, one for each of `indices`, they are drawn with replacement in these proportions. In order (not
     shuffled) no image is repeated, so that each is scored exactly once.
     """
 
     def __init__(
-        self, indices: Sequence[int], batch_size: int, *, shuffle_seed: int | None = None, samples: int | None = None
+        self,
+        indices: Sequence[int],
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        samples: int | None = None,
+        weights: Sequence[float] | NDArray[np.float64] | None = None,
     ) -> None:
+        if weights is not None and shuffle_seed is None:
+            raise ValueError("weights draw images at random; they need a shuffle_seed")
         self.indices = np.asarray(indices, dtype=np.int64)
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
         self.samples = len(self.indices) if samples is None else samples
+        self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -59,11 +70,16 @@ class BatchSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         order = self.indices
         if self.shuffle_seed is not None:
-            rng = np.random.default_rng((self.shuffle_seed, self.epoch))
-            rounds = [rng.permutation(order) for _ in range(-(-self.samples // len(order)))]
-            order = np.concatenate(rounds)
+            order = self._drawn(np.random.default_rng((self.shuffle_seed, self.epoch)))
         for positions in self._batches(self.samples):
             yield Draw(order[positions].tolist(), self.epoch, positions.tolist())
+
+    def _drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The images of an epoch, of all processes, in a random order."""
+        if self.shares is not None:
+            return rng.choice(self.indices, self.samples, p=self.shares)
+        rounds = [rng.permutation(self.indices) for _ in range(-(-self.samples // len(self.indices)))]
+        return np.concatenate(rounds)
 
     def _batches(self, count: int) -> Iterator[np.ndarray]:
         """Positions in the epoch of this process's part of each batch."""

@@ -15,6 +15,7 @@ from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, 
 from bench.models.cutpaste_network import PretextNetwork, pool
 from bench.models.density import ShrunkGaussian
 from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
+from bench.models.schedules import cosine
 from bench.models.statistics import PositionGaussians
 
 _CLASSES = {"binary": ("patch",), "scar": ("scar",), "three_way": ("patch", "scar")}
@@ -191,8 +192,3 @@ class CutPaste(Detector):
             windows = windows.permute(1, 2, 0, 3, 4).flatten(0, 1)
             embedded.append(torch.cat([self.network(part)[1] for part in torch.split(windows, _WINDOWS_AT_ONCE)]))
         return torch.stack(embedded)
-
-
-def cosine(step: int, total: int) -> float:
-    """One falling half wave, from 1 to 0."""
-    return (1 + math.cos(math.pi * min(step / max(total, 1), 1.0))) / 2

@@ -9,7 +9,7 @@ from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
-from bench.models.weights import load_weights, pretrained_config
+from bench.models.weights import input_statistics, load_weights
 
 _HIDDEN, _PROJECTION = 512, 128
 
@@ -40,10 +40,10 @@ class PretextNetwork(nn.Module):
         network: Any = timm.create_model(backbone)
         load_weights(network, backbone, weights)
         network.reset_classifier(0)
-        config = pretrained_config(backbone, weights)
+        mean, std = input_statistics(backbone, weights)
         # In the checkpoint, as weights of another tag were normalised otherwise.
-        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         freeze: Any = freeze_batch_norm_2d
         self.backbone: Any = freeze(network) if freeze_batchnorm else network
         if level is not None and not 0 <= level < len(network.feature_info):

@@ -122,7 +122,9 @@ class PaDiM(Detector):
                 level = level.permute(0, 2, 3, 1)
                 rows, columns = self.grid
             each = (self.grid[0] // rows, self.grid[1] // columns)
-            target = features[..., filled : filled + len(own)].view(-1, rows, each[0], columns, each[1], len(own))
+            target = features[..., filled : filled + len(own)].view(
+                len(image), rows, each[0], columns, each[1], len(own)
+            )
             target.copy_(level[:, :, None, :, None])
             filled += len(own)
         return features

@@ -1,18 +1,16 @@
 """ImageNet weights: from a file, from a tag of timm's, or by explicit wish none; never silently random."""
 
 import hashlib
-import os
 import pickle
 import re
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from bench.data.cache import cache_folder
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError
+from bench.models.downloads import pretrained_config, timm_file, torchvision_file
 
 NONE = "none"
 
@@ -21,7 +19,9 @@ _TORCHVISION_NAMES = {
     r"mobilenetv2_100": "mobilenet_v2",
     r"(?:tf_)?(efficientnet_b[0-7])": r"\1",
     r"(vgg(?:11|13|16|19)(?:_bn)?)": r"\1",
+    r"regnety_160": "regnet_y_16gf",
 }
+_TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "regnet_y_16gf": "regnety_160"}
 
 
 def identify_weights(reference: str | None) -> dict[str, str]:
@@ -42,25 +42,41 @@ def load_weights(model: nn.Module, architecture: str, reference: str) -> None:
     """Fill a whole timm model (classifier included) from a file or a tag; a UsageError says what is missing."""
     if reference == NONE:
         return
-    path = _existing_file(reference) if is_file_reference(reference) else _tagged_file(architecture, reference)
-    state = _rename(_read(path), model, architecture)
+    path = _existing_file(reference) if is_file_reference(reference) else timm_file(architecture, reference)
+    heads = getattr(model, "default_cfg", {}).get("classifier", "classifier")
+    names = [heads] if isinstance(heads, str) else heads
+    fill(model, architecture, path, tuple(f"{name}." for name in names), lambda: _torchvision_keys(architecture))
+
+
+def load_torchvision_weights(model: nn.Module, architecture: str, reference: str, head: str) -> None:
+    """The same for a whole torchvision model whose last layer is the module `head`."""
+    if reference == NONE:
+        return
+    tagged = not is_file_reference(reference)
+    path = torchvision_file(architecture, reference) if tagged else _existing_file(reference)
+    fill(model, architecture, path, (f"{head}.",), lambda: _timm_keys(architecture))
+
+
+def fill(
+    model: nn.Module, name: str, path: Path, head: tuple[str, ...], other_names: Callable[[], list[str] | None]
+) -> None:
+    """Load a file's tensors; `head` begins the names that may differ, `other_names` those of the other library."""
+    state = _rename(_read(path), model, head, other_names)
     own = model.state_dict()
-    if missing := _missing(state, model):
-        raise UsageError(f"{path} does not fit {architecture}: it lacks '{missing[0]}' and {len(missing) - 1} more")
+    if missing := _missing(state, model, head):
+        raise UsageError(f"{path} does not fit {name}: it lacks '{missing[0]}' and {len(missing) - 1} more")
     fitting = {k: v.reshape(own[k].shape) for k, v in state.items() if k in own and v.numel() == own[k].numel()}
-    head = _classifier_names(model)
     unfit = [k for k in own if k in state and k not in fitting and not k.startswith(head)]
     if unfit:
-        raise UsageError(f"{path} does not fit {architecture}: '{unfit[0]}' has another shape")
+        raise UsageError(f"{path} does not fit {name}: '{unfit[0]}' has another shape")
     model.load_state_dict(fitting, strict=False)
 
 
-def pretrained_config(architecture: str, reference: str) -> Any:
-    """timm's facts on the weights: mean and deviation of their input, their place on the hub."""
-    import timm
-
+def input_statistics(architecture: str, reference: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation (3 each) of the images that timm's weights were trained on."""
     tagged = reference != NONE and not is_file_reference(reference)
-    return timm.get_pretrained_cfg(f"{architecture}.{reference}" if tagged else architecture)
+    config = pretrained_config(architecture, reference if tagged else None)
+    return config.mean, config.std
 
 
 def _existing_file(reference: str) -> Path:
@@ -94,25 +110,28 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _missing(state: Mapping[str, Tensor], model: nn.Module) -> list[str]:
+def _missing(state: Mapping[str, Tensor], model: nn.Module, head: tuple[str, ...]) -> list[str]:
     """What features need and `state` lacks: not the classifier, nor `num_batches_tracked`, which counts steps."""
-    head = _classifier_names(model)
-    own = [k for k in model.state_dict() if not k.endswith("num_batches_tracked") and not k.startswith(head)]
-    return [k for k in own if k not in state]
+    return [k for k in _layers(model) if k not in state and not k.startswith(head)]
 
 
-def _classifier_names(model: nn.Module) -> tuple[str, ...]:
-    heads = getattr(model, "default_cfg", {}).get("classifier", "classifier")
-    return tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
-
-
-def _rename(state: dict[str, Tensor], model: nn.Module, architecture: str) -> dict[str, Tensor]:
-    """Give torchvision's parameters timm's names: both list the same layers in the same order."""
-    theirs = _torchvision_keys(architecture) if _missing(state, model) else None
-    if theirs is None or not set(theirs) <= state.keys():
+def _rename(
+    state: dict[str, Tensor], model: nn.Module, head: tuple[str, ...], other_names: Callable[[], list[str] | None]
+) -> dict[str, Tensor]:
+    """Give the other library's parameters this one's names: both list the same layers in the same order."""
+    theirs = other_names() if _missing(state, model, head) else None
+    own = _layers(model)
+    if theirs is None or len(theirs) != len(own) or not set(theirs) <= state.keys():
         return state
-    own = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     return {mine: state[key] for mine, key in zip(own, theirs, strict=True)}
+
+
+def _layers(model: nn.Module) -> list[str]:
+    """Names of a network's parameters and statistics; a RegNet's shortcuts last in their block, where timm has them."""
+    names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
+    blocks = [k.partition(".proj.")[0].partition(".f.")[0] for k in names]
+    first = {block: place for place, block in reversed(list(enumerate(blocks)))}
+    return sorted(names, key=lambda name: (first[blocks[names.index(name)]], ".proj." in name, names.index(name)))
 
 
 def _torchvision_keys(architecture: str) -> list[str] | None:
@@ -122,32 +141,16 @@ def _torchvision_keys(architecture: str) -> list[str] | None:
     for pattern, name in _TORCHVISION_NAMES.items():
         if match := re.fullmatch(pattern, architecture):
             with torch.random.fork_rng(devices=[]):  # its own initial values must not move the seed's draws
-                state = get_model(match.expand(name), weights=None).state_dict()
-            return [k for k in state if not k.endswith("num_batches_tracked")]
+                return _layers(get_model(match.expand(name), weights=None))
     return None
 
 
-def _tagged_file(architecture: str, tag: str) -> Path:
+def _timm_keys(architecture: str) -> list[str] | None:
     import timm
-    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
+    import torch
 
-    name = f"{architecture}.{tag}"
-    known = timm.list_pretrained(f"{architecture}.*")
-    if name not in known:
-        raise unknown(f"weights of {architecture}", tag, [k.split(".", 1)[1] for k in known] + [NONE])
-    placed = Path(os.environ.get("BENCH_WEIGHTS") or cache_folder() / "weights") / f"{name}.safetensors"
-    if placed.is_file():
-        return placed
-    repository = str(pretrained_config(architecture, tag).hf_hub_id)
-    if isinstance(cached := try_to_load_from_cache(repository, "model.safetensors"), str):
-        return Path(cached)
-    url = hf_hub_url(repository, "model.safetensors")
-    try:
-        # The hub's own client tries for 50 seconds before it says that there is no network.
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except OSError as error:
-        raise UsageError(
-            f"weights '{name}' are not here and cannot be downloaded; get {url} on another machine and save it as "
-            f"{placed}, or name any file of these weights: --model.weights FILE ('none' = random, for trials)"
-        ) from error
+    name = _TIMM_NAMES.get(architecture, architecture)
+    if name not in timm.list_models():
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return _layers(timm.create_model(name))

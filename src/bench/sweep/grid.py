@@ -23,6 +23,8 @@ class Sweep(BaseModel):
     data: str | None = None
     settings: dict[str, Any] = {}  # of every cell, in the form of --config
     variants: dict[str, dict[str, Any]] = {}  # by name: settings besides
+    baseline: str | None = None  # the variant that `bench study` compares the others with
+    not_run: dict[str, str] = {}  # variants that a study would have, and why it has them not
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""Settings of the data that cannot be meant."""
+
+from typing import Literal
+
+from bench.errors import UsageError
+
+
+def check_geometry(image_size: int, crop: int | None, texture_patch: int | None, protocol: str) -> None:
+    """Sizes in pixels that fit each other."""
+    if not 16 <= image_size <= 4096:
+        raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
+    if crop is not None and not 16 <= crop <= image_size:
+        raise UsageError(f"--data.crop {crop} does not lie between 16 and --data.image_size {image_size}")
+    if texture_patch is not None and texture_patch < 16:
+        raise UsageError(f"--data.texture_patch {texture_patch} is less than 16; null takes whole images")
+    if protocol == "full" and crop is not None:
+        raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
+
+
+def check_draws(validation_share: float, batch_size: int, samples_per_epoch: int | None) -> None:
+    """Shares and numbers of images."""
+    if not 0 <= validation_share < 1:
+        raise UsageError(f"--data.validation_share {validation_share} does not lie in [0, 1)")
+    if batch_size < 1:
+        raise UsageError(f"--data.batch_size {batch_size} is not positive")
+    if samples_per_epoch is not None and samples_per_epoch < 1:
+        raise UsageError(f"--data.samples_per_epoch {samples_per_epoch} is not positive; null takes each image once")
+
+
+def check_fold(fold: int | Literal["all"] | None, folds: int, per_class: int | None, *, random_pose: bool) -> None:
+    """A fold that exists, and nothing that only one of the two tracks knows."""
+    if fold is None:
+        if per_class is not None:
+            raise UsageError("--data.per_class counts images of labelled classes: set --data.fold to a fold or to all")
+        return
+    if isinstance(fold, int) and not 0 <= fold < folds:
+        raise UsageError(
+            f"--data.fold {fold} does not lie between 0 and {folds - 1} (--data.folds {folds}), nor is it all"
+        )
+    if per_class is not None and per_class < 2:
+        raise UsageError(f"--data.per_class {per_class} leaves nothing to learn from or to test; 2 is the least")
+    if random_pose:
+        raise UsageError("images in random poses are for methods that learn from good ones: leave out --data.fold")

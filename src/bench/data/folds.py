@@ -1,0 +1,124 @@
+"""How labelled images are divided: a cap per class, stratified folds, how often each class is drawn in training."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.layout import GOOD
+from bench.errors import UsageError
+
+Sampling = Literal["each_once", "square_root", "balanced"]
+Groups = Sequence[int] | NDArray[np.int64]
+
+_FEW = 20  # images of a class below which its recall is hardly known
+
+
+def choose_per_class(types: Sequence[str], per_class: int | None, seed: int) -> list[int]:
+    """Places of at most `per_class` images of each class, drawn by the seed, in ascending order; None keeps all.
+
+    The images of a smaller cap are among those of a larger one.
+    """
+    if per_class is None:
+        return list(range(len(types)))
+    chosen: list[int] = []
+    seen: Counter[str] = Counter()
+    for place in np.random.default_rng(seed).permutation(len(types)).tolist():
+        seen[types[place]] += 1
+        if seen[types[place]] <= per_class:
+            chosen.append(place)
+    return sorted(chosen)
+
+
+def assign_folds(types: Sequence[str], groups: Groups, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold (N,) that tests each image, as `stratify`; a UsageError where a class cannot be learned and tested."""
+    _check(types, groups, folds)
+    return stratify(types, groups, folds, seed)
+
+
+def stratify(types: Sequence[str], groups: Groups, folds: int, seed: int) -> NDArray[np.int64]:
+    """Deal images into folds, of each class about as many to every fold; images of one group are never parted.
+
+    Where each image is a group of its own, no fold has more than one image of a class, nor more than one image in all,
+    beyond another.
+    """
+    # scikit-learn's StratifiedGroupKFold divides other images in other releases, at random groups when shuffled before
+    # 1.8 (pull request 32540), and may leave a fold empty (issue 34828); folds decide a result and must last.
+    _, labels, sizes = np.unique(np.asarray(types), return_inverse=True, return_counts=True)
+    _, members = np.unique(np.asarray(groups), return_inverse=True)
+    contents = np.zeros((members.max() + 1, len(sizes)), np.int64)  # images of each class in each group
+    np.add.at(contents, (members, labels), 1)
+    # Large groups first, then class by class; the shuffle decides between groups that are alike in both.
+    shuffled = np.random.default_rng(seed).permutation(len(contents))
+    order = shuffled[np.lexsort((contents[shuffled].argmax(axis=1), -contents[shuffled].sum(axis=1)))]
+    counts = np.zeros((folds, len(sizes)), np.int64)
+    fold = np.empty(len(contents), np.int64)
+    for group in order:
+        crowding = counts @ (contents[group] / sizes)  # how full each fold is of the classes in the group
+        fold[group] = np.lexsort((counts.sum(axis=1), crowding))[0]
+        counts[fold[group]] += contents[group]
+    return fold[members]
+
+
+def describe_limits(types: Sequence[str], folds: int) -> list[str]:
+    """What a split of these images cannot tell, a line each."""
+    from scipy.stats import binomtest  # half a second, which a run need not wait for
+
+    lines = []
+    for name, count in Counter(types).items():
+        if count < _FEW:
+            found = round(0.75 * count)
+            low, high = binomtest(found, count).proportion_ci(0.95, "exact")
+            lines.append(
+                f"{name} has {count} images: a recall of {_decimals(found / count)} ({found} of {count}) "
+                f"has a 95 % interval of {_decimals(low)} to {_decimals(high)}"
+            )
+        if count < folds:
+            lines.append(f"{name} has {count} images: at least {folds - count} of {folds} folds test none")
+    return lines
+
+
+def sampling_weights(types: Sequence[Any], sampling: Sampling) -> NDArray[np.float64] | None:
+    """Each image's probability (N,) of being drawn; None: each once an epoch.
+
+    `balanced` draws each class equally often, `square_root` in proportion to the root of its number of images.
+    """
+    if sampling == "each_once":
+        return None
+    _, labels, counts = np.unique(np.asarray(types), return_inverse=True, return_counts=True)
+    power = {"balanced": -1.0, "square_root": -0.5}[sampling]
+    weights: NDArray[np.float64] = np.power(counts.astype(np.float64), power)[labels]
+    return weights / float(weights.sum())
+
+
+def _check(types: Sequence[str], groups: Groups, folds: int) -> None:
+    if folds < 2:
+        raise UsageError(f"--data.folds {folds} is less than 2: images are learned from in some, tested in the other")
+    if len(types) < folds:
+        raise UsageError(f"{len(types)} images cannot be divided into --data.folds {folds}")
+    counts = Counter(types)
+    if len(counts) < 2:
+        raise UsageError(f"all images are of the class '{types[0]}'; supervised methods need defect images beside good")
+    different: dict[str, set[int]] = {name: set() for name in counts}
+    for name, group in zip(types, groups, strict=True):
+        different[name].add(int(group))
+    for name in sorted(counts):
+        if counts[name] == 1:
+            raise UsageError(f"only one image in {_folder(name)}: it cannot be both learned and tested; add or remove")
+        if len(different[name]) == 1:
+            raise UsageError(
+                f"the {counts[name]} images in {_folder(name)} are one photograph: it cannot be both learned and "
+                "tested; add or remove"
+            )
+    if len(set().union(*different.values())) < folds:
+        raise UsageError(f"fewer different photographs than --data.folds {folds}; near-duplicates share a fold")
+
+
+def _folder(name: str) -> str:
+    return f"train/{GOOD} and test/{GOOD}" if name == GOOD else f"test/{name}"
+
+
+def _decimals(share: float) -> str:
+    return "1" if share == 1 else f"{share:.2f}".lstrip("0")

@@ -1,0 +1,77 @@
+"""The one-class split: learn from train/good, test on the test folder, as MVTec AD is laid out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bench.data.cache import Geometry, cached_images, cached_masks
+from bench.data.images import read_mask
+from bench.data.layout import Category
+from bench.data.loading import ImageDataset, TestDataset
+from bench.data.transforms import Augmentation, RandomPose
+from bench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OneClassSplit:
+    """Images as they lie in their folders; with `random_pose` each in a pose of its own."""
+
+    category: Category
+    geometry: Geometry
+    protocol: Literal["model", "full"]
+    random_pose: bool
+    seed: int
+    cache: Path
+
+    def prepare(self, *, augmented: bool) -> None:
+        """Fill the cache; a mistake in the data is found here."""
+        self.train_dataset()
+        if augmented:
+            cached_images(self.category, self.category.train, self.geometry.whole, self.cache)
+        if self.protocol == "full":  # read one by one in the test: a damaged one must be known before a run begins
+            for sample in self.category.test:
+                if sample.mask is not None:
+                    read_mask(sample.mask)
+        self.test_dataset()
+
+    def held_out(self, share: float) -> list[int]:
+        """Places in train/good that no method learns from."""
+        count = len(self.category.train)
+        held_out = round(count * share)
+        if share and not 0 < held_out < count:
+            raise UsageError(f"--data.validation_share {share} of {count} images leaves nothing on one side")
+        order = np.random.default_rng(self.seed).permutation(count)
+        return sorted(order[:held_out].tolist())
+
+    def train_dataset(self, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
+        """Images of train/good, changed by the first augmentation, that of good images."""
+        # What moves an image is cropped afterwards, so that nothing moves in from beyond a border that was no border.
+        geometry = self.geometry.whole if augmentations else self._stored
+        images = cached_images(self.category, self.category.train, geometry, self.cache)
+        return ImageDataset(images, augmentations[0] if augmentations else None, self._pose("train"))
+
+    def test_dataset(self) -> TestDataset:
+        """The test folder with its masks."""
+        category = self.category
+        images = cached_images(category, category.test, self._stored, self.cache)
+        model_size = self.protocol == "model"
+        masks = cached_masks(category, category.test, self._stored, self.cache) if model_size else None
+        return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"))
+
+    @property
+    def masks_without_pixels(self) -> int:
+        """Defect images whose mask is empty at the model's resolution or after the crop: defects without a region."""
+        test = self.test_dataset()
+        if test.masks is None:
+            return 0
+        return sum(sample.is_defect and not test.mask(i).any() for i, sample in enumerate(self.category.test))
+
+    def _pose(self, split: Literal["train", "test"]) -> RandomPose | None:
+        return RandomPose(split, self.geometry.output) if self.random_pose else None
+
+    @property
+    def _stored(self) -> Geometry:
+        return self.geometry.whole if self.random_pose else self.geometry

@@ -1,0 +1,162 @@
+"""A study: what each variant of a sweep changed against its baseline, and whether that is more than chance."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.config import flatten
+from bench.errors import UsageError
+from bench.leaderboard.aggregate import read_records
+from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
+from bench.record import CHANCE_OR_PLACE, PREDICTIONS, RECORD, Record, write_atomically
+from bench.sweep.grid import Planned, Sweep
+
+_SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One variant on one category with one seed: its record, and its differences from the baseline's."""
+
+    planned: Planned
+    record: Record | None
+    images: int = 0  # that both predicted
+    differences: dict[str, Difference] | None = None  # by metric; None for the baseline itself
+
+
+def write_study(name: str, sweep: Sweep, cells: Sequence[Planned], folders: Iterable[Path], out: Path) -> Path:
+    """Write `<name>.md` from the records of the cells below `folders`; the same records give the same bytes."""
+    if sweep.baseline is None:
+        raise UsageError(f"the sweep {name} names no baseline to compare its variants with")
+    attempts = compare_attempts(sweep, cells, _find(list(folders)))
+    if not any(attempt.record for attempt in attempts):
+        raise UsageError(f"no finished run of the sweep {name} in {', '.join(map(str, folders))}")
+    out.mkdir(parents=True, exist_ok=True)
+    return write_atomically(out / f"{name}.md", render_study(name, sweep, attempts))
+
+
+def compare_attempts(sweep: Sweep, cells: Sequence[Planned], found: Sequence[tuple[Record, Path]]) -> list[Attempt]:
+    """Each cell's record beside that of the baseline on the same category with the same seed."""
+    matched = [_record_of(cell, found) for cell in cells]
+    attempts = []
+    for cell, own in zip(cells, matched, strict=True):
+        place = (cell.config.category, cell.config.settings["seed"])
+        others = zip(cells, matched, strict=True)
+        base = next((m for c, m in others if c.variant == sweep.baseline and _place(c) == place), None)
+        if own is None or base is None or cell.variant == sweep.baseline:
+            attempts.append(Attempt(cell, own[0] if own else None))
+            continue
+        before, after, targets = _shared(base[1], own[1], own[0])
+        differences = {
+            name: paired_difference(before, after, CLASSIFICATION_STATISTICS[name], targets) for name in _SHOWN
+        }
+        attempts.append(Attempt(cell, own[0], len(targets), differences))
+    return attempts
+
+
+def render_study(name: str, sweep: Sweep, attempts: Sequence[Attempt]) -> str:
+    """The attempts as a Markdown table, the baseline first."""
+    compared = sum(attempt.differences is not None for attempt in attempts)
+    lines = [
+        f"# {name}\n",
+        f"Each attempt changes the baseline in what its name says. After - before with the 95 % interval of a paired "
+        f"bootstrap over the images that both predicted, each in a fold that had not seen it. Of {compared} "
+        f"comparisons about {compared * 0.05:.0f} may exceed chance by chance; seeds and other training images are not "
+        "in the intervals. All choices were made on these images.\n",
+    ]
+    for category, seed in dict.fromkeys(_place(attempt.planned) for attempt in attempts):
+        lines.append(f"## {category}, seed {seed}\n")
+        titles = ["attempt", "accuracy (95 %)", *(f"{title}, after - before" for title in _SHOWN.values())]
+        lines.append(f"| {' | '.join([*titles, 'verdict on accuracy', 'images', 'fit (s)', 'run'])} |")
+        lines.append(f"|---|---|{'---|' * len(_SHOWN)}---|---:|---:|---|")
+        lines += [_line(a, sweep) for a in attempts if _place(a.planned) == (category, seed)]
+        lines += [
+            f"| {variant} | not run here: {why} |{' |' * (len(_SHOWN) + 4)}" for variant, why in sweep.not_run.items()
+        ]
+        machines = sorted({_machine(a.record) for a in attempts if a.record})
+        lines.append(f"\nOn {'; '.join(machines)}.\n")
+    return "\n".join(lines)
+
+
+def _line(attempt: Attempt, sweep: Sweep) -> str:
+    record, name = attempt.record, attempt.planned.variant
+    if record is None:
+        return f"| {name} | not run yet |{' |' * (len(_SHOWN) + 4)}"
+    interval = record.intervals.get("accuracy")
+    accuracy = record.metrics.get("accuracy")
+    cells = [f"{accuracy:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")]
+    if attempt.differences is None:
+        cells += ["-"] * len(_SHOWN) + ["baseline" if name == sweep.baseline else "no baseline yet"]
+        images = sum((record.data.classes or {}).values())
+    else:
+        cells += [f"{d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})" for d in attempt.differences.values()]
+        cells.append(_verdict(attempt.differences["accuracy"]))
+        images = attempt.images
+    seconds = f"{record.cost.fit_seconds:.0f}" if record.cost else "-"
+    return f"| {' | '.join([name, *cells, str(images), seconds, f'`{record.fingerprint}`'])} |"
+
+
+def _verdict(difference: Difference) -> str:
+    if not difference.larger_than_chance:
+        return "within chance"
+    return "**better**" if difference.value > 0 else "**worse**"
+
+
+def _find(folders: Sequence[Path]) -> list[tuple[Record, Path]]:
+    """Finished records of classifiers with the folder that each lies in."""
+    known = {record.fingerprint for record in read_records(folders)}
+    found: dict[str, tuple[Record, Path]] = {}
+    for file in sorted(file for folder in folders for file in folder.rglob(RECORD)):
+        record = Record.read(file)
+        if record.fingerprint in known and record.status == "finished" and record.track == "supervised":
+            found.setdefault(record.fingerprint, (record, file.parent))
+    return list(found.values())
+
+
+def _record_of(cell: Planned, found: Sequence[tuple[Record, Path]]) -> tuple[Record, Path] | None:
+    """The record whose settings are the cell's, wherever it ran; weights are compared by the table's reader."""
+    wanted = _decisive(cell.config.as_dict())
+    matching = [(record, folder) for record, folder in found if _decisive(record.config) == wanted]
+    if len(matching) > 1:
+        names = ", ".join(record.fingerprint for record, _ in matching)
+        raise UsageError(
+            f"several runs of '{cell.title}' with other data or weights ({names}); name one folder of them"
+        )
+    return matching[0] if matching else None
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flatten(config).items() if key == "seed" or key not in CHANCE_OR_PLACE}
+
+
+def _place(cell: Planned) -> tuple[str, int]:
+    return cell.config.category, cell.config.settings["seed"]
+
+
+def _shared(before: Path, after: Path, record: Record) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Logits of both and the true classes of the images that both predicted, found again by their content."""
+    first, second = _read_logits(before), _read_logits(after)
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        raise UsageError(f"{before} and {after} predicted no image in common")
+    classes = list(record.data.classes or {})
+    targets = np.array([classes.index(second[key][0]) for key in both])
+    return np.array([first[key][1] for key in both]), np.array([second[key][1] for key in both]), targets
+
+
+def _read_logits(folder: Path) -> dict[tuple[str, str], tuple[str, list[float]]]:
+    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
+        return {
+            (row["path"], row["sha256"]): (row["defect_type"], [float(value) for value in row["logits"].split()])
+            for row in csv.DictReader(file)
+        }
+
+
+def _machine(record: Record) -> str:
+    environment = record.environment
+    return str(environment.get("gpu") or f"{environment.get('processor')}, {environment.get('threads')} threads")

@@ -1,0 +1,195 @@
+"""Supervised classifiers of defect types: a pretrained network, a head, fine-tuning."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from bench.data.datamodule import DataSpec
+from bench.data.loading import Batch
+from bench.errors import UsageError
+from bench.models.base import Detector, Prediction
+from bench.models.classifier_loss import ClassificationLoss
+from bench.models.classifier_network import ClassifierBackbone
+from bench.models.schedules import cosine
+
+_MOMENTUM = 0.9
+
+
+class Classifier(Detector):
+    """Tell good images and each type of defect apart.
+
+    Args:
+        spec: what the data are like.
+        library: whose network the backbone is.
+        backbone: its name there, as `resnet18` or `mobilenet_v2`.
+        weights: weights of the backbone: a file, a tag of the library's (torchvision: `IMAGENET1K_V1`), or 'none'.
+        head: `linear`, or `mlp` with one hidden layer of `hidden` units.
+        hidden: units of the hidden layer.
+        dropout: share of the features that are dropped before the last layer while learning.
+        freeze_backbone: whether only the head learns.
+        freeze_batchnorm: whether BatchNorm of the backbone keeps the weights' statistics, scales and offsets; for small
+            batches.
+        optimizer: `sgd` has momentum .9.
+        learning_rate: of the head.
+        backbone_rate: the backbone's learning rate as a multiple of the head's.
+        weight_decay: L2 penalty (`adamw`: decoupled) of weights, not of biases nor of BatchNorm.
+        schedule: how the rate falls to 0 (`cosine`), to a tenth every `step_epochs` (`step`), or not (`constant`).
+        step_epochs: epochs between two steps.
+        warmup_epochs: epochs in which the rate rises from 0.
+        label_smoothing: share of each target that is spread over all classes.
+        effective_number_beta: of class-balanced weights of the loss (Cui et al. 2019); null: all classes alike.
+        focal_gamma: of the focal loss (Lin et al. 2017); 0: none.
+        logit_adjustment: tau of the adjusted logits (Menon et al. 2021); 0: none.
+    """
+
+    track: ClassVar[Literal["one-class", "supervised"]] = "supervised"
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        library: Literal["torchvision", "timm"] = "torchvision",
+        backbone: str = "resnet18",
+        weights: str = "IMAGENET1K_V1",
+        head: Literal["linear", "mlp"] = "linear",
+        hidden: int = 256,
+        dropout: float = 0.0,
+        freeze_backbone: bool = False,
+        freeze_batchnorm: bool = False,
+        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        learning_rate: float = 0.001,
+        backbone_rate: float = 0.1,
+        weight_decay: float = 0.0,
+        schedule: Literal["constant", "cosine", "step"] = "cosine",
+        step_epochs: int = 20,
+        warmup_epochs: int = 0,
+        label_smoothing: float = 0.0,
+        effective_number_beta: float | None = None,
+        focal_gamma: float = 0.0,
+        logit_adjustment: float = 0.0,
+    ) -> None:
+        super().__init__(spec)
+        if len(spec.classes) < 2:
+            raise UsageError("a classifier needs labelled defects: set --data.fold to a fold or to all")
+        if step_epochs < 1 or warmup_epochs < 0:
+            raise UsageError("--model.step_epochs is at least 1, --model.warmup_epochs at least 0")
+        self.backbone = ClassifierBackbone(library, backbone, weights, freeze_batchnorm=freeze_batchnorm)
+        self.head: nn.Module = _head(head, self.backbone.width, hidden, dropout, len(spec.classes))
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            self.backbone.requires_grad_(False)
+        self.objective = ClassificationLoss(
+            spec.class_counts,
+            effective_number_beta=effective_number_beta,
+            focal_gamma=focal_gamma,
+            logit_adjustment=logit_adjustment,
+            label_smoothing=label_smoothing,
+        )
+        self.optimizer_name = optimizer
+        self.learning_rate, self.backbone_rate, self.weight_decay = learning_rate, backbone_rate, weight_decay
+        self.schedule, self.step_epochs, self.warmup_epochs = schedule, step_epochs, warmup_epochs
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Score = log-odds of any defect against good."""
+        logits = self.logits(image)
+        return Prediction(logits[:, 1:].logsumexp(dim=1) - logits[:, 0], None, logits)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """(B, classes), good first."""
+        return self.classify(*self.observe(image))
+
+    def observe(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features (B, width) and the last map (B, C, h, w); without gradient where the backbone is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
+            return self.backbone.with_map(image)
+
+    def classify(self, features: Tensor, last: Tensor | None) -> Tensor:
+        """Logits (B, classes) of what the backbone gives."""
+        logits: Tensor = self.head(features)
+        return logits
+
+    def explain(self, image: Tensor, classes: Tensor) -> Tensor | None:
+        """Grad-CAM (B, h, w) of one class of each image (Selvaraju et al., ICCV 2017, equations 1 and 2).
+
+        None where the backbone ends in no map.
+        """
+        if not self.backbone.has_map:
+            return None
+        with torch.inference_mode(False), torch.enable_grad():
+            # A fresh tensor: one made in inference mode has no gradient; the weights may be frozen.
+            features, last = self.backbone.with_map(image.clone().requires_grad_())
+            assert last is not None
+            chosen = self.classify(features, last).gather(1, classes[:, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), last)
+        return (gradient.mean(dim=(2, 3), keepdim=True) * last).sum(dim=1).relu().detach()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy with its remedies, and the share of images that are classified rightly."""
+        image, target = twice_if_single(batch) if self.training else (batch.image, known_types(batch))
+        logits = self.logits(image)
+        return {"loss": self.objective(logits, target), "accuracy": share_right(logits, target)}
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """A frozen backbone keeps its batch statistics as well."""
+        if self.freeze_backbone:
+            self.backbone.eval()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """One optimizer; the backbone's rate is a share of the head's, and only weights decay."""
+        optimizer = self.build_optimizer(self.learning_rate)
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda update: self.share_of_rate(update, per_epoch, total)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def share_of_rate(self, update: int, per_epoch: int, total: int) -> float:
+        """The share of the full rate at an update: a warm-up, then one way to fall."""
+        warm = min(total, self.warmup_epochs * per_epoch)
+        if update < warm:
+            return (update + 1) / warm
+        if self.schedule == "cosine":
+            return cosine(update - warm, total - warm)
+        return 0.1 ** ((update - warm) // (self.step_epochs * per_epoch)) if self.schedule == "step" else 1.0
+
+    def build_optimizer(self, rate: float) -> torch.optim.Optimizer:
+        """The optimizer over everything that learns, in groups: backbone or head, decayed or not."""
+        groups = []
+        for name, share in (("backbone", self.backbone_rate), ("head", 1.0)):
+            parameters = [p for p in self.get_submodule(name).parameters() if p.requires_grad]
+            for decayed in (True, False):
+                chosen = [p for p in parameters if (p.ndim > 1) == decayed]
+                if chosen:
+                    decay = self.weight_decay if decayed else 0.0
+                    groups.append({"params": chosen, "lr": share * rate, "weight_decay": decay})
+        if self.optimizer_name == "sgd":
+            return torch.optim.SGD(groups, rate, _MOMENTUM)
+        kind = torch.optim.Adam if self.optimizer_name == "adam" else torch.optim.AdamW
+        return kind(groups, rate)
+
+
+def known_types(batch: Batch) -> Tensor:
+    """The true classes (B,) of a batch of labelled images."""
+    assert batch.defect_type is not None, "a classifier learns from labelled images only"
+    return batch.defect_type
+
+
+def twice_if_single(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Images and classes; a last batch of one image is taken twice, or BatchNorm would have nothing to average."""
+    image, target = batch.image, known_types(batch)
+    return (image, target) if len(image) > 1 else (image.expand(2, -1, -1, -1), target.expand(2))
+
+
+def share_right(logits: Tensor, target: Tensor) -> Tensor:
+    """Share of images whose largest logit is that of their class."""
+    return (logits.argmax(dim=1) == target).float().mean()
+
+
+def _head(kind: str, width: int, hidden: int, dropout: float, classes: int) -> nn.Sequential:
+    if kind == "linear":
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
