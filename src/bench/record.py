@@ -158,7 +158,7 @@ def changed_settings(record: Record) -> dict[str, Any]:
 def flat_settings(record: Record) -> dict[str, Any]:
     """All settings that a method or protocol consists of, by their dotted names."""
     settings = flatten(record.config)
-    return {key: value for key, value in settings.items() if key not in _CHANCE_OR_PLACE and key != "category"}
+    return {key: value for key, value in settings.items() if key not in CHANCE_OR_PLACE and key != "category"}
 
 
 def write_atomically(path: Path, text: str) -> Path:

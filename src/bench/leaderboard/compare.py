@@ -79,8 +79,10 @@ def compare_runs(before: Path, after: Path) -> Comparison:
     images = f"{count} images that both predicted"
     if count < max(len(one.images), len(other.images)):
         images += f", of {len(one.images)} and {len(other.images)}: differences and intervals are over these alone"
-    classes = _classes(one) if _classes(one) == _classes(other) else []
-    return Comparison(*records, settings, _differences(records, shared, classes), images)
+    classes = [list(record.data.classes or {}) for record in records]
+    return Comparison(
+        *records, settings, _differences(records, shared, classes[0] if classes[0] == classes[1] else []), images
+    )
 
 
 def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:
@@ -92,11 +94,6 @@ def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:
     one, other = pairs
     keys = dict.fromkeys([*one, *other])
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
-
-
-def _classes(predictions: Predictions) -> list[str]:
-    """The classes that the logits stand for, `good` first."""
-    return [GOOD, *sorted({*predictions.defect_types.tolist()} - {GOOD})]
 
 
 def _differences(
@@ -123,7 +120,7 @@ def _differences(
     if thresholds[0] is not None and thresholds[1] is not None:
         # A decision as logits of two classes, so that one definition of accuracy serves both tracks.
         before, after = _decide(one, thresholds[0]), _decide(other, thresholds[1])
-        binary = {name: int(name != GOOD) for name in classes or {*types.tolist()}}
+        binary = {name: int(name != GOOD) for name in types.tolist()}
         for name in ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall"):
             statistic = _of_classes(CLASSIFICATION_STATISTICS[name], binary)
             found[name] = paired_difference(before, after, statistic, types)
