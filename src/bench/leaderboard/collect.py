@@ -43,7 +43,7 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
     cells: dict[str, list[Source]] = {}
     problems = []
     near = near.resolve() if near else None
-    for file in _record_files(folders):
+    for file in record_files(folders):
         try:
             source = _read(file)
         except UsageError as error:
@@ -56,14 +56,15 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
     return Collection(sources, sorted(problems), [source.note for source in sources if source.note])
 
 
-def _record_files(folders: Iterable[Path]) -> Iterator[Path]:
+def record_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """All records below `folders`, by resolved paths, but for W&B's copies."""
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"no folder of records {folder}")
         if folder.is_file():
             yield folder.resolve()
         for place, below, names in os.walk(folder.resolve()):
-            below[:] = [name for name in below if name != "wandb"]  # W&B keeps a copy of the record there
+            below[:] = [name for name in below if name != "wandb"]
             yield from (Path(place, name) for name in names if name.endswith(RECORD))
 
 
