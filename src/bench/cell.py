@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,27 +28,41 @@ class Cell:
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over all that decides the result, and nothing else."""
-        settings = self.config.as_dict()
-        decisive = {
-            section: {k: v for k, v in content.items() if f"{section}.{k}" not in _PLACES}
-            if isinstance(content, dict)
-            else content
-            for section, content in settings.items()
-        }
-        if "weights" in decisive["model"]:
-            decisive["model"]["weights"] = self.weights.get("sha256", self.weights["source"])
-        decisive["protocol_version"] = PROTOCOL
-        decisive["digest"] = self.data_digest
-        text = json.dumps(_canonical(decisive), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint_of(self.config.as_dict(), self.weights, self.data_digest)
 
     def folder(self, runs: Path) -> Path:
         """Where the run of this cell lies."""
         return runs / self.config.model.name / self.config.category / self.fingerprint
 
 
+def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, str], digest: str) -> str:
+    """The fingerprint of these settings, weights and data."""
+    return hash_settings(decisive_settings(settings, weights), digest)
+
+
+def decisive_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that a figure depends on, with the content of weights in place of their path."""
+    decisive = {
+        section: {k: v for k, v in content.items() if f"{section}.{k}" not in _PLACES}
+        if isinstance(content, dict)
+        else content
+        for section, content in settings.items()
+    }
+    if "weights" in decisive["model"]:
+        decisive["model"]["weights"] = weights.get("sha256", weights["source"])
+    return {key: _canonical(value) for key, value in decisive.items()}
+
+
+def hash_settings(decisive: Mapping[str, Any], digest: str, protocol_version: int = PROTOCOL) -> str:
+    """16 hexadecimal digits over decisive settings and data, by this or an earlier version of the protocol."""
+    text = json.dumps({**decisive, "protocol_version": protocol_version, "digest": digest}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _canonical(value: Any) -> Any:
     """Let 1 and 1.0 be the same setting."""
+    if isinstance(value, str) or value is None:
+        return value
     if isinstance(value, dict):
         return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

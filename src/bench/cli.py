@@ -215,29 +215,16 @@ def _models(typed: list[str]) -> int:
 
 def _leaderboard(typed: list[str]) -> int:
     """compile the records of runs into tables"""
-    parser = Parser(prog="bench leaderboard", description="Compile records into Markdown and CSV tables.")
-    parser.add_argument(
-        "records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records (default: runs)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("leaderboards"), help="folder of the tables (default: leaderboards)"
-    )
-    parser.add_argument(
-        "--publish", action="store_true", help="copy the records into the folder of the tables first, made anonymous"
-    )
-    known = parser.parse_all(typed)
-    folders = known.records
-    if known.publish:
-        from bench.leaderboard.publish import publish
+    from bench.leaderboard.command import leaderboard
 
-        records = known.out / "records"
-        publish(folders, records)
-        folders = [records]
-    from bench.leaderboard.tables import write_leaderboards
+    return leaderboard(typed)
 
-    for path in write_leaderboards(folders, known.out):
-        print(path)
-    return 0
+
+def _compare(typed: list[str]) -> int:
+    """show two runs side by side"""
+    from bench.leaderboard.compare_command import compare
+
+    return compare(typed)
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -247,4 +234,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "study": _study,
     "models": _models,
     "leaderboard": _leaderboard,
+    "compare": _compare,
 }

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bench.config import flatten
 from bench.errors import UsageError
 
 SCHEMA = 1
@@ -101,13 +101,16 @@ class Record(BaseModel):
     command: str
     wandb: dict[str, Any] | None = None
 
-    @field_validator("metrics", "metrics_by_defect", mode="before")
+    @field_validator("metrics", mode="before")
     @classmethod
     def _undefined_as_null(cls, value: Any) -> Any:
         """JSON knows no NaN: a metric that is undefined on these data is null."""
-        if isinstance(value, Mapping):
-            return {k: cls._undefined_as_null(v) for k, v in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
+        return {k: None if v != v else v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("metrics_by_defect", mode="before")
+    @classmethod
+    def _undefined_as_null_by_defect(cls, value: Any) -> Any:
+        return {k: cls._undefined_as_null(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
     def write(self, folder: Path) -> Path:
         """Write `record.json` in `folder`."""
@@ -119,20 +122,43 @@ class Record(BaseModel):
         """Read a record; a UsageError names a file that is none."""
         file = path / RECORD if path.is_dir() else path
         try:
-            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+            record = cls.model_validate_json(file.read_bytes())
         except FileNotFoundError as error:
             raise UsageError(f"no record at {file}") from error
-        except (ValidationError, OSError, UnicodeDecodeError) as error:
+        except (ValidationError, OSError) as error:
+            if isinstance(error, ValidationError) and (newer := _newer_schema(file)):
+                raise _too_new(file, newer) from error
             detail = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             place = ".".join(map(str, detail["loc"]))
             raise UsageError(
                 f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"
             ) from error
+        if record.schema_version > SCHEMA:
+            raise _too_new(file, record.schema_version)
+        return record
+
+
+def _newer_schema(file: Path) -> int | None:
+    """The schema of a later release, where that is why the record cannot be read."""
+    with suppress(ValueError, AttributeError):
+        schema = json.loads(file.read_bytes()).get("schema")
+        return schema if isinstance(schema, int) and schema > SCHEMA else None
+    return None
+
+
+def _too_new(file: Path, schema: int) -> UsageError:
+    return UsageError(f"{file} was written by a newer bench (schema {schema}, known is {SCHEMA}); update bench")
 
 
 def changed_settings(record: Record) -> dict[str, Any]:
     """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
     return {key: value for key, value in sorted(record.overrides.items()) if key not in CHANCE_OR_PLACE}
+
+
+def flat_settings(record: Record) -> dict[str, Any]:
+    """All settings that a method or protocol consists of, by their dotted names."""
+    settings = flatten(record.config)
+    return {key: value for key, value in settings.items() if key not in CHANCE_OR_PLACE and key != "category"}
 
 
 def write_atomically(path: Path, text: str) -> Path:

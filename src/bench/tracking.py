@@ -13,11 +13,12 @@ from lightning.pytorch.loggers import WandbLogger
 from bench.cell import Cell
 from bench.config import flatten
 from bench.console import say
-from bench.errors import UsageError
-from bench.record import Record
+from bench.errors import RunError, UsageError
+from bench.record import PREDICTIONS, RECORD, Record
 
 Mode = Literal["online", "offline", "disabled"]
 _PROJECT = "bench"
+_FILES = (RECORD, PREDICTIONS)
 _SECONDS_TO_REACH_SERVICE = 20
 
 
@@ -76,10 +77,35 @@ class Tracker:
             for name, value in values.items():
                 self.run.summary[f"by_defect/{defect_type}/{name}"] = value
         self.run.summary["status"] = record.status
+        for name in _FILES:  # so that a leaderboard can be made from the project alone
+            if (self.folder / name).is_file():
+                self.run.save(str(self.folder / name), base_path=str(self.folder), policy="now")
         described = self.describe() or {}
         self.run.finish(exit_code=0 if record.status == "finished" else 1)
         if described.get("mode") == "offline":
             say(f"W&B run kept offline; send it with: wandb sync {self.folder / described['folder']}")
+
+
+def download_records(project: str, folder: Path) -> list[str]:
+    """Fetch record and predictions of the finished runs of ENTITY/PROJECT to `folder`/ID; lines on what is missing."""
+    if project.count("/") != 1 or not all(project.split("/")):
+        raise UsageError(f"'{project}' names no W&B project; write --from-wandb ENTITY/PROJECT")
+    if not _has_key():
+        raise UsageError("--from-wandb needs a key; run 'wandb login' or set WANDB_API_KEY")
+    import wandb
+
+    problems = []
+    try:
+        for run in wandb.Api().runs(project, filters={"state": "finished"}):
+            files = {file.name: file for file in run.files(names=list(_FILES))}
+            if RECORD not in files:
+                problems.append(f"W&B run {project}/{run.id} ({run.name}) holds no {RECORD}; run the cell again")
+                continue
+            for file in files.values():
+                file.download(root=str(folder / run.id), replace=True)
+    except (wandb.Error, ValueError, OSError) as error:  # a project that does not exist is a ValueError
+        raise RunError(f"W&B: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return problems
 
 
 def _start(arguments: Mapping[str, Any], mode: Mode) -> Any:

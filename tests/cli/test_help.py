@@ -34,7 +34,7 @@ def test_help_takes_less_than_half_a_second():
 def test_help_names_every_command(bench):
     outcome = bench("--help")
     assert outcome.status == 0
-    for command in ("fit", "test", "models", "leaderboard"):
+    for command in ("fit", "test", "models", "leaderboard", "compare"):
         assert f"\n  {command} " in outcome.stdout
 
 

@@ -74,6 +74,14 @@ def test_the_configuration_is_flat_and_dotted(tracked):
     assert {key: stored["config"].get(key) for key in expected} == expected
 
 
+def test_record_and_predictions_go_with_the_run(tracked):
+    """So that a leaderboard can be made from the project alone."""
+    folder, _, _, _ = tracked
+    for name in ("record.json", "predictions.csv"):
+        (kept,) = (folder / "wandb").rglob(f"files/{name}")
+        assert kept.read_bytes() == (folder / name).read_bytes()
+
+
 def test_the_summary_holds_the_records_metrics_under_their_names(tracked):
     _, record, _, stored = tracked
     assert {key: stored["summary"].get(key) for key in record.metrics} == record.metrics

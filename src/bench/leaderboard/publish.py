@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.record import PREDICTIONS, RECORD, Record, write_atomically
+from bench.leaderboard.collect import record_files
+from bench.record import PREDICTIONS, Record, write_atomically
 
 _ROOT = "$BENCH_DATA"
 _PRIVATE = ("--runs", "--data.cache", "--wandb", "--group", "--resume")  # options that no figure depends on
@@ -16,7 +17,7 @@ _SWITCHES = ("--force", "--json")
 def publish(folders: Iterable[Path], records: Path) -> list[Path]:
     """Copy every finished run below `folders` into `records`/MODEL/CATEGORY/FINGERPRINT: its record and predictions."""
     written = []
-    for file in sorted({file for folder in folders for file in folder.rglob(RECORD)}):
+    for file in sorted({*record_files(folders)}):
         record = Record.read(file)
         if record.status != "finished":
             continue

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import flatten
+from bench.console import say
 from bench.errors import UsageError
-from bench.leaderboard.aggregate import read_records
+from bench.leaderboard.collect import collect
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
-from bench.record import CHANCE_OR_PLACE, PREDICTIONS, RECORD, Record, write_atomically
+from bench.record import CHANCE_OR_PLACE, PREDICTIONS, Record, write_atomically
 from bench.sweep.grid import Planned, Sweep
 
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
@@ -108,14 +109,11 @@ def _verdict(difference: Difference) -> str:
 
 
 def _find(folders: Sequence[Path]) -> list[tuple[Record, Path]]:
-    """Finished records of classifiers with the folder that each lies in."""
-    known = {record.fingerprint for record in read_records(folders)}
-    found: dict[str, tuple[Record, Path]] = {}
-    for file in sorted(file for folder in folders for file in folder.rglob(RECORD)):
-        record = Record.read(file)
-        if record.fingerprint in known and record.status == "finished" and record.track == "supervised":
-            found.setdefault(record.fingerprint, (record, file.parent))
-    return list(found.values())
+    """Finished records of classifiers with the folder that each lies in; a line for each that is left out."""
+    collection = collect(folders)
+    for line in [*collection.problems, *collection.notes]:
+        say(f"bench: {line}")
+    return [(s.record, s.folder) for s in collection.sources if s.record.track == "supervised"]
 
 
 def _record_of(cell: Planned, found: Sequence[tuple[Record, Path]]) -> tuple[Record, Path] | None:

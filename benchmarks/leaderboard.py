@@ -1,0 +1,69 @@
+"""What it takes to fold many records into tables, without the bootstrap: time and memory of the command.
+
+python benchmarks/leaderboard.py                  # 10,000 records: 60 methods on 15 categories, 11 or 12 seeds each
+python benchmarks/leaderboard.py --records 1000
+
+The records are made up from a published one in leaderboards/records, each with a fingerprint of its own.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+
+from bench.cell import fingerprint_of
+from bench.data.facts import mvtec_categories
+from bench.record import RECORD, SCHEMA
+
+METHODS = 60
+EXAMPLE = Path(__file__).parents[1] / "leaderboards" / "records"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=10_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_records(Path(folder) / "runs", arguments.records)
+        seconds, mebibytes = measure(Path(folder) / "runs", Path(folder) / "tables")
+    print(f"{arguments.records} records: {seconds:.2f} s of one core, {mebibytes:.0f} MiB")
+
+
+def measure(runs: Path, out: Path) -> tuple[float, float]:
+    """Processor seconds of the whole command, interpreter and imports included, and its peak memory in MiB."""
+    command = [sys.executable, "-m", "bench", "leaderboard", str(runs), "--out", str(out), "--no-bootstrap"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, after.ru_maxrss / 1024  # the largest of all child processes so far
+
+
+def write_records(runs: Path, count: int) -> None:
+    """Write `count` finished records, of as many cells."""
+    example = json.loads(next(iter(sorted(EXAMPLE.rglob(f"vae_cpu/screw/*/{RECORD}")))).read_text(encoding="utf-8"))
+    assert example["schema"] == SCHEMA
+    rng = random.Random(0)
+    categories = list(mvtec_categories())
+    for number in range(count):
+        method, rest = number % METHODS, number // METHODS
+        category, seed = categories[rest % len(categories)], rest // len(categories)
+        record = deepcopy(example)
+        record |= {"model": f"vae_{method:02}", "category": category, "seed": seed, "overrides": {"seed": seed}}
+        record["config"] |= {"category": category, "seed": seed}
+        record["config"]["model"] |= {"name": record["model"], "latent_dim": 8 + method}
+        record["metrics"] = {name: rng.random() for name in example["metrics"]}
+        record["data"] |= {"digest": f"{category:0<64}", "predictions_sha256": None}
+        record["fingerprint"] = fingerprint_of(record["config"], record["weights"], record["data"]["digest"])
+        folder = runs / record["model"] / category / record["fingerprint"]
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

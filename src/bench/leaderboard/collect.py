@@ -1,0 +1,149 @@
+"""Which records a leaderboard may trust: what is read, what is left out and why, which of two of one cell counts."""
+
+import csv
+import hashlib
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cell import PROTOCOL, decisive_settings, hash_settings
+from bench.errors import UsageError
+from bench.metrics.image import image_metrics
+from bench.record import PREDICTIONS, RECORD, Metrics, Record
+
+_SAME = 1e-6  # two runs of one cell agree to this, whatever machine they ran on
+
+
+@dataclass(frozen=True)
+class Source:
+    """A record, its folder (resolved), and what its fingerprint was found to be of."""
+
+    record: Record
+    folder: Path
+    method: str  # as the fingerprint, but without category, seed and data
+    protocol_version: int
+    note: str = ""  # what a reader must know of it
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Finished records, each cell once, in an order that only their content decides; and what was left out."""
+
+    sources: list[Source]
+    problems: list[str]  # one line each
+    notes: list[str]
+
+
+def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
+    """Read all records below `folders`; of copies of one record the one below `near` counts."""
+    cells: dict[str, list[Source]] = {}
+    problems = []
+    near = near.resolve() if near else None
+    for file in record_files(folders):
+        try:
+            source = _read(file)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        if source is not None:
+            cells.setdefault(source.record.fingerprint, []).append(source)
+    sources = [_choose(found, near) for found in cells.values()]
+    sources.sort(key=lambda s: (s.record.model, s.record.category, s.record.seed, s.record.fingerprint))
+    return Collection(sources, sorted(problems), [source.note for source in sources if source.note])
+
+
+def record_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """All records below `folders`, by resolved paths, but for W&B's copies."""
+    for folder in folders:
+        if not folder.exists():
+            raise UsageError(f"no folder of records {folder}")
+        if folder.is_file():
+            yield folder.resolve()
+        for place, below, names in os.walk(folder.resolve()):
+            below[:] = [name for name in below if name != "wandb"]
+            yield from (Path(place, name) for name in names if name.endswith(RECORD))
+
+
+def _read(file: Path) -> Source | None:
+    """One finished record; a UsageError says why it cannot be trusted."""
+    record = Record.read(file)
+    if record.status != "finished":
+        return None
+    try:
+        decisive = decisive_settings(record.config, record.weights)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file} has no complete settings; run the cell again") from error
+    version = _protocol_version(record, decisive)
+    if version is None:
+        raise UsageError(
+            f"{file} was changed: its fingerprint is not that of its settings and data; run the cell again"
+        )
+    check_predictions(record, file.parent / PREDICTIONS)
+    method = {key: value for key, value in decisive.items() if key not in ("category", "seed")}
+    return Source(record, file.parent, hash_settings(method, "", version), version)
+
+
+def _protocol_version(record: Record, decisive: Mapping[str, Any]) -> int | None:
+    """The version of the protocol that makes the record's fingerprint out of its settings; None if no version does."""
+    versions = range(PROTOCOL, 0, -1)
+    return next((v for v in versions if hash_settings(decisive, record.data.digest, v) == record.fingerprint), None)
+
+
+def check_predictions(record: Record, file: Path) -> None:
+    """A UsageError where the file is not the one that the record names, or gives another image AUROC."""
+    if record.data.predictions_sha256 is None or not file.is_file():
+        return
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.data.predictions_sha256:
+        raise UsageError(f"{file} was changed: it is not the file that its record names; run the cell again")
+    auroc = record.metrics.get("image_auroc")
+    if record.track != "one-class" or auroc is None:
+        return
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode())))
+        labels = [row["label"] == "1" for row in rows]
+        own = image_metrics([float(row["score"]) for row in rows], labels, None)["image_auroc"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file} is no file of predictions; run the cell again") from error
+    if not math.isclose(own, auroc, abs_tol=1e-12):
+        raise UsageError(f"{file.parent / RECORD} was changed: its image AUROC is not that of its predictions")
+
+
+def _choose(found: Sequence[Source], near: Path | None) -> Source:
+    """The latest of several records of one cell, with a note where their metrics disagree."""
+
+    if len(found) == 1:
+        return found[0]
+
+    def preference(source: Source) -> tuple[str, bool, str]:
+        below = near is not None and source.folder.is_relative_to(near)
+        return source.record.started, below, source.record.model_dump_json()
+
+    latest = max(found, key=preference)
+    apart = [largest for s in found if (largest := _disagreement(latest.record.metrics, s.record.metrics))]
+    if not apart:
+        return latest
+    record = latest.record
+    metric, gap = max(apart, key=lambda pair: pair[1])
+    note = (
+        f"{len(apart) + 1} records of {record.model} on {record.category}, seed {record.seed} "
+        f"(`{record.fingerprint}`) disagree, by up to {gap:.2g} in {metric}; the latest, of {record.started}, counts."
+    )
+    return Source(record, latest.folder, latest.method, latest.protocol_version, note)
+
+
+def _disagreement(one: Metrics, other: Metrics) -> tuple[str, float] | None:
+    """The metric that differs most, if any does, and by how much; infinity where only one has it."""
+    gaps = {}
+    for name in one.keys() | other.keys():
+        a, b = one.get(name), other.get(name)
+        if a is None or b is None:
+            gaps[name] = 0.0 if a is b else math.inf
+        else:
+            gaps[name] = 0.0 if math.isclose(a, b, rel_tol=_SAME, abs_tol=_SAME) else abs(a - b)
+    name = max(sorted(gaps), key=lambda key: gaps[key], default="")
+    return (name, gaps[name]) if name and gaps[name] > 0 else None

@@ -1,0 +1,70 @@
+"""The cells of a leaderboard in Markdown."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from bench.comparison import MARK, describe_figure
+from bench.leaderboard.aggregate import Row, Summary
+from bench.leaderboard.collect import Source
+from bench.published import Figure
+from bench.record import Record
+
+
+def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table whose first columns are words, the others numbers."""
+    lines = [f"| {' | '.join(_escape(cell) for cell in cells)} |" for cells in rows]
+    return (
+        "\n".join([f"| {' | '.join(titles)} |", f"|{'---|' * words}{'---:|' * (len(titles) - words)}", *lines]) + "\n"
+    )
+
+
+def figure(found: Summary | None, digits: int = 4) -> str:
+    """`0.7880 ± 0.0260`."""
+    if found is None:
+        return "-"
+    spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
+    return f"{found.mean:.{digits}f}{spread}"
+
+
+def published(found: Figure | None, own: Summary | None, *, comparable: bool) -> str:
+    """The published figure, with the difference where the protocol is the same."""
+    if found is None:
+        return "-"
+    return describe_figure(found, own.mean if own else None, comparable=comparable).replace(MARK, f"\\{MARK}")
+
+
+def seeds(row: Row, out: Path) -> str:
+    """The seeds, each leading to the folder of its record where that lies below the tables (`out`, resolved)."""
+    cells = []
+    for source in row.sources:
+        link, seed = link_to(source, out), source.record.seed
+        cells.append(f"[{seed}]({link})" if link else str(seed))
+    return " ".join(cells)
+
+
+def link_to(source: Source, out: Path) -> str | None:
+    """The relative path of the record's folder, None where it does not lie below `out`, resolved."""
+    folder, start = source.folder.as_posix(), f"{out.as_posix()}/"
+    return quote(folder.removeprefix(start)) if folder.startswith(start) else None
+
+
+def fingerprints(rows: Iterable[Row], out: Path) -> str:
+    """The records that no link leads to, by their fingerprints; empty where there are none."""
+    lines = []
+    for row in rows:
+        unlinked = [source.record for source in row.sources if link_to(source, out) is None]
+        if unlinked:
+            names = ", ".join(f"seed {record.seed} `{record.fingerprint}`" for record in unlinked)
+            lines.append(f"{row.method.label}: {names}")
+    return f"<details><summary>Records</summary>\n\n{'; '.join(lines)}.\n\n</details>\n" if lines else ""
+
+
+def machine(record: Record) -> str:
+    """The GPU, or the processor with the threads it ran."""
+    environment = record.environment
+    return str(environment.get("gpu") or f"{environment.get('processor')}, {environment.get('threads')} threads")
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|")

@@ -1,0 +1,139 @@
+"""From rows to the order of methods: means over categories, mean ranks, and whether they differ by more than chance."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from statistics import fmean
+
+from bench.data.facts import mvtec_categories
+from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, summary
+from bench.leaderboard.columns import TRACKS
+from bench.leaderboard.significance import Significance, compare_methods, ranks
+from bench.published import Figure
+
+GROUPS = {"textures": "texture", "objects": "object", "mean": ""}  # the last one holds every category
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method over several categories; `mean_rank` is None where it lacks one of those that are ranked."""
+
+    method: Method
+    rows: Mapping[str, Row]
+    mean_rank: float | None
+
+    def macro(self, metric: str, categories: Sequence[str]) -> Summary | None:
+        """Mean over categories, and the spread of that mean over the seeds that all categories have."""
+        by_category = [self.rows[name].by_seed(metric) if name in self.rows else None for name in categories]
+        found = [values for values in by_category if values]
+        if not found or len(found) < len(categories):
+            return None
+        seeds = sorted(set.intersection(*(set(values) for values in found)))
+        of_seeds = [fmean(values[seed] for values in found) for seed in seeds]
+        mean = fmean(fmean(values.values()) for values in found)
+        return Summary(mean, summary(of_seeds).spread if of_seeds else None, len(seeds))
+
+    def mean_cost(self, name: str) -> float | None:
+        """Mean over the method's own categories of the mean over seeds."""
+        found = [row.summarise_cost(name) for row in self.rows.values()]
+        means = [cost.mean for cost in found if cost]
+        return fmean(means) if means else None
+
+    def published_mean(self, metric: str, categories: Sequence[str]) -> Figure | None:
+        """The mean of the published figures of these very categories, else that of all categories."""
+        rows = [self.rows[name] for name in categories if name in self.rows]
+        figures = [figure for row in rows if (figure := row.published_figure(metric))]
+        if not figures or len(rows) < len(categories):
+            return figures[0] if figures and figures[0].of == "mean" else None
+        if len(figures) == len(categories) and all(figure.of != "mean" for figure in figures):
+            return Figure(fmean(figure.value for figure in figures), "categories")
+        whole = next((figure for figure in figures if figure.of == "mean"), None)
+        if whole and set(categories) == set(mvtec_categories()):
+            return Figure(whole.value, "categories")
+        return whole
+
+    @cached_property
+    def differences(self) -> list[str]:
+        """In what the protocol is not that of the published figures, in any category."""
+        return list(dict.fromkeys(text for row in self.rows.values() for text in row.differences))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Methods over categories, each on one set of images: the ranked in order of mean rank, then the incomplete."""
+
+    digests: Mapping[str, str]
+    categories: tuple[str, ...]
+    standings: list[Standing]
+    significance: Significance | None
+
+    @property
+    def ranked(self) -> list[Standing]:
+        """Those with every category."""
+        return [standing for standing in self.standings if standing.mean_rank is not None]
+
+    def groups(self) -> dict[str, list[str]]:
+        """Categories of each group that has any; textures and objects only where there are both."""
+        kinds = {name: facts.group for name, facts in mvtec_categories().items()}
+        found = {
+            name: [category for category in self.categories if not kind or kinds.get(category) == kind]
+            for name, kind in GROUPS.items()
+        }
+        return found if all(found.values()) else {"mean": found["mean"]}
+
+
+def rankings(table: TableKey, rows: Sequence[Row]) -> list[Ranking]:
+    """One ranking, or where a category was tested on several sets of images one for each, the most used set first."""
+    uses: dict[str, dict[str, int]] = {}
+    for row in rows:
+        counts = uses.setdefault(row.category, {})
+        counts[row.digest] = counts.get(row.digest, 0) + len(row.sources)
+    ordered = {name: sorted(counts, key=lambda d: (-counts[d], d)) for name, counts in uses.items()}
+    found = []
+    for place in range(max(map(len, ordered.values()))):
+        digests = {name: sets[min(place, len(sets) - 1)] for name, sets in ordered.items()}
+        found.append(_rank(table, [row for row in rows if row.digest == digests[row.category]], digests))
+    return found
+
+
+def shared_categories(methods: Mapping[Method, Collection[str]]) -> tuple[str, ...]:
+    """The largest set of categories that two methods or more have in full; all of a method that is alone."""
+    sets = [frozenset(names) for names in methods.values()]
+    if len(sets) == 1:
+        return tuple(sorted(sets[0]))
+    distinct = sorted(set(sets), key=lambda names: sorted(names))
+    candidates: set[frozenset[str]] = {names for names in distinct if sets.count(names) > 1}
+    candidates |= {one & other for one, other in combinations(distinct, 2)}
+
+    best = min((-len(names), -sum(names <= other for other in sets), tuple(sorted(names))) for names in candidates)
+    return best[2]
+
+
+def _rank(table: TableKey, rows: Sequence[Row], digests: Mapping[str, str]) -> Ranking:
+    headline = TRACKS[table.track].headline
+    methods: dict[Method, dict[str, Row]] = {}
+    for row in rows:
+        methods.setdefault(row.method, {})[row.category] = row
+    figures = {
+        method: {name: found.mean for name, row in own.items() if (found := row.summarise(headline))}
+        for method, own in methods.items()
+    }
+    shared = shared_categories(figures)
+    complete = [method for method in methods if shared and figures[method].keys() >= set(shared)]
+    mean_ranks: dict[Method, float] = {}
+    significance = None
+    if complete:
+        scores = [[figures[method][name] for method in complete] for name in shared]
+        mean_ranks = dict(zip(complete, map(float, ranks(scores).mean(axis=0)), strict=True))
+        significance = compare_methods(scores)
+
+    def order(standing: Standing) -> tuple[bool, float, int, float, Method]:
+        own = figures[standing.method]
+        have = len(own.keys() & set(shared))
+        mean = fmean(own.values()) if own else 0.0
+        rank = standing.mean_rank
+        return rank is None, rank or 0.0, -have, -mean, standing.method
+
+    standings = [Standing(method, own, mean_ranks.get(method)) for method, own in methods.items()]
+    return Ranking(digests, shared, sorted(standings, key=order), significance)

@@ -1,0 +1,21 @@
+"""A leaderboard of many records does not keep its reader waiting."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "leaderboard.py"
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_take_five_seconds_of_one_core_and_500_megabytes(own_folder):
+    specification = importlib.util.spec_from_file_location("leaderboard_benchmark", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(benchmark)
+    benchmark.write_records(own_folder / "runs", 10_000)
+    seconds, megabytes = benchmark.measure(own_folder / "runs", own_folder / "tables")
+    assert seconds < 5
+    assert megabytes < 500
+    lines = (own_folder / "tables" / "mvtec_ad-one-class.csv").read_text().splitlines()
+    assert sum(",image_auroc," in line for line in lines) == 60 * (15 + 3), "every category of every method, and means"
