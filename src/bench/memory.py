@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
+
 
 def release_free_memory() -> None:
     """Give freed pages back to the system, where the C library is glibc.
@@ -20,6 +22,18 @@ def release_free_memory() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training on a CPU frees for its next step, instead of giving it back and asking anew.
+
+    Each step frees hundreds of megabytes of activations. Returned and asked for again, every page of them is cleared
+    by the system once more: a third of the time of a MobileNetV2 at 224 pixels. `release_free_memory` still empties it.
+    """
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def forget_peak() -> None:

@@ -18,6 +18,7 @@ from bench.checkpoint import RESUME, ResumeCheckpoint
 from bench.config import Config
 from bench.data.datamodule import MVTecAD
 from bench.errors import UsageError
+from bench.memory import keep_freed_memory
 from bench.models.base import Detector, Pass
 
 _FOLDS = 5
@@ -100,6 +101,7 @@ def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
 def learn(trainer: Trainer, model: Detector, data: MVTecAD, folder: Path, *, resume: bool) -> None:
     """Training, in which statistics `before` are gathered, then statistics `after`: whichever the method has."""
     if model.trains:
+        keep_freed_memory()
         checkpoint = folder / RESUME
         again = str(checkpoint) if resume and checkpoint.is_file() else None
         trainer.fit(model, datamodule=data, ckpt_path=again, weights_only=True if again else None)
