@@ -1,6 +1,7 @@
 """From the scores of a test to the metrics of a record."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -89,13 +90,13 @@ def _evaluate_scores(
     assert part.threshold is not None
     types = [s.defect_type for s in samples]
     labels = np.array([s.is_defect for s in samples])
-    metrics: Metrics = {**image_metrics(scores, labels, part.threshold)}
+    metrics = defined(image_metrics(scores, labels, part.threshold))
     found = image_metrics_by_defect(scores, types, part.threshold)
-    by_defect: dict[str, Metrics] = {name: {**values} for name, values in found.items()}
+    by_defect = {name: defined(values) for name, values in found.items()}
     if part.localised is not None:
-        metrics |= part.localised.overall
+        metrics |= defined(part.localised.overall)
         for place, values in part.localised.by_defect.items():
-            by_defect[part.data.category.defect_types[place]] |= values
+            by_defect[part.data.category.defect_types[place]] |= defined(values)
     metrics["threshold"] = part.threshold
     intervals = detection_intervals(scores, types)
     return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals)
@@ -114,6 +115,11 @@ def _evaluate_classes(
     confusion = ConfusionMatrix(
         classes=list(classes), counts=confusion_matrix(predicted, targets, len(classes)).tolist()
     )
-    by_class: dict[str, Metrics] = {k: {**v} for k, v in class_metrics(predicted, targets, classes).items()}
-    metrics: Metrics = {**classification_metrics(logits, targets)}
+    by_class = {name: defined(values) for name, values in class_metrics(predicted, targets, classes).items()}
+    metrics = defined(classification_metrics(logits, targets))
     return Evaluation(samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion)
+
+
+def defined(figures: Mapping[str, float]) -> Metrics:
+    """A figure that is undefined on these data is null: JSON knows no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}

@@ -5,13 +5,12 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import flatten
 from bench.errors import UsageError
@@ -100,17 +99,6 @@ class Record(BaseModel):
     started: str
     command: str
     wandb: dict[str, Any] | None = None
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _undefined_as_null(cls, value: Any) -> Any:
-        """JSON knows no NaN: a metric that is undefined on these data is null."""
-        return {k: None if v != v else v for k, v in value.items()} if isinstance(value, Mapping) else value
-
-    @field_validator("metrics_by_defect", mode="before")
-    @classmethod
-    def _undefined_as_null_by_defect(cls, value: Any) -> Any:
-        return {k: cls._undefined_as_null(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
     def write(self, folder: Path) -> Path:
         """Write `record.json` in `folder`."""

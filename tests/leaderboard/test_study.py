@@ -1,0 +1,94 @@
+"""`bench study`: what a variant changed against its baseline, over the images that both predicted."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fake_data import write_category
+
+STUDY = {
+    "models": ["classifier"],
+    "categories": ["screw"],
+    "settings": {
+        "model": {"library": "timm", "backbone": "test_resnet", "weights": "none"},
+        "data": {"folds": 2, "per_class": 6},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    },
+    "baseline": "baseline",
+    "variants": {
+        "baseline": {},
+        "the same again": {"model": {"dropout": 1e-12}},
+        "all images": {"data": {"per_class": None}},
+    },
+    "not_run": {"backbone vgg19": "no weights here"},
+}
+
+
+@pytest.fixture(scope="module")
+def sweep(bench, tmp_path_factory) -> Path:
+    """A folder with the sweep file `study.yaml` and its finished runs."""
+    folder = tmp_path_factory.mktemp("study")
+    write_category(folder / "data", train=8, good=2, defects={"blob": 7, "scratch": 7})
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("WANDB_MODE", "disabled")
+        place = ("--data.root", folder / "data", "--runs", folder / "runs", "--data.image_size", "32")
+        outcome = bench("sweep", folder / "study.yaml", *place)
+    assert outcome.status == 0, outcome.stderr
+    return folder
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    lines = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+@pytest.fixture(scope="module")
+def table(bench, sweep) -> dict[str, list[str]]:
+    settings = yaml.safe_load((sweep / "study.yaml").read_text())
+    settings["settings"]["data"]["image_size"] = 32
+    (sweep / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    outcome = bench("study", sweep / "study.yaml", sweep / "runs", "--out", sweep / "out")
+    assert outcome.status == 0, outcome.stderr
+    return rows((sweep / "out" / "study.md").read_text(encoding="utf-8"))
+
+
+def test_the_baseline_is_compared_with_nothing(table):
+    assert "baseline" in table["baseline"]
+
+
+def test_a_variant_that_changes_nothing_differs_by_nothing(table):
+    cells = table["the same again"]
+    assert cells[1:4] == ["+0.000 (+0.000 to +0.000)"] * 3
+    assert "within chance" in cells
+
+
+def test_two_runs_are_compared_over_the_images_that_both_predicted(table):
+    assert table["all images"][5] == "18"  # six of each class, though the variant predicted all 24
+
+
+def test_a_variant_that_was_not_run_says_why(table):
+    assert table["backbone vgg19"][0].startswith("not run here: no weights here")
+
+
+def test_the_same_records_give_the_same_bytes(bench, sweep, table):
+    first = (sweep / "out" / "study.md").read_bytes()
+    bench("study", sweep / "study.yaml", sweep / "runs", "--out", sweep / "again")
+    assert (sweep / "again" / "study.md").read_bytes() == first
+
+
+def test_published_records_give_the_same_table(bench, sweep, table):
+    assert bench("leaderboard", sweep / "runs", "--out", sweep / "published", "--publish").status == 0
+    bench("study", sweep / "study.yaml", sweep / "published", "--out", sweep / "published")
+    assert (sweep / "published" / "study.md").read_bytes() == (sweep / "out" / "study.md").read_bytes()
+
+
+def test_a_sweep_without_a_baseline_is_refused(refuse):
+    assert "names no baseline" in refuse("study", "padim_ablation")
+
+
+def test_a_study_without_runs_is_refused(refuse, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no finished run of the sweep attempts" in refuse("study", "attempts", tmp_path / "empty")
