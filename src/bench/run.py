@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Options:
     wandb: str | None = None
     group: str | None = None
     progress: bool = False
+    command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))  # what the record says it was
 
 
 def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
@@ -72,7 +73,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
         own_mode = mode if is_main_process() else "disabled"
         tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group)
         trainer = make_trainer(cell, folder, tracker.logger, progress=options.progress and is_main_process())
-        watch, record = Stopwatch(), _new_record(cell, data, model, started, tracker)
+        watch, record = Stopwatch(), _new_record(cell, data, model, started, tracker, options.command)
         try:
             with _interruptible(trainer):
                 with watch.phase("fit"):
@@ -207,7 +208,9 @@ def _make_folder(folder: Path, config: Config, cell: Cell, *, resume: bool) -> N
             write_atomically(folder / SETTINGS, config.to_yaml())
 
 
-def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker) -> Record:
+def _new_record(
+    cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker, command: str
+) -> Record:
     config = cell.config
     return Record(
         status="failed",
@@ -232,7 +235,7 @@ def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracke
         weights=cell.weights,
         environment=describe_environment(),
         started=started,
-        command=shlex.join(["bench", *sys.argv[1:]]),
+        command=command,
         wandb=tracker.describe(),
     )
 
