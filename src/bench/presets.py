@@ -71,7 +71,7 @@ def read_preset(kind: str, reference: str) -> Preset:
     else:
         path = conf_folder() / kind / f"{reference}.yaml"
         if not path.is_file():
-            raise unknown(kind if kind == "model" else "dataset", reference, preset_names(kind))
+            raise unknown("dataset" if kind == "data" else kind, reference, preset_names(kind))
     content = read_yaml(path)
     if not isinstance(content.get("class_path"), str):
         raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")

@@ -208,9 +208,7 @@ def _make_folder(folder: Path, config: Config, cell: Cell, *, resume: bool) -> N
             write_atomically(folder / SETTINGS, config.to_yaml())
 
 
-def _new_record(
-    cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker, command: str
-) -> Record:
+def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker, command: str) -> Record:
     config = cell.config
     return Record(
         status="failed",

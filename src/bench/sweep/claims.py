@@ -124,7 +124,7 @@ def _is_alive(path: Path) -> bool:
 def _age(path: Path) -> float:
     """Seconds since the last sign of life, by the clock of the disk: those of two machines differ."""
     with NamedTemporaryFile(dir=path.parent, suffix=".partial") as probe:
-        now = os.stat(probe.fileno()).st_mtime
+        now = Path(probe.name).stat().st_mtime
     try:
         return now - path.stat().st_mtime
     except FileNotFoundError:
@@ -150,6 +150,6 @@ def process_start(pid: int) -> int | None:
 def _system() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"unknown {time.time_ns()}"  # nobody else's: claims end with their lease

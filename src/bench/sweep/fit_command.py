@@ -1,7 +1,6 @@
 """The `bench fit` that runs a cell, for its record and for a process of its own."""
 
 import json
-from typing import Any
 
 from bench.config import Config
 from bench.presets import Preset, conf_folder

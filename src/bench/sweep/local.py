@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from bench.errors import UsageError
 from bench.sweep.claims import is_claimed
@@ -32,7 +32,7 @@ class LocalLauncher(Launcher):
         workers_per_gpu: how many workers share one.
     """
 
-    workers: Literal["auto"] | int = Field(default="auto", ge=0)
+    workers: Literal["auto"] | NonNegativeInt = "auto"
     threads: Literal["auto"] | PositiveInt = "auto"
     gpus: Literal["auto"] | list[str | int] = "auto"
     gpus_per_worker: PositiveInt = 1
@@ -104,15 +104,15 @@ class LocalPool:
             yield None
             for worker in self._workers:
                 yield from worker.read()
-                task, outcome = worker.answer()
+                ended, outcome = worker.answer()
                 if outcome is not None:
                     yield outcome
-                elif task is not None:  # its worker died
-                    deaths[task.number] += 1
-                    if deaths[task.number] <= task.retry:
-                        waiting.append(task)
+                elif ended is not None:  # its worker died
+                    deaths[ended.number] += 1
+                    if deaths[ended.number] <= ended.retry:
+                        waiting.append(ended)
                     else:
-                        yield _end_of(task, worker)
+                        yield _end_of(ended, worker)
 
     def stop(self) -> None:
         """End all workers; a run in the midst of its work says in its record that it was interrupted."""

@@ -34,7 +34,7 @@ class SlurmLauncher(Launcher):
         poll_seconds: seconds between two questions to SLURM.
     """
 
-    sbatch: dict[str, Any] = {}
+    sbatch: dict[str, Any] = Field(default_factory=dict)
     logs: str | None = None
     requeues: NonNegativeInt = 20
     poll_seconds: float = Field(default=10, gt=0)
@@ -105,7 +105,9 @@ class SlurmPool:
         executor = SlurmExecutor(Path(launcher.logs or tasks[0].options.runs / ".slurm").absolute())
         try:
             executor.update_parameters(**{"job_name": "bench", "additional_parameters": {}} | launcher.sbatch)
-            executor.parameters["additional_parameters"] = {"requeue": True} | executor.parameters["additional_parameters"]
+            executor.parameters["additional_parameters"] = {"requeue": True} | executor.parameters[
+                "additional_parameters"
+            ]
             with executor.batch():
                 jobs = [executor.submit(run_in_job, task, launcher.requeues) for task in tasks]
         except (ValueError, TypeError) as error:
