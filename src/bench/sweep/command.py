@@ -110,7 +110,8 @@ def _show_plan(entries: "Sequence[Entry]", *, as_json: bool) -> None:
     if as_json:
         print(
             json.dumps(
-                [_as_json(entry) | {"due": entry.is_due, "seconds": entry.expected} for entry in entries], indent=2
+                [_as_json(entry) | {"due": entry.is_due, "expected_seconds": entry.expected} for entry in entries],
+                indent=2,
             )
         )
         return
@@ -153,6 +154,7 @@ def _as_json(entry: "Entry", outcome: "Outcome | None" = None) -> dict[str, Any]
         "folder": str(entry.task.folder),
         "status": status,
         "error": error or None,
+        "seconds": outcome.seconds if outcome else found.seconds,
         "metrics": Record.read(entry.task.folder).metrics if found.status == status == "finished" else {},
     }
 

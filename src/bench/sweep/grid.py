@@ -119,7 +119,7 @@ def _cells(
 
 
 def _foreign_settings(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
-    """By model the settings that it lacks and another has: those are meant for the other; one that none has is wrong."""
+    """By model the settings that it lacks and another has: they are meant for that one. What none has is a mistake."""
     own = {
         model: {f"model.{name}" for name in signature(read_preset("model", model).load_class()).parameters}
         for model in models
