@@ -30,9 +30,9 @@ def test_six_cells_run_as_a_job_array_to_the_figures_of_any_other_launcher(clust
     assert status == 0, stderr
     assert len(stdout.splitlines()) == len(expected) == 6
     assert figures(runs) == expected
-    scripts = [path.read_text() for path in (runs / ".slurm").glob("*.sh")]
+    scripts = {path.read_text() for path in (runs / ".slurm").glob("*.sh")}  # submitit keeps two copies
     assert len(scripts) == 1, "one array, not six jobs"
-    assert "--array=0-5" in scripts[0]
+    assert "--array=0-5" in scripts.pop()
 
 
 @pytest.mark.slow
