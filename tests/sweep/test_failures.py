@@ -158,19 +158,9 @@ def test_an_interrupted_sweep_leaves_records_that_say_so_and_goes_on(small, undi
 
 
 @pytest.mark.slow
-def test_a_cell_of_two_processes_has_a_command_of_its_own(bench, two, tmp_path):
-    status, _, stderr = finish(
-        start(
-            "sweep",
-            *without_sets(two),
-            "--trainer.devices",
-            "2",
-            "--launcher.workers",
-            "1",
-            "--runs",
-            tmp_path / "runs",
-        )
-    )
+def test_a_cell_of_two_processes_has_a_command_of_its_own(two, tmp_path):
+    settings = ("--trainer.devices", "2", "--data.validation_share", "0.25", "--launcher.workers", "1")
+    status, _, stderr = finish(start("sweep", *without_sets(two), *settings, "--runs", tmp_path / "runs"))
     assert status == 0, stderr
     (record,) = records(tmp_path / "runs").values()
     assert record["cost"]["processes"] == 2

@@ -127,6 +127,8 @@ def run_in_job(task: Task, requeues: int) -> Outcome:
     while outcome.status == "elsewhere":  # of this very cell's last job, perhaps, on a node that is gone
         time.sleep(1)
         outcome = run_cell(task)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if outcome.status == "interrupted" and _goes_back_to_queue(requeues):
         time.sleep(_SECONDS_TO_BE_STOPPED)
         os._exit(1)  # without a result: this was not the end
@@ -141,7 +143,9 @@ def _use_cores_of_job() -> None:
 
 
 def _goes_back_to_queue(requeues: int) -> bool:
-    job = os.environ["SLURM_JOB_ID"]
+    # Not SLURM_JOB_ID: that of an array's last task is the whole array's.
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{index}" if array else os.environ["SLURM_JOB_ID"]
     state = _output("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}")
     if state is None or state.strip() == "CANCELLED" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) >= requeues:
         return False
