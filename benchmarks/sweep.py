@@ -51,8 +51,9 @@ def beyond_work(cells: list[dict[str, Any]]) -> list[float]:
 def main() -> None:
     """Print seconds, ratios, and the cost of a cell beyond its work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=1200, help="images per training epoch: the length of a cell")
+    parser.add_argument("--samples", type=int, default=1600, help="images per training epoch: the length of a cell")
     options = parser.parse_args()
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     seconds: dict[str, float] = {}
     cells: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
