@@ -36,7 +36,7 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 480) -> tuple[int, str, str]:
     """Status, stdout and stderr of a process that ends by itself."""
     try:
         stdout, stderr = process.communicate(timeout=seconds)
@@ -53,7 +53,7 @@ def kill_group(process: subprocess.Popen[str]) -> None:
         return
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
     """What `condition` gives once it gives something."""
     end = time.monotonic() + seconds
     while not (found := condition()):

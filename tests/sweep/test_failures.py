@@ -119,7 +119,7 @@ def test_a_worker_that_dies_costs_its_cell_only(small, undisturbed, tmp_path):
         runs = tmp_path / f"retry{retry}"
         sweep = start("sweep", *cells, *TWO_WORKERS, "--retry", retry, "--runs", runs)
         try:
-            checkpoint = wait_for(lambda runs=runs: next(runs.rglob("last.ckpt"), None), seconds=120)
+            checkpoint = wait_for(lambda runs=runs: next(runs.rglob("last.ckpt"), None))
             (claim,) = checkpoint.parent.parent.glob(f"{checkpoint.parent.name}.*.claim")
             os.kill(json.loads(claim.read_text())["pid"], signal.SIGKILL)
             status, stdout, stderr = finish(sweep)
@@ -145,7 +145,7 @@ def test_an_interrupted_sweep_leaves_records_that_say_so_and_goes_on(small, undi
     expected = undisturbed(*cells)
     runs = tmp_path / "runs"
     sweep = start("sweep", *cells, *TWO_WORKERS, "--runs", runs)
-    wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2, seconds=120)
+    wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
     status, _, stderr = finish(sweep)
     assert status == 130

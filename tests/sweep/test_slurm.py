@@ -45,7 +45,7 @@ def test_a_job_that_is_stopped_goes_back_to_the_queue_and_on_where_it_stopped(
     runs = tmp_path / "slurm"
     sweep = start("sweep", *cells, *QUICK_POLLS, "--runs", runs, **cluster)
     try:
-        wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2 or sweep.poll() is not None, seconds=120)
+        wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2 or sweep.poll() is not None)
         assert sweep.poll() is None, sweep.communicate()
         jobs = scontrol(cluster, "squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
         for job in jobs:
