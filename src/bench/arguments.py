@@ -57,7 +57,7 @@ def fit_parser() -> Parser:
     parser.add_argument("--runs", type=Path, help="folder of all runs (default: runs)")
     parser.add_argument("--force", action="store_true", help="run again although a finished record is there")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, from its last epoch")
-    _add_tracking(parser, "the model's name")
+    add_tracking(parser, "the model's name")
     parser.epilog = (
         "settings, typed by the method: --seed N, --protocol model|full, --threshold_quantile Q, --patience N, "
         "--model.NAME VALUE, --data.NAME VALUE, --trainer.NAME VALUE; 'bench fit --model NAME --help' lists them"
@@ -65,20 +65,8 @@ def fit_parser() -> Parser:
     return parser
 
 
-def sweep_parser() -> Parser:
-    """The options of `bench sweep`."""
-    parser = Parser(prog="bench sweep", description="Run the cells of a grid, those that are not finished yet.")
-    parser.add_argument("sweep", metavar="FILE", help="sweep file, or a name from conf/sweep")
-    parser.add_argument("--data", metavar="NAME", help="dataset, as for 'bench fit'")
-    parser.add_argument("--dry-run", action="store_true", help="name the cells and stop")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
-    parser.add_argument("--force", action="store_true", help="run finished cells again")
-    _add_tracking(parser, "the sweep's name")
-    parser.epilog = "settings of all cells: as for 'bench fit', such as --data.root FOLDER or --model.weights FILE"
-    return parser
-
-
-def _add_tracking(parser: Parser, group: str) -> None:
+def add_tracking(parser: Parser, group: str) -> None:
+    """The options of `fit` and `sweep` that concern Weights & Biases."""
     modes = ("online", "offline", "disabled")
     parser.add_argument("--wandb", choices=modes, help="Weights & Biases (default: online with a key)")
     parser.add_argument("--group", help=f"W&B group (default: {group})")

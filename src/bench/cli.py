@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench import __version__
-from bench.arguments import Parser, fit_parser, read_settings, run_parser, sweep_parser
+from bench.arguments import Parser, fit_parser, read_settings, run_parser
 from bench.console import is_main_process
 from bench.errors import RunError, UsageError, unknown
+from bench.sweep.command import sweep
 
 _EXAMPLES = """examples:
   bench fit --model vae --category screw --data synthetic
@@ -156,30 +157,6 @@ def _test(typed: list[str]) -> int:
     return 0
 
 
-def _sweep(typed: list[str]) -> int:
-    """run the cells of a grid, those that are not finished yet"""
-    parser = sweep_parser()
-    known, rest = parser.parse_known_args(typed)
-    options = read_settings(rest, parser)
-
-    from bench.sweep.grid import plan, read_sweep
-
-    cells = plan(read_sweep(known.sweep), options, known.data)
-    if known.dry_run:
-        print("\n".join(cell.title for cell in cells))
-        return 0
-
-    from bench.run import Options
-    from bench.sweep.local import run_cells
-
-    group = known.group or Path(known.sweep).stem
-    outcomes = run_cells(cells, Options(known.runs, known.force, wandb=known.wandb, group=group))
-    failed = sum(outcome.record is None for outcome in outcomes)
-    if failed:
-        raise RunError(f"{failed} of {len(outcomes)} cells failed; the others are finished")
-    return 0
-
-
 def _study(typed: list[str]) -> int:
     """tell what each variant of a sweep changed, and whether that is more than chance"""
     parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
@@ -190,7 +167,7 @@ def _study(typed: list[str]) -> int:
     from bench.leaderboard.study import write_study
     from bench.sweep.grid import plan, read_sweep
 
-    sweep = read_sweep(known.sweep)
+    sweep = read_sweep(known.sweep, {})
     print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
     return 0
 
@@ -230,7 +207,7 @@ def _compare(typed: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
-    "sweep": _sweep,
+    "sweep": sweep,
     "study": _study,
     "models": _models,
     "leaderboard": _leaderboard,

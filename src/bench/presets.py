@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -71,7 +72,7 @@ def read_preset(kind: str, reference: str) -> Preset:
     else:
         path = conf_folder() / kind / f"{reference}.yaml"
         if not path.is_file():
-            raise unknown(kind if kind == "model" else "dataset", reference, preset_names(kind))
+            raise unknown("dataset" if kind == "data" else kind, reference, preset_names(kind))
     content = read_yaml(path)
     if not isinstance(content.get("class_path"), str):
         raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")
@@ -87,6 +88,13 @@ def read_preset(kind: str, reference: str) -> Preset:
         settings=content,
         folder=path.resolve().parent,
     )
+
+
+def constructor_keywords(cls: type) -> set[str]:
+    """The settings of a class: its constructor's keywords, and its base's where it takes `**` for them."""
+    found = [p for name, p in signature(cls).parameters.items() if name != "spec"]
+    own = {p.name for p in found if p.kind is not p.VAR_KEYWORD}
+    return own if len(own) == len(found) else own | constructor_keywords(cls.__mro__[1])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

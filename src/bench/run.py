@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Options:
     wandb: str | None = None
     group: str | None = None
     progress: bool = False
+    command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))  # what the record says it was
 
 
 def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
@@ -70,7 +71,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     with writing_to(folder):
         own_mode = mode if is_main_process() else "disabled"
         tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group)
-        record = _new_record(cell, data, model, started, tracker)
+        record = _new_record(cell, data, model, started, tracker, options.command)
         try:
             _fit_all(parts, model, record, cell, tracker, options, folder)
         except BaseException as error:
@@ -166,7 +167,7 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt("interrupted") from error
 
 
-def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker) -> Record:
+def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker, command: str) -> Record:
     config = cell.config
     return Record(
         status="failed",
@@ -193,6 +194,6 @@ def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracke
         weights=cell.weights,
         environment=describe_environment(),
         started=started,
-        command=shlex.join(["bench", *sys.argv[1:]]),
+        command=command,
         wandb=tracker.describe(),
     )

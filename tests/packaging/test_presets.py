@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from bench.config import Config, resolve
-from bench.presets import conf_folder, preset_names, read_preset, read_yaml
+from bench.presets import conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
 from bench.published import references
 
 MODELS = preset_names("model")
@@ -24,18 +24,10 @@ def test_there_are_models_and_datasets():
     assert {"mvtec_ad", "synthetic"} <= set(DATASETS)
 
 
-def keywords(cls: type) -> set[str]:
-    """Of a constructor; what it takes as `**` are its base's."""
-    found = inspect.signature(cls).parameters
-    assert next(iter(found)) == "spec"
-    own = {name for name, parameter in found.items() if parameter.kind is not parameter.VAR_KEYWORD}
-    return own if own == set(found) else own | keywords(cls.__mro__[1])
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_models_settings_are_its_constructors_keywords(name):
     preset = read_preset("model", name)
-    assert set(preset.settings["model"]) == keywords(preset.load_class()) - {"spec"}
+    assert set(preset.settings["model"]) == constructor_keywords(preset.load_class())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,7 +1,7 @@
-"""A sweep file and the cells that it stands for."""
+"""A sweep file or command line, and the cells that it stands for."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import Config, resolve
 from bench.errors import UsageError
-from bench.presets import conf_folder, preset_names, read_yaml
+from bench.presets import Preset, conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
+
+ALL = "all"  # in the place of categories
 
 
 class Sweep(BaseModel):
@@ -41,32 +43,127 @@ class Planned:
         return ", ".join([*filter(None, names), f"seed {self.config.settings['seed']}"])
 
 
-def read_sweep(reference: str) -> Sweep:
-    """Read a sweep file, or the one of that name in `conf/sweep`."""
-    path = Path(reference).expanduser()
-    if not path.suffix:
-        path = conf_folder() / "sweep" / f"{reference}.yaml"
-    if not path.is_file():
-        raise UsageError(f"no sweep file {reference}; there are: {', '.join(preset_names('sweep'))}")
+def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
+    """The sweep of a file, or of that name in `conf/sweep`; what was typed besides replaces the file's."""
+    where, content = "bench sweep", {}
+    if reference is not None:
+        path = Path(reference).expanduser()
+        if not path.suffix:
+            path = conf_folder() / "sweep" / f"{reference}.yaml"
+        if not path.is_file():
+            raise UsageError(f"no sweep file {reference}; there are: {', '.join(preset_names('sweep'))}")
+        where, content = str(path), read_yaml(path)
+    content |= {key: value for key, value in typed.items() if value is not None}
+    for key, example in (("models", "--models padim,vae"), ("categories", "--categories screw, or all")):
+        if key not in content:
+            raise UsageError(f"no {key}; name a sweep file, or some: {example}")
     try:
-        return Sweep.model_validate(read_yaml(path))
+        return Sweep.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
 
 
-def plan(sweep: Sweep, options: Mapping[str, str], data: str | None = None) -> list[Planned]:
-    """All cells, models first; a mistake in any of them is found here, before anything runs."""
+def read_sets(texts: Sequence[str]) -> dict[str, list[str]]:
+    """`data.image_size=224,256` as a name and its values; commas within brackets belong to a value."""
+    sets: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--set expects NAME=VALUE,VALUE,..., not '{text}'")
+        if key == "seed":
+            raise UsageError("--set seed: name seeds with --seeds 0,1,2")
+        if key in sets:
+            raise UsageError(f"--set {key} stands there twice; write all values behind one: {key}=A,B")
+        sets[key] = _split(values)
+    return sets
+
+
+def plan(
+    sweep: Sweep,
+    options: Mapping[str, str],
+    data: str | None = None,
+    *,
+    files: Sequence[Any] = (),
+    sets: Mapping[str, list[str]] | None = None,
+) -> list[Planned]:
+    """All cells, models first; a mistake in any of their settings is found here, before anything runs."""
+    sets = sets or {}
     if "seed" in options:  # it would make every cell of a seed the same one
-        raise UsageError("--seed: a sweep file names its seeds; write them under 'seeds'")
-    return list(_cells(sweep, options, data or sweep.data))
+        raise UsageError("--seed: the seeds of a sweep are a list; write them under 'seeds' or --seeds 0,1,2")
+    if twice := sets.keys() & options.keys():
+        raise UsageError(f"--{min(twice)} stands beside --set {min(twice)}; leave one out")
+    cells = list(_cells(sweep, options, data or sweep.data, files, sets))
+    _check_modules([preset for cell in cells for preset in (cell.config.model, cell.config.data)])
+    return cells
 
 
-def _cells(sweep: Sweep, options: Mapping[str, str], data: str | None) -> Iterator[Planned]:
-    variants = sweep.variants or {"": {}}
-    for model, (name, settings), category, seed in product(
-        sweep.models, variants.items(), sweep.categories, sweep.seeds
-    ):
-        layers = [sweep.settings, settings, {"seed": seed}]
-        config = resolve(model=model, data=data, category=category, files=layers, options=options)
-        yield Planned(name, config)
+def _cells(
+    sweep: Sweep, options: Mapping[str, str], data: str | None, files: Sequence[Any], sets: Mapping[str, list[str]]
+) -> Iterator[Planned]:
+    models, seeds = list(dict.fromkeys(sweep.models)), list(dict.fromkeys(sweep.seeds))
+    foreign = _foreign_settings(models, [*options, *sets])
+    for model, (name, settings) in product(models, (sweep.variants or {"": {}}).items()):
+        typed = {key: text for key, text in options.items() if key not in foreign[model]}
+        axes = {key: values for key, values in sets.items() if key not in foreign[model]}
+        for values in product(*axes.values()):
+            own = dict(zip(axes, values, strict=True))
+            title = ", ".join([*filter(None, [name]), *(f"{k.rpartition('.')[2]}={v}" for k, v in own.items())])
+            layers = [*files, sweep.settings, settings]
+            configs = [
+                resolve(model=model, data=data, category=ALL, files=[*layers, {"seed": seed}], options=typed | own)
+                for seed in seeds
+            ]
+            for category in _categories(sweep.categories, configs[0]):
+                for config in configs:
+                    yield Planned(title, replace(config, category=category))
+
+
+def _foreign_settings(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
+    """By model the settings that it lacks and another has: they are meant for that one. What none has is a mistake."""
+    own = {
+        model: {f"model.{name}" for name in constructor_keywords(read_preset("model", model).load_class())}
+        for model in models
+    }
+    of_some = set().union(*own.values())
+    return {model: {key for key in keys if key in of_some - own[model]} for model in models}
+
+
+def _categories(named: Sequence[str], config: Config) -> list[str]:
+    """The categories of this name; in the place of `all`, every one that the data have."""
+    if ALL not in named:
+        return list(dict.fromkeys(named))
+    from bench.data.synthetic import Synthetic
+    from bench.data.synthetic_images import CATEGORIES
+
+    settings = config.settings
+    data = config.data.load_class()(ALL, settings["seed"], settings["protocol"], **config.section("data"))
+    if isinstance(data, Synthetic):
+        return list(CATEGORIES)
+    root = data.find_root()
+    found = sorted(path.parents[1].name for path in root.glob("*/train/good"))
+    if not found:
+        raise UsageError(f"no category in {root}; expected CATEGORY/train/good there")
+    return found
+
+
+def _check_modules(presets: Sequence[Preset]) -> None:
+    """Two modules of one name are one to Python: the second model would quietly be the first."""
+    places: dict[str, Path] = {}
+    for preset in presets:
+        module = preset.class_path.rpartition(".")[0]
+        if module.split(".")[0] != "bench" and places.setdefault(module, preset.folder) != preset.folder:
+            raise UsageError(
+                f"{places[module]} and {preset.folder} both hold a module '{module}'; rename one, or sweep them apart"
+            )
+
+
+def _split(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]

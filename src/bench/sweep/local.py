@@ -1,46 +1,139 @@
-"""Cells one after the other, in this process."""
+"""Worker processes on this machine, one per GPU or per share of its cores, each of which runs many cells."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import Literal
 
-from bench.console import say
-from bench.errors import RunError, UsageError
-from bench.record import Record
-from bench.run import Options, fit
-from bench.sweep.grid import Planned
+from pydantic import NonNegativeInt, PositiveInt
 
+from bench.errors import UsageError
+from bench.sweep.claims import is_claimed
+from bench.sweep.launchers import Launcher
+from bench.sweep.tasks import Event, Outcome, Started, Task
+from bench.sweep.work import fail, run_cell
+from bench.sweep.worker_process import Worker
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: its record, or the one line that says why there is none."""
-
-    planned: Planned
-    record: Record | None
-    error: str = ""
-
-
-_SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro_0.30": "AUPRO@0.30"}
+_TICK = 0.5  # seconds between two looks at the clock
+_BYTES_PER_WORKER = 2 * 2**30
 
 
-def run_cells(cells: Sequence[Planned], options: Options) -> list[Outcome]:
-    """Run what no finished record answers yet, a line for each; a cell that fails stops no other."""
-    outcomes = []
-    for number, cell in enumerate(cells, start=1):
-        say(f"{number} of {len(cells)}: {cell.title}")
+class LocalLauncher(Launcher):
+    """Workers of this machine.
+
+    Args:
+        workers: processes; auto is one per GPU, or one per core where cells run on CPUs, each with 2 GiB of memory at
+            least; 0 runs the cells in this process, for a debugger.
+        threads: of torch in each worker; auto divides the cores.
+        gpus: indices of the GPUs to be used; auto takes all that are visible.
+        gpus_per_worker: how many each worker gets; cells on several devices need that many.
+        workers_per_gpu: how many workers share one.
+    """
+
+    workers: Literal["auto"] | NonNegativeInt = "auto"
+    threads: Literal["auto"] | PositiveInt = "auto"
+    gpus: Literal["auto"] | list[str | int] = "auto"
+    gpus_per_worker: PositiveInt = 1
+    workers_per_gpu: PositiveInt = 1
+
+    @contextmanager
+    def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":
+        """Workers that are started when there is a cell for them."""
+        pool = LocalPool(self._environments(tasks), self._threads(tasks))
         try:
-            record, _, _ = fit(cell.config, options)
-            outcome = Outcome(cell, record)
-        except (UsageError, RunError, OSError) as error:
-            outcome = Outcome(cell, None, str(error))
-        print(describe(outcome), flush=True)
-        outcomes.append(outcome)
-    return outcomes
+            yield pool
+        finally:
+            pool.stop()
+
+    def _environments(self, tasks: Sequence[Task]) -> list[dict[str, str]]:
+        """What each worker finds in its environment: its threads and its GPUs."""
+        threads = {"OMP_NUM_THREADS": str(self._threads(tasks))}
+        groups = self._gpu_groups(tasks)
+        count = self._count(tasks)
+        if not groups:
+            return [threads] * count
+        return [threads | {"CUDA_VISIBLE_DEVICES": groups[index % len(groups)]} for index in range(count)]
+
+    def _count(self, tasks: Sequence[Task]) -> int:
+        if self.workers != "auto":
+            return self.workers
+        if groups := self._gpu_groups(tasks):
+            return len(groups) * self.workers_per_gpu
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        # Not fewer workers of more threads where cells are few: figures depend on threads in their last digits.
+        return max(1, min(_cores(), memory // _BYTES_PER_WORKER))
+
+    def _threads(self, tasks: Sequence[Task]) -> int:
+        return max(1, _cores() // max(1, self._count(tasks))) if self.threads == "auto" else self.threads
+
+    def _gpu_groups(self, tasks: Sequence[Task]) -> list[str]:
+        settings = [task.cell.config.section("trainer") for task in tasks]
+        if all(section.get("accelerator") == "cpu" for section in settings):
+            return []
+        gpus = _visible_gpus() if self.gpus == "auto" else [str(gpu) for gpu in self.gpus]
+        size = self.gpus_per_worker
+        groups = [",".join(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
+        if gpus and not groups:
+            raise UsageError(f"--launcher.gpus_per_worker {size} is more than the {len(gpus)} GPUs of this machine")
+        return groups
 
 
-def describe(outcome: Outcome) -> str:
-    """A cell and its figures, or why it has none."""
-    if outcome.record is None:
-        return f"{outcome.planned.title}: failed: {outcome.error}"
-    metrics = outcome.record.metrics
-    figures = [f"{title} {value:.4f}" for name, title in _SHOWN.items() if (value := metrics.get(name)) is not None]
-    return f"{outcome.planned.title}: {', '.join(figures)}"
+class LocalPool:
+    """As many workers as there are environments, each begun when there is a cell for it, and anew when it has died."""
+
+    def __init__(self, environments: Sequence[dict[str, str]], threads: int) -> None:
+        self._workers = [Worker(environment, threads) for environment in environments]
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Deal the cells out to the workers, one at a time."""
+        if not self._workers:
+            for task in tasks:
+                yield Started(task.number)
+                yield run_cell(task)
+            return
+        waiting, deaths = deque(tasks), Counter[int]()
+        while waiting or any(worker.task for worker in self._workers):
+            for worker in self._workers:
+                if worker.task is None and waiting:
+                    task = waiting.popleft()
+                    worker.begin(task)
+                    yield Started(task.number)
+            wait([each for worker in self._workers for each in worker.connections], timeout=_TICK)
+            yield None
+            for worker in self._workers:
+                yield from worker.read()
+                ended, outcome = worker.answer()
+                if outcome is not None:
+                    yield outcome
+                elif ended is not None:  # its worker died
+                    deaths[ended.number] += 1
+                    if deaths[ended.number] <= ended.retry:
+                        waiting.append(ended)
+                    else:
+                        yield _end_of(ended, worker)
+
+    def stop(self) -> None:
+        """End all workers; a run in the midst of its work says in its record that it was interrupted."""
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.join()
+
+
+def _end_of(task: Task, worker: Worker) -> Outcome:
+    if is_claimed(task.folder):  # another sweep took the cell over
+        return Outcome(task.number, "elsewhere")
+    return fail(task, f"its process died ({worker.last_words})")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _visible_gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [gpu.strip() for gpu in named.split(",")] if named else [str(i) for i in range(torch.cuda.device_count())]

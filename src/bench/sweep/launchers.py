@@ -1,0 +1,74 @@
+"""Where cells are run: a launcher is a class and a file in `conf/launcher` that names it and its settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import UsageError, unknown
+from bench.presets import read_preset
+from bench.sweep.tasks import Event, Task
+
+
+class Pool(Protocol):
+    """Processes that run cells, for as long as a sweep lasts."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run these cells; an outcome for each, and between them what happens."""
+
+
+class Launcher(BaseModel):
+    """The settings that all launchers share.
+
+    Args:
+        lease: seconds after which a sweep on another machine takes over a cell whose process gave no sign of life.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    lease: float = Field(default=60, gt=0)
+
+    def check(self) -> None:
+        """Refuse what is not installed, before anything runs."""
+
+    def open(self, tasks: Sequence[Task]) -> AbstractContextManager[Pool]:
+        """Processes for cells like these; the end of the context is theirs."""
+        raise NotImplementedError
+
+
+def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
+    """Read `conf/launcher/<reference>.yaml`, or a file of one's own; `options` are dotted names below `launcher`."""
+    preset = read_preset("launcher", reference)
+    launcher_class = preset.load_class()
+    if not issubclass(launcher_class, Launcher):
+        raise UsageError(f"class_path '{preset.class_path}' of '{preset.name}' is no bench.sweep.launchers.Launcher")
+    settings = dict(preset.settings)
+    for key, text in options.items():
+        _put(settings, key.split("."), _parsed(key, text))
+    for key in settings:
+        if key not in launcher_class.model_fields:
+            raise unknown(f"setting of the launcher '{preset.name}'", key, launcher_class.model_fields)
+    try:
+        return launcher_class.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"][:1])
+        raise UsageError(f"--launcher.{place}: {problem['msg']}, not '{problem['input']}'") from error
+
+
+def _put(tree: dict[str, Any], names: Sequence[str], value: Any) -> None:
+    name, *rest = names
+    if not rest:
+        tree[name] = value
+        return
+    below = tree.get(name)
+    tree[name] = dict(below) if isinstance(below, Mapping) else {}
+    _put(tree[name], rest, value)
+
+
+def _parsed(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--launcher.{key}: '{text}' is no value") from error

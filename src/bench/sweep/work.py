@@ -1,0 +1,124 @@
+"""The one function that runs a cell of a sweep, in whichever process a launcher calls it."""
+
+import errno
+import gc
+import os
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from bench.checkpoint import RESUME, check_stamp
+from bench.errors import RunError, UsageError
+from bench.run import fit
+from bench.run_folder import writing_to
+from bench.sweep.claims import claim
+from bench.sweep.failure import write_failure
+from bench.sweep.fit_command import fit_arguments
+from bench.sweep.tasks import Outcome, Task, look
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run_cell(task: Task) -> Outcome:
+    """Claim a cell and run it, from its last checkpoint where there is one; whatever happens becomes an outcome."""
+    start = time.perf_counter()
+    try:
+        os.chdir(task.working_folder)
+        with writing_to(task.folder), claim(task.folder, task.lease) as is_ours:
+            outcome = _run_claimed(task) if is_ours else Outcome(task.number, "elsewhere")
+    except KeyboardInterrupt:
+        outcome = Outcome(task.number, "interrupted", "interrupted")
+    except (UsageError, RunError, OSError) as error:
+        outcome = Outcome(task.number, "failed", str(error), _is_full(error))
+    return replace(outcome, seconds=time.perf_counter() - start)
+
+
+def _run_claimed(task: Task) -> Outcome:
+    now = look(task.folder)
+    if now.stamp != task.found.stamp and now.status != "interrupted":  # another sweep ran it since the plan
+        return Outcome(task.number, "finished" if now.status == "finished" else "failed", now.error)
+    for partial in task.folder.glob("*.partial"):  # of a process that was killed: the cell is ours alone
+        partial.unlink(missing_ok=True)
+    for _ in range(task.retry + 1):
+        outcome = _attempt(task)
+        if outcome.status == "finished" or outcome.disk_full:
+            break
+    return outcome
+
+
+def _attempt(task: Task) -> Outcome:
+    try:
+        if needs_own_process(task):
+            _fit_in_own_process(task)
+        else:
+            resume = task.folder if _can_resume(task) else None
+            command = shlex.join(["bench", *fit_arguments(task.cell.config)])
+            fit(task.cell.config, replace(task.options, resume=resume, command=command))
+        return Outcome(task.number, "finished")
+    except Exception as error:  # a cell may fail in any way, and the next one must not
+        if not isinstance(error, UsageError | RunError | OSError):
+            error = RunError(f"{type(error).__name__}: {error}")
+        return fail(task, str(error), disk_full=_is_full(error))
+    finally:
+        gc.collect()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+
+
+def fail(task: Task, error: str, *, disk_full: bool = False) -> Outcome:
+    """The outcome of a cell that failed, with a record that says so where its run wrote none."""
+    with suppress(UsageError, OSError):
+        write_failure(task, error)
+    return Outcome(task.number, "failed", error, disk_full)
+
+
+def needs_own_process(task: Task) -> bool:
+    """Whether the cell is run by several processes: Lightning starts them by the command of this one."""
+    settings = task.cell.config.section("trainer")
+    return settings.get("devices", 1) not in (1, "1") or settings.get("num_nodes", 1) != 1
+
+
+def _fit_in_own_process(task: Task) -> None:
+    options = task.options
+    words = [sys.executable, "-m", "bench", *fit_arguments(task.cell.config), "--runs", str(options.runs)]
+    words += ["--force"] if options.force else []
+    words += ["--wandb", options.wandb] if options.wandb else []
+    words += ["--group", options.group] if options.group else []
+    words += ["--resume", str(task.folder)] if _can_resume(task) else []
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, stderr = process.communicate()
+        except BaseException:
+            process.terminate()
+            process.communicate()
+            raise
+    if process.returncode == 130:
+        raise KeyboardInterrupt
+    if process.returncode:
+        last = (stderr.strip().splitlines() or [f"status {process.returncode}"])[-1]
+        raise RunError(last.removeprefix("bench: "))
+
+
+def _can_resume(task: Task) -> bool:
+    checkpoint = task.folder / RESUME
+    if not checkpoint.is_file() or task.options.force:
+        return False
+    try:
+        check_stamp(checkpoint, task.cell)
+    except UsageError:  # damaged: the run begins anew
+        return False
+    return True
+
+
+def _is_full(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__
+    return False

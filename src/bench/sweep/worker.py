@@ -1,0 +1,42 @@
+"""A process that runs one cell after another; torch is imported once, after its environment is set."""
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+
+def serve(cells: Connection, words: Connection, environment: Mapping[str, str], threads: int) -> None:
+    """Take tasks from `cells` and answer with their outcomes until it closes; what is printed goes to `words`."""
+    os.environ |= environment  # before torch and CUDA read it
+    for stream in (1, 2):
+        os.dup2(words.fileno(), stream)
+    # Ctrl-C reaches the whole group: the sweep passes it on, as the one signal that a run must survive.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupt)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        import torch
+
+        from bench.sweep.work import run_cell
+
+        torch.set_num_threads(threads)
+        while True:
+            cells.send(run_cell(cells.recv()))
+    except (EOFError, OSError, KeyboardInterrupt):
+        pass  # the sweep has ended
+
+
+def interrupt(*_: Any) -> NoReturn:
+    """What a signal means to a run."""
+    raise KeyboardInterrupt
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
