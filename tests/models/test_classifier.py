@@ -11,7 +11,7 @@ from torchvision.models import get_model
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.classifier import Classifier
+from bench.models.classifier import Classifier, turn
 
 SPEC = DataSpec(32, 3, 20, classes=("good", "a", "b"), class_counts=(12, 5, 3))
 TINY = {"library": "timm", "backbone": "test_resnet", "weights": "none"}
@@ -185,3 +185,46 @@ def test_data_without_defects_are_refused(classes):
 def test_epochs_that_make_no_schedule_are_refused(settings):
     with pytest.raises(UsageError, match=next(iter(settings))):
         make(**settings)
+
+
+def picture() -> torch.Tensor:
+    """A bright bar off the middle of a dark image (1, 1, 33, 33)."""
+    image = torch.zeros(1, 1, 33, 33)
+    image[..., 8:12, 10:24] = 1
+    return image
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_quarter_turn_is_exact(quarters):
+    torch.testing.assert_close(turn(picture(), 90 * quarters), picture().rot90(quarters, (2, 3)), atol=1e-4, rtol=0)
+
+
+def test_a_turned_image_is_albumentations_safe_rotation():
+    import albumentations as A
+
+    smooth = torch.nn.functional.interpolate(picture(), size=(128, 128), mode="bilinear")
+    rotation = A.SafeRotate((30, 30), border_mode=1, p=1.0)
+    expected = rotation(image=smooth[0, 0].numpy())["image"]
+    assert abs(turn(smooth, 30)[0, 0].numpy() - expected).mean() < 0.01
+
+
+def test_views_average_the_log_probabilities_of_all_turns():
+    model = make(views=4).eval()
+    image = torch.rand(2, 3, 32, 32)
+    each = [model.logits(image.rot90(quarters, (2, 3))).log_softmax(dim=1) for quarters in range(4)]
+    torch.testing.assert_close(model(image).logits, torch.stack(each).mean(dim=0), atol=1e-3, rtol=1e-3)
+
+
+def test_the_score_of_turned_views_is_the_same_whichever_way_the_image_lies():
+    model = make(views=4).eval()
+    image = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(image.rot90(1, (2, 3))).score, model(image).score, atol=1e-3, rtol=1e-3)
+
+
+def test_a_normalised_head_sees_features_of_mean_0_and_deviation_1():
+    model = make(head="normalised").train()
+    seen = []
+    model.head[-1].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    model.logits(torch.rand(16, 3, 32, 32))
+    assert seen[0].mean(dim=0).abs().max() < 1e-4
+    assert (seen[0].std(dim=0, unbiased=False)[seen[0].std(dim=0) > 1e-2] - 1).abs().max() < 0.1

@@ -61,7 +61,7 @@ def _identify(
     data = config.data.load_class()(config.category, settings["seed"], settings["protocol"], **config.section("data"))
     place = (config.data.class_path, str(data.find_root()), config.category)
     if place not in digests:
-        digests[place] = data.category.digest
+        digests[place] = data.whole.digest
     reference = settings["model"].get("weights")
     if reference not in weights:
         weights[reference] = identify_weights(reference)

@@ -28,13 +28,14 @@ def write_failure(task: Task, error: str) -> None:
         official=data.official,
         category=config.category,
         seed=config.settings["seed"],
+        fold=config.settings["data"]["fold"],
         fingerprint=cell.fingerprint,
         config=config.as_dict(),
         overrides=config.overrides,
         reference=config.model.reference,
         differs=config.model.differs,
         data=DataRecord(
-            digest=cell.data_digest, counts=data.category.counts, validation_images=0, differences=data.differences
+            digest=cell.data_digest, counts=data.whole.counts, validation_images=0, differences=data.differences
         ),
         weights=cell.weights,
         environment=describe_environment(),

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from bench.checkpoint import RESUME, check_stamp
+from bench.checkpoint import CHECKPOINT, RESUME, check_stamp
 from bench.errors import RunError, UsageError
 from bench.run import fit
 from bench.run_folder import writing_to
@@ -105,11 +105,16 @@ def _fit_in_own_process(task: Task) -> None:
 
 
 def _can_resume(task: Task) -> bool:
-    checkpoint = task.folder / RESUME
-    if not checkpoint.is_file() or task.options.force:
+    """Whether a checkpoint of this cell lies there: in its folder, or in those of its folds."""
+    folders = [task.folder, *sorted(task.folder.glob("fold-*"))]
+    checkpoints = [path for folder in folders for name in (RESUME, CHECKPOINT) if (path := folder / name).is_file()]
+    # A single fit that left no more than its finished model was interrupted in its test, and begins anew.
+    checkpoints = [path for path in checkpoints if path != task.folder / CHECKPOINT]
+    if not checkpoints or task.options.force:
         return False
     try:
-        check_stamp(checkpoint, task.cell)
+        for checkpoint in checkpoints:
+            check_stamp(checkpoint, task.cell)
     except UsageError:  # damaged: the run begins anew
         return False
     return True
