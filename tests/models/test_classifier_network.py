@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, get_model_weights
@@ -167,3 +168,12 @@ def test_a_network_that_takes_one_size_only_refuses_another_in_one_line():
     with pytest.raises(UsageError, match="vit_tiny_patch16_224 takes no images of 64 pixels") as raised:
         ClassifierBackbone("timm", "vit_tiny_patch16_224", "none", 64)
     assert "\n" not in str(raised.value)
+
+
+def test_weights_with_folded_batchnorm_are_refused_unless_it_is_frozen(tmp_path):
+    network = get_model("mobilenet_v2")  # fresh statistics are those of folded weights: mean 0, variance 1
+    save_file(network.state_dict(), tmp_path / "folded.safetensors")
+    weights = str(tmp_path / "folded.safetensors")
+    with pytest.raises(UsageError, match=r"BatchNorm folded .* --model.freeze_batchnorm true"):
+        ClassifierBackbone("torchvision", "mobilenet_v2", weights, 64)
+    assert ClassifierBackbone("torchvision", "mobilenet_v2", weights, 64, freeze_batchnorm=True).width == 1280

@@ -118,14 +118,21 @@ def _find(folders: Sequence[Path]) -> list[tuple[Record, Path]]:
 
 def _record_of(cell: Planned, found: Sequence[tuple[Record, Path]]) -> tuple[Record, Path] | None:
     """The record whose settings are the cell's, wherever it ran; weights are compared by the table's reader."""
-    wanted = _decisive(cell.config.as_dict())
-    matching = [(record, folder) for record, folder in found if _decisive(record.config) == wanted]
+    matching = [(record, folder) for record, folder in found if _is_of(record, cell)]
     if len(matching) > 1:
         names = ", ".join(record.fingerprint for record, _ in matching)
         raise UsageError(
             f"several runs of '{cell.title}' with other data or weights ({names}); name one folder of them"
         )
     return matching[0] if matching else None
+
+
+def _is_of(record: Record, cell: Planned) -> bool:
+    """Whether all settings agree; one that did not exist when the record was made had its preset's value."""
+    ran, wanted = _decisive(record.config), _decisive(cell.config.as_dict())
+    newer = wanted.keys() - ran.keys()
+    agree = all(wanted.get(key, key) == value for key, value in ran.items())
+    return agree and not newer & cell.config.overrides.keys()
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError, first_line, unknown
 from bench.models.weights import (
+    NONE,
     input_statistics,
     load_torchvision_weights,
     load_weights,
@@ -41,6 +42,8 @@ class ClassifierBackbone(nn.Module):
         super().__init__()
         build = _torchvision_network if library == "torchvision" else _timm_network
         network, (mean, std) = build(name, weights)
+        if not freeze_batchnorm and weights != NONE:
+            _check_batchnorm(network, weights)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         freeze: Any = freeze_batch_norm_2d
@@ -102,6 +105,18 @@ class ClassifierBackbone(nn.Module):
         # Channels first: where transformers end in (B, tokens, C) or (B, h, w, C) there is no map to read.
         square = len(shape) == 4 and shape[2] == shape[3]
         return features[0].numel(), place, shape[1] if square else None
+
+
+def _check_batchnorm(network: nn.Module, weights: str) -> None:
+    """Refuse to train BatchNorm that was folded into its convolutions: by a batch's statistics it ends in zeros."""
+    state = network.state_dict()
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    variances = [value for name, value in state.items() if name.endswith("running_var")]
+    if means and not any(mean.any() for mean in means) and all(((v - 1).abs() < 1e-3).all() for v in variances):
+        raise UsageError(
+            f"{weights} has its BatchNorm folded into the convolutions (mean 0 and variance 1 everywhere), so that "
+            "it cannot be trained: set --model.freeze_batchnorm true, or take other weights"
+        )
 
 
 def _keep_output(module: nn.Module, _inputs: Any, output: Tensor) -> None:
