@@ -40,6 +40,9 @@ def test_padim_gives_the_same_figures_on_several_processes_as_on_one(count, quic
 
 # By method: a preset and what makes it quick. Each gathers its training images, or some, from all processes.
 BANKS = {
+    "one-class svm": "ocsvm_mobilenetv2",
+    "neighbours": "knn_mobilenetv2",
+    "gaussians": "gaussian_mobilenetv2",
     "spade": "spade_mobilenetv2 --model.neighbours 3",
     "patchcore": "patchcore_mobilenetv2 --model.projection 8 --data.validation_share 0",
 }
