@@ -64,7 +64,7 @@ class OneClass(nn.Module):
 
     Of several `nu`, which bounds the share of normal images beyond the boundary, the one is taken that keeps its word
     best on normal images held out: five folds, the share rejected nearest to nu; of two as near, the smaller. For the
-    RBF kernel, gamma is one over the number of features times their variance (scikit-learn's `scale`). The linear kernel
+    RBF kernel, gamma is one over the number of features times their variance (scikit-learn's `scale`). A linear kernel
     separates normal images from the origin: its features are not centred, or the origin would lie among them.
     """
 
