@@ -19,8 +19,8 @@ WEIGHTS = os.environ.get("BENCH_TEST_WEIGHTS")
 # without the small and faint defects.
 METHODS = {
     "padim": ("padim_mobilenetv2", "", 0.9),
-    "patchcore": ("patchcore_mobilenetv2", "", 0.9),
-    "spade": ("spade_mobilenetv2", "", 0.6),
+    "patchcore": ("patchcore_mobilenetv2", "--model.levels [2,3]", 0.9),
+    "spade": ("spade_mobilenetv2", "--data.image_size 128", 0.6),
     "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
     "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
     "gaussians": ("gaussian_mobilenetv2", "", 0.6),
