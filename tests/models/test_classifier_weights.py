@@ -117,7 +117,8 @@ def test_weights_of_another_architecture_are_refused_by_name(saved, library, bui
 def test_a_last_layer_of_other_classes_is_no_obstacle(tmp_path):
     reference = get_model("mobilenet_v2", num_classes=7)
     save_file(reference.state_dict(), tmp_path / "weights.safetensors")
-    backbone = ClassifierBackbone("torchvision", "mobilenet_v2", str(tmp_path / "weights.safetensors"), 64)
+    weights = str(tmp_path / "weights.safetensors")
+    backbone = ClassifierBackbone("torchvision", "mobilenet_v2", weights, 64, freeze_batchnorm=True)
     assert torch.equal(backbone.network.features[0][0].weight, reference.features[0][0].weight)
 
 

@@ -38,6 +38,28 @@ def test_padim_gives_the_same_figures_on_several_processes_as_on_one(count, quic
     assert len(list((tmp_path / "together").rglob("*.wandb"))) == 1
 
 
+# By method: a preset and what makes it quick. Each gathers its training images, or some, from all processes.
+BANKS = {
+    "one-class svm": "ocsvm_mobilenetv2",
+    "neighbours": "knn_mobilenetv2",
+    "gaussians": "gaussian_mobilenetv2",
+    "spade": "spade_mobilenetv2 --model.neighbours 3",
+    "patchcore": "patchcore_mobilenetv2 --model.projection 8 --data.validation_share 0",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", BANKS)
+def test_a_bank_from_two_processes_gives_the_figures_of_one(method, data_root, tmp_path):
+    data = ("--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
+    arguments = ("--model", *BANKS[method].split(), "--model.weights", "none", *data)
+    alone = run_processes(1, arguments, tmp_path / "alone")
+    together = run_processes(2, arguments, tmp_path / "together")
+    assert together["cost"]["processes"] == 2
+    for name, value in alone["metrics"].items():
+        assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name
+
+
 @pytest.mark.slow
 def test_an_autoencoder_trains_on_two_processes(quick, tmp_path):
     together = run_processes(2, (*quick, "--data.validation_share", "0.25"), tmp_path / "together")

@@ -19,6 +19,11 @@ WEIGHTS = os.environ.get("BENCH_TEST_WEIGHTS")
 # without the small and faint defects.
 METHODS = {
     "padim": ("padim_mobilenetv2", "", 0.9),
+    "patchcore": ("patchcore_mobilenetv2", "--model.levels [2,3]", 0.9),
+    "spade": ("spade_mobilenetv2", "--data.image_size 128", 0.6),
+    "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
+    "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
+    "gaussians": ("gaussian_mobilenetv2", "", 0.6),
     "autoencoder": ("autoencoder_cpu", "--model.residual l2 --model.grey false --trainer.max_epochs 6", 0.9),
     "cutpaste": ("cutpaste_cpu", "--trainer.max_epochs 6", 0.9),
     "cutpaste in windows": ("cutpaste_patch_cpu", "--trainer.max_epochs 5", 0.6),

@@ -1,0 +1,187 @@
+"""PatchCore's two costs here against anomalib's: choosing the coreset, and the distances to it, from the same patches.
+
+Patches are those of `patchcore_mobilenetv2` of the first images of a category; both sides choose from them as they are,
+from the same first point. Each turn is a process of its own; memory is counted above imports and patches. anomalib
+comes from PyPI (`pip install anomalib`), in the same environment or in another one (`--peer-python`):
+
+    python benchmarks/patchcore.py --root $BENCH_DATA --weights mobilenetv2_100.safetensors
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+# Of the start that both sides draw.
+SEED = 0
+
+
+def peak_mebibytes() -> float:
+    """The process's largest resident size since it was last forgotten (Linux only).
+
+    Not `ru_maxrss`, in which a process inherits the peak of the one that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def forget_peak() -> None:
+    """Give freed memory back, so that none of it is used again unseen, and begin to measure the peak anew."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def make_patches(options: argparse.Namespace, folder: Path) -> None:
+    """Write the patches (N, features) of training images and those of test images."""
+    import torch
+
+    from bench.config import resolve
+    from bench.run import build_model, prepare
+
+    places = {"data.root": str(options.root), "data.cache": str(folder), "model.weights": str(options.weights)}
+    config = resolve(
+        model="patchcore_mobilenetv2", data=None, category=options.category, files=[], options={"seed": "0", **places}
+    )
+    data, _ = prepare(config)
+    model = build_model(config, data)
+    with torch.inference_mode():
+        loaders = {
+            "train": data.ordered_train_loader(data.training_indices[: options.images]),
+            "test": [data.test_batch(list(range(options.queries)))],
+        }
+        for name, batches in loaders.items():
+            patches = [model.embed(batch.image.float() / 255).flatten(0, 1) for batch in batches]  # type: ignore[operator]
+            np.save(folder / f"{name}.npy", torch.cat(patches).numpy())
+
+
+def measured(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
+    """What a call gives, its seconds, and the mebibytes by which it raised the peak."""
+    forget_peak()
+    before, start = peak_mebibytes(), time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - start, peak_mebibytes() - before
+
+
+def run_bench(train: Any, test: Any, share: float) -> dict[str, Any]:
+    """`choose_covering`, `nearest`."""
+    import torch
+
+    from bench.models.coreset import choose_covering
+    from bench.models.neighbours import nearest
+
+    torch.manual_seed(SEED)
+    first = int(torch.randint(high=len(train), size=(1,)))
+
+    def choose() -> list[int]:
+        start = torch.cat([(part - train[first]).square_().sum(dim=1).sqrt_() for part in train.split(4096)])
+        chosen = choose_covering(train, torch.arange(len(train)), int(len(train) * share) - 1, start)
+        return [first, *chosen.tolist()]
+
+    places, *choosing = measured(choose)
+    bank = train[places]
+    (distances, _), *scoring = measured(nearest, test, bank)
+    return {"places": places, "choosing": choosing, "scoring": scoring, "distances": distances[:, 0].tolist()}
+
+
+def run_anomalib(train: Any, test: Any, share: float) -> dict[str, Any]:
+    """`KCenterGreedy` without its own projection, `PatchcoreModel.nearest_neighbors`."""
+    import torch
+    from anomalib.models.components.sampling import KCenterGreedy
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    class Unchanged:
+        def fit(self, _points: torch.Tensor) -> None:
+            pass
+
+        def transform(self, points: torch.Tensor) -> torch.Tensor:
+            return points
+
+    torch.manual_seed(SEED)
+    sampler = KCenterGreedy(train, share)
+    sampler.model = Unchanged()
+    places, *choosing = measured(sampler.select_coreset_idxs)
+    model = PatchcoreModel(layers=["layer1"], backbone="resnet18", pre_trained=False)
+    model.memory_bank = train[places]
+    (distances, _), *scoring = measured(model.nearest_neighbors, test, 1)
+    return {"places": places, "choosing": choosing, "scoring": scoring, "distances": distances.flatten().tolist()}
+
+
+def take_own_turn(options: argparse.Namespace) -> None:
+    """Load, import, warm up, measure; write everything to a file of the folder."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    run = run_bench if options.turn == "bench" else run_anomalib
+    train, test = (torch.from_numpy(np.load(options.folder / f"{name}.npy")) for name in ("train", "test"))
+    with torch.inference_mode():
+        run(train[:2000], test[:100], 0.01)  # imports and first calls
+        (options.folder / f"{options.turn}.json").write_text(json.dumps(run(train, test, options.share)))
+
+
+def take_turn(kind: str, python: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run one side in a process of its own."""
+    command = [python, __file__, "--turn", kind, "--folder", str(folder)]
+    for name in ("weights", "share", "threads"):
+        command += [f"--{name}", str(getattr(options, name))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"{kind} failed:\n{done.stderr[-2000:]}")
+    figures: dict[str, Any] = json.loads((folder / f"{kind}.json").read_text())
+    return figures
+
+
+def main() -> None:
+    """Take turns and print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=os.environ.get("BENCH_DATA"))
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="file of ImageNet weights of timm's mobilenetv2_100"
+    )
+    parser.add_argument("--category", default="screw")
+    parser.add_argument("--images", type=int, default=32, help="training images")
+    parser.add_argument("--queries", type=int, default=8, help="test images")
+    parser.add_argument("--share", type=float, default=0.01)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has anomalib")
+    parser.add_argument("--turn", choices=("bench", "anomalib"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.turn:
+        take_own_turn(options)
+        return
+    turns: dict[str, list[dict[str, Any]]] = {"anomalib": [], "bench": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_patches(options, folder)
+        for _ in range(options.turns):
+            turns["anomalib"].append(take_turn("anomalib", options.peer_python, options, folder))
+            turns["bench"].append(take_turn("bench", sys.executable, options, folder))
+    peer, own = turns["anomalib"][0], turns["bench"][0]
+    agreed = sum(a == b for a, b in zip(own["places"], peer["places"], strict=True))
+    apart = np.abs(np.array(own["distances"]) / np.array(peer["distances"]) - 1).max()
+    print(f"{agreed} of {len(own['places'])} picks the same; distances to the bank differ by {apart:.1e} at most")
+    for step in ("choosing", "scoring"):
+        for place, unit in enumerate(("s", "MiB")):
+            shown = {kind: median(turn[step][place] for turn in each) for kind, each in turns.items()}
+            ratio = median(
+                a[step][place] / max(b[step][place], 1e-9)
+                for a, b in zip(turns["anomalib"], turns["bench"], strict=True)
+            )
+            words = "  ".join(f"{kind} {value:.3g} {unit}" for kind, value in shown.items())
+            print(f"{step:<10}{words}  anomalib / bench {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

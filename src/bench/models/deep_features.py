@@ -1,0 +1,126 @@
+"""Whole images by the pooled features of a pretrained network: one-class SVM, nearest neighbours, Gaussians."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.data.datamodule import DataSpec
+from bench.errors import UsageError
+from bench.models.backbones import Backbone
+from bench.models.base import Detector, Prediction
+from bench.models.coreset import rank_and_processes
+from bench.models.novelty import LevelGaussians, Neighbours, OneClass
+from bench.models.statistics import add_over_processes
+
+
+class DeepFeatures(Detector):
+    """How unlike the training images' features, averaged over all positions, those of an image are. There is no map.
+
+    Args:
+        spec: what the data are like.
+        backbone: any timm architecture.
+        weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
+        levels: levels of the backbone, as numbers (ResNet: 1 to 4) or names of modules.
+        scorer: `svm` and `neighbours` on features scaled to variance 1; `gaussian` adds the Mahalanobis distances to
+            one Gaussian per level, of features as they are, shrunk by Ledoit and Wolf's rule.
+        kernel: of the SVM.
+        nu: share of normal images that the SVM may leave outside; of several, the one that held-out normal images keep.
+        neighbours: how many nearest images count.
+    """
+
+    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
+    features: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        backbone: str = "resnet18",
+        weights: str = "tv_in1k",
+        levels: list[int] | list[str] = [4],  # noqa: B006 - jsonargparse shows and copies the default
+        scorer: Literal["svm", "neighbours", "gaussian"] = "svm",
+        kernel: Literal["rbf", "linear"] = "rbf",
+        nu: list[float] = [0.01, 0.05, 0.1],  # noqa: B006
+        neighbours: int = 1,
+    ) -> None:
+        super().__init__(spec)
+        if not nu or not all(0 < each <= 1 for each in nu):
+            raise UsageError(f"--model.nu {nu} names no share, or one that does not lie in (0, 1]")
+        if not 1 <= neighbours < spec.train_images:
+            raise UsageError(
+                f"--model.neighbours {neighbours} does not lie between 1 and {spec.train_images - 1}, "
+                f"one less than the {spec.train_images} images learned from"
+            )
+        self.backbone = Backbone(backbone, levels, weights, spec.size)
+        total = sum(self.backbone.channels)
+        self.register_buffer("features", torch.zeros(spec.train_images, total))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.scorer: OneClass | Neighbours | LevelGaussians
+        if scorer == "svm":
+            self.scorer = OneClass(spec.train_images, total, kernel == "rbf", nu)
+        elif scorer == "neighbours":
+            self.scorer = Neighbours(total, neighbours)
+        else:
+            self.scorer = LevelGaussians(self.backbone.channels)
+        self._images = 0
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Score = minus the SVM's decision function, or a distance."""
+        return Prediction(self.scorer(self._pooled(image), self._known()))
+
+    def collect(self, image: Tensor) -> None:
+        """Keep the features of training images at the places that they have on one process."""
+        if self._images == 0:
+            self.features.zero_()
+        self.features[self._rows(self._images, len(image))] = self._pooled(image)
+        self._images += len(image)
+
+    def settle(self) -> bool:
+        """Join the features of all processes and learn from them."""
+        own = self.features[self._rows(0, self._images)]
+        self.count.fill_(self._images)
+        for part in (self.features, self.count):
+            add_over_processes(part)
+        # Gaussians add up what each process brings; the others need all features together.
+        self.scorer.fit(own if isinstance(self.scorer, LevelGaussians) else self._known())
+        self._images = 0
+        return False
+
+    @property
+    def scores_left_out(self) -> bool:
+        """By a refit without the image on features that are at hand; Gaussians of a thousand channels take too long."""
+        return not isinstance(self.scorer, LevelGaussians)
+
+    @torch.inference_mode()
+    def left_out_score(self, image: Tensor) -> Tensor:
+        """Exact, but that the SVM keeps the nu that was chosen from all images."""
+        known, scores = self._known(), []
+        for own in self._pooled(image):
+            # The image itself, or its very copy.
+            place = int((known - own).square().sum(dim=1).argmin())
+            others = torch.cat([known[:place], known[place + 1 :]])
+            scorer = self._unfitted()
+            scorer.fit(others)
+            scores.append(scorer(own[None], others))
+        return torch.cat(scores)
+
+    def _unfitted(self) -> OneClass | Neighbours:
+        total = self.features.shape[1]
+        if isinstance(self.scorer, OneClass):
+            chosen = [float(self.scorer.nu)]
+            return OneClass(len(self.features), total, self.scorer.rbf, chosen).to(self.device)
+        assert isinstance(self.scorer, Neighbours)
+        return Neighbours(total, self.scorer.count).to(self.device)
+
+    def _pooled(self, image: Tensor) -> Tensor:
+        return torch.cat([level.float().mean(dim=(2, 3)) for level in self.backbone(image)], dim=1)
+
+    def _known(self) -> Tensor:
+        return self.features[: int(self.count)]
+
+    def _rows(self, first: int, count: int) -> Tensor:
+        """Where this process's images stand on one process: images are dealt in turns."""
+        rank, processes = rank_and_processes()
+        return rank + processes * torch.arange(first, first + count, device=self.features.device)

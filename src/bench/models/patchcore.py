@@ -1,0 +1,228 @@
+"""PatchCore: distance to the nearest of a few patches that cover all normal ones (Roth et al., CVPR 2022)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
+
+from bench.console import say
+from bench.data.datamodule import DataSpec
+from bench.errors import UsageError
+from bench.models.backbones import Backbone
+from bench.models.base import Detector, Prediction
+from bench.models.coreset import choose_covering, rank_and_processes
+from bench.models.maps import SmoothUpsampling
+from bench.models.neighbours import nearest
+from bench.models.statistics import add_over_processes
+
+_STARTS = 10
+# On a CPU the 3 x 3 neighbourhoods of more images at a time leave its caches.
+_IMAGES_AT_ONCE = 2
+_BYTES = 4
+
+
+class PatchCore(Detector):
+    """Each patch's distance to the nearest patch of a bank that greedily covers the patches of all training images.
+
+    Two passes collect: the first keeps a random projection of every patch, from which the bank is chosen, the second
+    the chosen patches themselves. All patches are never held. With `projection` null, or no smaller than `features`,
+    there is one pass.
+
+    Args:
+        spec: what the data are like.
+        backbone: any timm architecture.
+        weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
+        levels: levels of the backbone, as numbers (ResNet: 2, 3) or names of modules; patches lie on the first's grid.
+        level_features: numbers that each level's 3 x 3 neighbourhood is pooled to (the authors' 1024).
+        features: numbers that all levels' together are pooled to (the authors' 1024).
+        share: share of all patches that the bank keeps (0.01, 0.1, 0.25 in the paper).
+        projection: numbers that patches are projected to, to choose from; null chooses from the patches themselves.
+        reweighting: neighbours of the nearest patch that decide how much an image score counts (b in equation 7; the
+            paper does not say how many); null takes the largest distance as it is, like the authors' code.
+        sigma: standard deviation in pixels of the blur of the anomaly map.
+        memory_limit: gigabytes that the bank, and what it is chosen from, may take together.
+    """
+
+    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
+    bank: Tensor
+    count: Tensor
+    projector: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        backbone: str = "wide_resnet50_2",
+        weights: str = "tv_in1k",
+        levels: list[int] | list[str] = [2, 3],  # noqa: B006 - jsonargparse shows and copies the default
+        level_features: int = 1024,
+        features: int = 1024,
+        share: float = 0.1,
+        projection: int | None = 128,
+        reweighting: int | None = None,
+        sigma: float = 4.0,
+        memory_limit: float = 8.0,
+    ) -> None:
+        super().__init__(spec)
+        _check(share, level_features, features, projection, reweighting)
+        self.backbone = Backbone(backbone, levels, weights, spec.size)
+        self.grid = self.backbone.shapes[0][1:]
+        self.patches = self.grid[0] * self.grid[1]
+        self.level_features = level_features
+        self.features = features
+        self.share = share
+        self.reweighting = reweighting
+        self.projected = projection is not None and projection < features
+        self.memory = self._plan(projection if projection is not None and self.projected else features, memory_limit)
+        self.seed = torch.initial_seed()
+        # Uniform like the authors' linear layer; a generator of its own, as timm's draws differ between releases.
+        generator = torch.Generator().manual_seed(self.seed)
+        width = projection if projection is not None and self.projected else 0
+        projector = (2 * torch.rand(features, width, generator=generator) - 1) / features**0.5
+        self.register_buffer("projector", projector, persistent=False)
+        self.register_buffer("bank", torch.zeros(self._size_of_bank(spec.train_images), features))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
+        self._images = 0
+        self._points: Tensor | None = None
+        self._rows: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Map = distances, up-sampled and blurred; score = the largest distance before that, re-weighted if asked."""
+        patches = self.embed(image)
+        bank = self.bank[: int(self.count)]
+        distances, places = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
+        score, farthest = distances.max(dim=1)
+        if self.reweighting is not None:
+            each = torch.arange(len(image), device=image.device)
+            score = score * self._weight(patches[each, farthest], places[each, farthest], bank)
+        return Prediction(score, self.to_map(distances.view(-1, *self.grid)))
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Patches (B, positions, features): the 3 x 3 neighbourhoods of each level, pooled, at the first's grid."""
+        parts = torch.split(image, _IMAGES_AT_ONCE) if image.device.type == "cpu" else [image]
+        return torch.cat([self._embed(part) for part in parts])
+
+    def collect(self, image: Tensor) -> None:
+        """First what the bank is chosen from, then, where that is a projection, the bank."""
+        patches = self.embed(image)
+        if self._rows is None:
+            if self._points is None:
+                self._points = self._make_room(patches)
+            place = self._images * self.patches
+            points = patches.flatten(0, 1)
+            points = points @ self.projector if self.projected else points
+            self._points[place : place + len(points)] = points
+        else:
+            rows = self._rows[self._numbers(self._images, len(image))]
+            self.bank[rows[rows >= 0]] = patches[rows >= 0]
+        self._images += len(image)
+
+    def settle(self) -> bool:
+        """Choose the bank, or join what each process found of it; true after the first of a projection's passes."""
+        if self._rows is None:
+            self._choose()
+            self._images = 0
+            if self.projected:
+                return True
+        add_over_processes(self.bank)
+        self._rows, self._images = None, 0
+        return False
+
+    def _choose(self) -> None:
+        """Fill `_rows` (images, positions) with places in the bank, -1 for patches that are not chosen."""
+        assert self._points is not None, "settle before collect"
+        points = self._points[: self._images * self.patches]
+        total = torch.tensor(self._images, device=points.device)
+        add_over_processes(total)
+        images = int(total)
+        positions = torch.arange(self.patches, device=points.device)
+        ids = (self._numbers(0, self._images)[:, None] * self.patches + positions).flatten()
+        count = self._size_of_bank(images)
+        chosen = choose_covering(points, ids, count, self._start(points, ids, images * self.patches))
+        rows = torch.full((images * self.patches,), -1, device=points.device)
+        rows[chosen] = torch.arange(count, device=points.device)
+        self.bank.zero_()
+        self.count.fill_(count)
+        if not self.projected:
+            own = rows[ids]
+            self.bank[own[own >= 0]] = points[own >= 0]
+        self._rows = rows.view(images, self.patches)
+        self._points = None
+
+    def _start(self, points: Tensor, ids: Tensor, total: int) -> Tensor:
+        """Mean distance (N,) to a few patches drawn at random: where the authors' choice starts from."""
+        drawn = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed))[:_STARTS].to(ids.device)
+        starts = points.new_zeros(len(drawn), points.shape[1])
+        place, start = (ids[:, None] == drawn).nonzero().T
+        starts[start] = points[place]
+        add_over_processes(starts)
+        distance = points.new_zeros(len(points))
+        for each in starts:
+            for part, own in zip(torch.split(points, 2**14), torch.split(distance, 2**14), strict=True):
+                own += (part - each).square().sum(dim=1).sqrt() / len(starts)
+        return distance
+
+    def _numbers(self, first: int, count: int) -> Tensor:
+        """Numbers in the order of one process of this process's images: images are dealt in turns."""
+        rank, processes = rank_and_processes()
+        return rank + processes * torch.arange(first, first + count, device=self.bank.device)
+
+    def _weight(self, patch: Tensor, place: Tensor, bank: Tensor) -> Tensor:
+        """1 minus the softmax, over the nearest of the bank's patches to the one at `place`, of distances from `patch`.
+
+        As a softmax, for exponentials of such distances overflow.
+        """
+        assert self.reweighting is not None
+        _, around = nearest(bank[place], bank, min(self.reweighting, len(bank)))
+        distances = (patch[:, None] - bank[around]).square().sum(dim=2).sqrt()
+        own = (patch - bank[place]).square().sum(dim=1).sqrt()
+        return 1 - (own - distances.logsumexp(dim=1)).exp()
+
+    def _embed(self, image: Tensor) -> Tensor:
+        levels = [self._neighbourhoods(level) for level in self.backbone(image)]
+        together = torch.stack([level.flatten(2).mT for level in levels], dim=2).flatten(2)
+        return adaptive_avg_pool1d(together, self.features) if len(levels) > 1 else together
+
+    def _neighbourhoods(self, level: Tensor) -> Tensor:
+        """(B, level_features, h, w): each position with the eight around it, pooled; then brought to the grid.
+
+        Pooled first: it is linear like the up-sampling, and there are fewer positions before.
+        """
+        rows, columns = level.shape[2:]
+        around = unfold(level.float(), 3, padding=1)
+        pooled = adaptive_avg_pool1d(around.mT, self.level_features).mT.reshape(len(level), -1, rows, columns)
+        return pooled if (rows, columns) == self.grid else interpolate(pooled, self.grid, mode="bilinear")
+
+    def _size_of_bank(self, images: int) -> int:
+        return max(1, int(self.share * images * self.patches))
+
+    def _plan(self, width: int, limit: float) -> str:
+        """What will be held at once, in words; refused above `limit`."""
+        patches, rows = self.spec.train_images * self.patches, self._size_of_bank(self.spec.train_images)
+        held, bank = patches * (width + 2) * _BYTES / 1e9, rows * self.features * _BYTES / 1e9
+        words = f"a bank of {rows:,} patches ({bank:.2f} GB), chosen from {patches:,} ({held:.2f} GB)"
+        if held + bank > limit:
+            raise UsageError(
+                f"{words} exceeds --model.memory_limit {limit:g}; "
+                "lower --model.share, --model.features or --data.image_size, or raise the limit"
+            )
+        return words
+
+    def _make_room(self, like: Tensor) -> Tensor:
+        """For all that one process can collect; memory that is not written to is not taken."""
+        say(self.memory)
+        images = -(-self.spec.train_images // rank_and_processes()[1])
+        return like.new_empty(images * self.patches, self.projector.shape[1] if self.projected else self.features)
+
+
+def _check(share: float, level_features: int, features: int, projection: int | None, reweighting: int | None) -> None:
+    if not 0 < share <= 1:
+        raise UsageError(f"--model.share {share} does not lie in (0, 1]")
+    least = {"level_features": level_features, "features": features, "projection": projection}
+    for name, value in least.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--model.{name} {value} is not positive")
+    if reweighting is not None and reweighting < 2:
+        raise UsageError(f"--model.reweighting {reweighting} is less than 2; null takes the score as it is")
