@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from scipy import stats
 from sklearn import metrics as sklearn
 
@@ -107,7 +108,16 @@ def test_an_interval_leaves_out_resamples_without_the_figure_and_is_none_where_a
     assert 0 < np.isnan(precision).mean() < 0.3
     by_class = classification_intervals(logits, targets, CLASSES).by_class
     assert by_class["bent"]["precision"] == (0, 0)
-    assert by_class["scratch"] == {"recall": (0, 0), "precision": None, "f1": (0, 0)}
+    assert (by_class["scratch"]["precision"], by_class["scratch"]["f1"]) == (None, (0, 0))
+
+
+def test_the_recall_of_a_class_has_wilsons_interval():
+    called = np.repeat([0, 1, 1], [20, 8, 2])
+    targets = np.repeat([0, 1, 0], [20, 8, 2])  # all eight of class 1 are found
+    by_class = classification_intervals(np.eye(2)[called], targets, CLASSES[:2]).by_class
+    expected = binomtest(8, 8).proportion_ci(0.95, "wilson")
+    assert by_class[CLASSES[1]]["recall"] == (expected.low, expected.high)
+    assert expected.low < 0.7
 
 
 def test_the_interval_of_a_recall_holds_the_true_one_in_about_95_of_100_test_sets():
