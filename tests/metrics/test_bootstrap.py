@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from scipy import stats
+from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from bench.metrics.bootstrap import (
