@@ -106,7 +106,8 @@ def _write_whole(content: Mapping[str, Any], path: Path) -> None:
             os.fsync(file.fileno())
             partial.replace(path)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch hides a full disk behind an error of its own
+            # torch hides a full disk, and a signal that comes while it writes, behind an error of its own.
+            if isinstance(error.__context__, OSError | KeyboardInterrupt):
                 raise error.__context__ from None
             raise
         finally:

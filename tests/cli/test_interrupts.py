@@ -9,9 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
+
+from bench import checkpoint
 
 EPOCHS = 60
 # The VAE draws a code for each image of each step: what a resumed run draws must be what the undisturbed one drew.
@@ -152,3 +155,24 @@ def test_the_checkpoint_of_another_run_is_not_resumed_from(bench, refuse, quick,
     checkpoint.replace(stopped / "last.ckpt")
     line = refuse("fit", "--resume", stopped)
     assert f"{stopped / 'last.ckpt'} is of another run" in line
+
+
+def test_a_signal_while_a_checkpoint_is_written_interrupts_the_run(bench, quick, tmp_path, monkeypatch):
+    def open_file(*arguments, **settings):
+        file = NamedTemporaryFile(*arguments, **settings)
+        write, written = file.write, []
+
+        def write_until_the_signal(data):
+            written.append(data)
+            if len(written) == 3:
+                raise KeyboardInterrupt
+            return write(data)
+
+        file.write = write_until_the_signal
+        return file
+
+    monkeypatch.setattr(checkpoint, "NamedTemporaryFile", open_file)
+    outcome = bench("fit", *quick)
+    assert outcome.status == 130, outcome
+    assert json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())["status"] == "interrupted"
+    assert not list((tmp_path / "runs").rglob("*.partial"))
