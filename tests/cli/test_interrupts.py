@@ -159,7 +159,7 @@ def test_the_checkpoint_of_another_run_is_not_resumed_from(bench, refuse, quick,
 
 def test_a_signal_while_a_checkpoint_is_written_interrupts_the_run(bench, quick, tmp_path, monkeypatch):
     def open_file(*arguments, **settings):
-        file = NamedTemporaryFile(*arguments, **settings)
+        file = NamedTemporaryFile(*arguments, **settings)  # noqa: SIM115 - the caller closes it
         write, written = file.write, []
 
         def write_until_the_signal(data):
