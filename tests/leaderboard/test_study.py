@@ -92,3 +92,10 @@ def test_a_sweep_without_a_baseline_is_refused(refuse):
 def test_a_study_without_runs_is_refused(refuse, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no finished run of the sweep attempts" in refuse("study", "attempts", tmp_path / "empty")
+
+
+def test_the_committed_study_is_that_of_the_committed_records(bench, tmp_path):
+    board = Path(__file__).parents[2] / "leaderboards"
+    assert bench("study", "attempts_mobilenetv2", board / "records", "--out", tmp_path).status == 0
+    name = "attempts_mobilenetv2.md"
+    assert (tmp_path / name).read_bytes() == (board / name).read_bytes()
