@@ -108,7 +108,7 @@ def test_a_classifier_by_a_tag_has_the_placed_files_weights(library, name, tag, 
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
     state = get_model("mobilenet_v2", weights=None).state_dict()
     torch.save(state, tmp_path / file) if file.endswith(".pth") else save_file(state, tmp_path / file)
-    backbone = ClassifierBackbone(library, name, tag, 64)
+    backbone = ClassifierBackbone(library, name, tag, 64, freeze_batchnorm=True)
     first = next(p for p in backbone.network.parameters() if p.ndim == 4)
     assert torch.equal(first, state["features.0.0.weight"])
 
