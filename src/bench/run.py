@@ -71,7 +71,11 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     with writing_to(folder):
         own_mode = mode if is_main_process() else "disabled"
         tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group)
-        record = _new_record(cell, data, model, started, tracker, options.command)
+        record = new_record(cell, data, started, options.command)
+        record.wandb = tracker.describe()
+        record.data.classes = data.class_counts
+        record.data.validation_images = len(parts[0].data.validation_indices)
+        record.data.masks_without_pixels = data.split.masks_without_pixels
         try:
             _fit_all(parts, model, record, cell, tracker, options, folder)
         except BaseException as error:
@@ -167,12 +171,13 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
         raise KeyboardInterrupt("interrupted") from error
 
 
-def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracker: Tracker, command: str) -> Record:
+def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
+    """The record of a run that has begun, as far as its settings and its files decide it: failed until it is more."""
     config = cell.config
     return Record(
         status="failed",
         model=config.model.name,
-        track=model.track,
+        track=config.model.load_class().track,  # type: ignore[attr-defined] # a Detector: its settings were parsed
         dataset=config.data.name,
         official=data.official,
         category=config.category,
@@ -184,16 +189,10 @@ def _new_record(cell: Cell, data: MVTecAD, model: Detector, started: str, tracke
         reference=config.model.reference,
         differs=config.model.differs,
         data=DataRecord(
-            digest=cell.data_digest,
-            counts=data.whole.counts,
-            classes=data.class_counts,
-            validation_images=len(data.parts()[0].validation_indices),
-            differences=data.differences,
-            masks_without_pixels=data.split.masks_without_pixels,
+            digest=cell.data_digest, counts=data.whole.counts, validation_images=0, differences=data.differences
         ),
         weights=cell.weights,
         environment=describe_environment(),
         started=started,
         command=command,
-        wandb=tracker.describe(),
     )

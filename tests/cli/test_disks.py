@@ -1,26 +1,15 @@
 """A folder that cannot be written and a disk that is full: one line, and nothing half-written."""
 
 import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
+def small_disk(mount_disk) -> Path:
     """A file system of its own with room for the first files of a run only."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("only who may mount a small file system can fill one")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+    return mount_disk("64k")
 
 
 @pytest.mark.parametrize("runs", ["taken", "taken/runs"])

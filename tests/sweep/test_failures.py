@@ -4,8 +4,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -168,18 +166,9 @@ def test_a_cell_of_two_processes_has_a_command_of_its_own(two, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
+def small_disk(mount_disk) -> Path:
     """A file system of its own with room for a run or two."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=15m", "tmpfs", folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("only who may mount a small file system can fill one")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+    return mount_disk("15m")
 
 
 def test_a_full_disk_ends_the_sweep_with_its_finished_records_whole(bench, small, small_disk, undisturbed):
