@@ -50,6 +50,8 @@ def save_checkpoint(model: Detector, cell: Cell, folder: Path) -> Path:
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": model.state_dict(),
         "bench": stamp(cell),
+        # What the constructor must know of the data: the model can be built again where they are not.
+        "spec": model.spec._asdict(),
     }
     _write_whole(content, folder / CHECKPOINT)
     return folder / CHECKPOINT

@@ -47,13 +47,14 @@ class Evaluation:
     intervals: dict[str, Interval | None] = field(default_factory=dict)
     intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
+    map_range: Interval | None = None
 
     def write(self, record: Record, folder: Path) -> None:
         """Fill in the record, and write the predictions beside it."""
         record.metrics = self.metrics
         record.metrics_by_defect = self.metrics_by_defect
         record.intervals, record.intervals_by_defect = self.intervals, self.intervals_by_defect
-        record.confusion = self.confusion
+        record.confusion, record.map_range = self.confusion, self.map_range
         record.data.predictions_sha256 = write_predictions(folder, self.predictions)
 
 
@@ -99,7 +100,8 @@ def _evaluate_scores(
             by_defect[part.data.category.defect_types[place]] |= defined(values)
     metrics["threshold"] = part.threshold
     intervals = detection_intervals(scores, types)
-    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals)
+    heat = map_range(part.scored.extent.double().numpy(), labels)
+    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals, map_range=heat)
 
 
 def _evaluate_classes(
@@ -118,6 +120,19 @@ def _evaluate_classes(
     by_class = {name: defined(values) for name, values in class_metrics(predicted, targets, classes).items()}
     metrics = defined(classification_metrics(logits, targets))
     return Evaluation(samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion)
+
+
+def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Where the colours of a run's heat maps begin and end, from the median and maximum (N, 2) of each test image's map.
+
+    The median of the medians, and the maximum that 90 % of the defective images' maps do not exceed: the same for all
+    images, and not at the mercy of a single one. None without maps.
+    """
+    if not extent.size:
+        return None
+    low = float(np.median(extent[:, 0]))
+    high = float(np.quantile(extent[defective, 1], 0.9, method="higher"))
+    return low, max(high, float(np.nextafter(low, np.inf)))
 
 
 def defined(figures: Mapping[str, float]) -> Metrics:
