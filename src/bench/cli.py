@@ -157,6 +157,13 @@ def _test(typed: list[str]) -> int:
     return 0
 
 
+def _predict(typed: list[str]) -> int:
+    """score new images with a finished run"""
+    from bench.predict.command import predict
+
+    return predict(typed)
+
+
 def _study(typed: list[str]) -> int:
     """tell what each variant of a sweep changed, and whether that is more than chance"""
     parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
@@ -207,6 +214,7 @@ def _compare(typed: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
+    "predict": _predict,
     "sweep": sweep,
     "study": _study,
     "models": _models,

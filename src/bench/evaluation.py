@@ -123,7 +123,7 @@ def _evaluate_classes(
 
 
 def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Where the colours of a run's heat maps begin and end, from the median and maximum (N, 2) of each test image's map.
+    """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
 
     The median of the medians, and the maximum that 90 % of the defective images' maps do not exceed: the same for all
     images, and not at the mercy of a single one. None without maps.

@@ -33,9 +33,7 @@ def writing_to(folder: Path, option: str = "--runs FOLDER") -> Iterator[None]:
             errno.EISDIR,
             errno.ENAMETOOLONG,
         ):
-            raise UsageError(
-                f"cannot write to {folder} ({error.strerror}); name another folder: {option}"
-            ) from error
+            raise UsageError(f"cannot write to {folder} ({error.strerror}); name another folder: {option}") from error
         raise
 
 

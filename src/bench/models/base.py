@@ -56,9 +56,7 @@ class Scores(Metric):
         for name in ScoredImages._fields:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(
-        self, indices: Tensor, score: Tensor, logits: Tensor | None = None, maps: Tensor | None = None
-    ) -> None:
+    def update(self, indices: Tensor, score: Tensor, logits: Tensor | None = None, maps: Tensor | None = None) -> None:
         """Keep (B,) scores, (B, classes) logits and the extents of (B, H, W) maps of the images at `indices`."""
         self.indices.append(indices)
         self.score.append(score.float())

@@ -49,7 +49,7 @@ class FinishedRun:
         return int(self.config.settings["data"]["batch_size"])
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """An image of any size as in the run's test, (side, side, channels); a ValueError where it has other colours."""
+        """An image of any size as in the run's test, (side, side, channels); a ValueError where it has colours."""
         if self.spec.channels == 1 and image.mode == "RGB":
             red, green, blue = (np.asarray(band) for band in image.split())
             if not (np.array_equal(red, green) and np.array_equal(green, blue)):
@@ -76,7 +76,9 @@ class FinishedRun:
             return frozenset(row["sha256"] for row in csv.DictReader(file))
 
 
-def load_run(folder: Path, *, model: str | None = None, data: str | None = None, device: Device = "auto") -> FinishedRun:
+def load_run(
+    folder: Path, *, model: str | None = None, data: str | None = None, device: Device = "auto"
+) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
     record = Record.read(folder)
     if record.status != "finished":
@@ -103,7 +105,9 @@ def read_spec(checkpoint: Path) -> DataSpec:
     """What the model in a checkpoint must know of its data."""
     content = read_checkpoint(checkpoint)
     if "spec" not in content:
-        raise UsageError(f"{checkpoint} was written by an earlier bench, which did not say how it was built; fit it again")
+        raise UsageError(
+            f"{checkpoint} was written by an earlier bench, which did not say how it was built; fit it again"
+        )
     return DataSpec(**content["spec"])
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class ScoredImage:
 
 def score_images(
     run: FinishedRun, images: Sequence[FoundImage], *, pictures: bool
-) -> Iterator[ScoredImage | BrokenImage]:
+) -> Generator[ScoredImage | BrokenImage, None, None]:
     """Score images in their order; what cannot be read comes as it is, in its place."""
     own = run.own_images()
 
