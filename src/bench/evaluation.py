@@ -125,13 +125,13 @@ def _evaluate_classes(
 def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
 
-    The median of the medians, and the maximum that 90 % of the defective images' maps do not exceed: the same for all
-    images, and not at the mercy of a single one. None without maps.
+    The median of the medians, and of the maxima of defective images: half of these reach the end, and no single image
+    decides what the others look like. None without maps.
     """
     if not extent.size:
         return None
     low = float(np.median(extent[:, 0]))
-    high = float(np.quantile(extent[defective, 1], 0.9, method="higher"))
+    high = float(np.median(extent[defective, 1]))
     return low, max(high, float(np.nextafter(low, np.inf)))
 
 

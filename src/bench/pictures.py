@@ -10,14 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.data.datamodule import MVTecAD
 from bench.evaluation import Evaluation
+from bench.heat import Picture, lay_over
 from bench.models.base import Detector, as_floats
 
 _EACH = 5
 _GAP = 8
 _CAPTION = 20
 SIDE = 224
-
-Picture = NDArray[np.uint8]
 
 
 def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -27,9 +26,7 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
     shown = [index for group in groups.values() for index in group]
     images, masks, maps = _look_again(model, data, shown)
     # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
-    finite = [m for m in maps if m is not None]
-    low = float(np.median(np.stack([np.median(m) for m in finite]))) if finite else 0.0
-    high = max((float(m.max()) for m in finite), default=1.0)
+    low, high = evaluation.map_range or (0.0, 1.0)
     paths = []
     for name, group in groups.items():
         rows = []
@@ -37,7 +34,7 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
             place = shown.index(index)
             panels = [images[place], _mask_panel(images[place], masks[place])]
             if (anomaly_map := maps[place]) is not None:
-                panels.append(heat_panel(images[place], anomaly_map, low, high))
+                panels.append(lay_over(images[place], anomaly_map, low, high))
             sample, score = evaluation.samples[index], evaluation.scores[index]
             verdict = "defect" if score > evaluation.threshold else "good"
             limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
@@ -103,13 +100,6 @@ def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     panel = (image * 0.6).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
-
-
-def heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
-    """A map (SIDE, SIDE) laid over its image; `low` is black, `high` bright."""
-    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)
-    heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    return np.asarray(cv2.addWeighted(image, 0.4, np.ascontiguousarray(heat), 0.6, 0))
 
 
 def row(panels: list[Picture], caption: str) -> Picture:

@@ -256,7 +256,9 @@ def test_overlays_have_one_scale_that_the_record_holds(bench, run, images):
     assert first.size == second.size
     bars = [np.asarray(picture)[22:, 480 + 12 : 480 + 12 + 18] for picture in (first, second)]
     assert np.array_equal(*bars), "the colour bar"
-    assert bars[0][0].mean() > 200 > 20 > bars[0][478].mean(), "bright at the top, black at the foot"
+    (red, green, blue), foot = bars[0][0][9].tolist(), bars[0][478 - 2][9]
+    assert min(red, green) > 2 * blue, "yellow at the top"
+    assert np.ptp(foot.astype(int)) < 5, "no colour at the foot"
 
 
 def test_the_range_of_colours_is_that_of_the_test_s_maps(bench, run, data_root):
@@ -264,8 +266,7 @@ def test_the_range_of_colours_is_that_of_the_test_s_maps(bench, run, data_root):
     maps = {p: tifffile.imread(p) for p in Path("predictions/anomaly_images").rglob("*.tiff")}
     low, high = record_of(run)["map_range"]
     assert low == pytest.approx(np.median([np.median(m) for m in maps.values()]), rel=0.05), "of enlarged maps"
-    maxima = sorted(m.max() for path, m in maps.items() if path.parent.name != "good")
-    assert high == pytest.approx(maxima[7], rel=0.05), "the eighth of eight is the 90 % quantile"
+    assert high == pytest.approx(np.median([m.max() for p, m in maps.items() if p.parent.name != "good"]), rel=0.05)
 
 
 def test_a_picture_is_not_drawn_into_a_folder_that_is_searched_for_images(refuse, run, images):

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from bench.heat import colour_bar, lay_over
 from bench.pages.axes import Axis, Scale, make_scale
 
 SMALLEST, LARGEST = 480, 1024  # pixels of the longer side of the image in the picture
@@ -13,20 +14,6 @@ _GAP = 12
 _FONT = 15
 _LINE = 22
 _SHORTEST = 240  # so that the bar's ticks have room beside a flat image
-
-Picture = NDArray[np.uint8]
-
-
-def heat_colours(values: NDArray[np.float32], low: float, high: float) -> Picture:
-    """Colours (..., 3) of values (H, W) in inferno, viridis' sister that begins in black, at `low`."""
-    share = np.clip((values - low) / (high - low), 0, 1)
-    return np.asarray(cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1])
-
-
-def lay_over(image: Picture, values: NDArray[np.float32], low: float, high: float) -> Picture:
-    """Values (H, W) as colours over an image (H, W, 3), of which only the brightness is left: all colour is heat."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-    return np.asarray(np.clip(0.35 * grey + 0.65 * heat_colours(values, low, high), 0, 255), dtype=np.uint8)
 
 
 def draw_overlay(image: Image.Image, values: NDArray[np.float32], low: float, high: float, caption: str) -> Image.Image:
@@ -57,8 +44,7 @@ def _draw_bar(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
     """The colours from low, at the foot, to high, with ticks; a value beyond takes the colour of the end."""
-    ramp = np.linspace(scale.high, scale.low, tall, dtype=np.float32)[:, None].repeat(_BAR, axis=1)
-    canvas.paste(Image.fromarray(heat_colours(ramp, scale.low, scale.high)), (left, _LINE))
+    canvas.paste(Image.fromarray(colour_bar(_BAR, tall)), (left, _LINE))
     for tick, text in zip(scale.ticks, scale.texts(), strict=True):
         place = round(scale.place(tick))
         draw.line([(left + _BAR, place), (left + _BAR + 4, place)], fill="black")
