@@ -38,8 +38,13 @@ def _environment() -> Environment:
     )
     style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, heat_colour=heat_colour, text_on=text_on)
-    environment.filters["json_element"] = json_element
+    environment.filters.update(json_element=json_element, breakable=breakable)
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore, where there is little room."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def json_element(value: Any) -> Markup:
