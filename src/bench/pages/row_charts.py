@@ -54,8 +54,7 @@ def rank_diagram(
     left, top = _label_width([label for label, _ in rows]), 30.0
     gutter = min(_GUTTER, _GUTTERS / max(1, len(columns)))
     right = WIDTH - RIGHT - gutter * len(columns)
-    step = 1 if len(rows) <= 15 else 5 * math.ceil(len(rows) / 75)
-    ticks = (1.0, *(float(rank) for rank in range(2 if step == 1 else step, len(rows) + 1, step)))
+    ticks = tuple(float(rank) for rank in range(1, len(rows) + 1, math.ceil(len(rows) / 10)))
     scale = replace(make_scale(x, (), left, right), ticks=ticks)
     parts = _frame(scale, [label for label, _ in rows], top)
     end = scale.place(scale.low + critical)
