@@ -59,6 +59,8 @@ def _head(table: Table) -> str:
     if key.protocol_version != PROTOCOL:
         title += f", by version {key.protocol_version} of the protocol"
     notes = [f"Note: {note}" for note in table.notes]
+    shared = {row.method.model: ", ".join(row.method.shared) for section in table.sections for row in section.rows}
+    notes += [f"Every {model} here: {settings}." for model, settings in sorted(shared.items()) if settings]
     return "\n\n".join([title, *notes]) + "\n"
 
 
