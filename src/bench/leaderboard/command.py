@@ -50,20 +50,24 @@ def leaderboard(typed: list[str]) -> int:
         if known.from_wandb:
             from bench.tracking import download_records
 
-            problems += download_records(known.from_wandb, Path(temporary))
-            for line in problems:
-                say(f"bench: {line}")
+            problems += _say(download_records(known.from_wandb, Path(temporary)))
             folders = [*folders, Path(temporary)]
         if known.publish:
             from bench.leaderboard.publish import publish
 
-            publish(folders, known.out / "records")
+            problems += _say(publish(folders, known.out / "records"))
             folders = [known.out / "records"]
         with _without_garbage_collection():
             problems += _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
     if problems:
         raise RunError(f"{len(problems)} record(s) left out, named above; the tables hold the others")
     return 0
+
+
+def _say(lines: Sequence[str]) -> Sequence[str]:
+    for line in lines:
+        say(f"bench: {line}")
+    return lines
 
 
 def _folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
@@ -82,8 +86,7 @@ def _fold(folders: Sequence[Path], out: Path, *, intervals: bool, check: bool) -
     from bench.record import write_atomically
 
     found = collect(folders, near=out)
-    for line in [*found.problems, *found.notes]:
-        say(f"bench: {line}")
+    _say([*found.problems, *found.notes])
     if not found.sources:
         raise UsageError(f"no finished record in {', '.join(map(str, folders))}")
     files = render(found.sources, out, intervals=intervals)

@@ -26,6 +26,7 @@ from bench.leaderboard.wording import (
     ranking_title,
     remarks,
     several_sets,
+    table_notes,
     table_title,
 )
 from bench.record import CHANCE_OR_PLACE, Record, changed_settings
@@ -91,7 +92,7 @@ def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> 
     return {
         "id": id,
         "title": table_title(table.key),
-        "notes": table.notes,
+        "notes": table_notes(table),
         "rankings": [_ranking_view(f"{id}-{n}", table, ranking) for n, ranking in enumerate(table.rankings, 1)],
         "results": grid,
         "models": sorted({line.method.model for line in grid.lines}),

@@ -1,6 +1,6 @@
 """The tables of a leaderboard's page as plain data: what stands in each cell, and by what it is sorted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,12 +27,11 @@ class Cell(NamedTuple):
 
     text: str = ""
     value: str = ""
-    note: str = ""  # shown smaller, below
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: the method's cell comes first."""
+    """One row of a table: a method, and the cells of all columns but the first."""
 
     method: Method
     cells: list[Cell]
@@ -82,7 +81,7 @@ def results(table: Table) -> Grid:
     titles += [Column(cost.title) for cost in COSTS.values()]
     lines = []
     for section, row in rows:
-        cells = [_method(row.method), Cell(row.category), _count(len(row.sources))]
+        cells = [Cell(row.category), _count(len(row.sources))]
         cells += [_summary(row.summarise(name)) for name in columns.quality]
         if intervals:
             found = section.differences.get(row.method)
@@ -90,7 +89,7 @@ def results(table: Table) -> Grid:
             if found is not None and not isinstance(found, str):
                 value = f"{found.difference.value:.6f}"
             text = difference_to_best(section, row.method)
-            cells.insert(place, Cell("" if text == "-" else text, value))
+            cells.insert(place - 1, Cell("" if text == "-" else text, value))
         for name in printed:
             cells.append(_published(row.published_figure(name), row.summarise(name), comparable=not row.differences))
         cells += list(_costs({name: row.summarise_cost(name) for name in COSTS}))
@@ -117,7 +116,6 @@ def ranked(table: Table, ranking: Ranking) -> Grid:
         rank = standing.mean_rank
         seeds = describe_seeds(standing)
         cells = [
-            _method(standing.method),
             Cell() if rank is None else Cell(f"{rank:.2f}", repr(rank)),
             Cell(f"{have}/{len(ranking.categories)}", str(have)),
             Cell(seeds, seeds.partition("-")[0]),
@@ -139,7 +137,7 @@ def costs(ranking: Ranking) -> Grid:
         machines = sorted({machine(record) for row in standing.rows.values() for record in row.records})
         means = {name: standing.mean_cost(name) for name in COSTS}
         found = {name: None if mean is None else Summary(mean, None, 1) for name, mean in means.items()}
-        lines.append(Line(standing.method, [_method(standing.method), Cell(", ".join(machines)), *_costs(found)]))
+        lines.append(Line(standing.method, [Cell(", ".join(machines)), *_costs(found)]))
     return Grid(titles, lines)
 
 
@@ -155,7 +153,7 @@ def papers(table: Table) -> Grid:
                 theirs, own = row.published_figure(name), row.summarise(name)
                 if theirs is None or theirs.of == "mean":
                     continue
-                cells = [_method(row.method), Cell(row.category), Cell(columns.quality[name])]
+                cells = [Cell(row.category), Cell(columns.quality[name])]
                 cells += [Cell(f"{theirs.value:.3f}", repr(theirs.value)), _summary(own)]
                 gap = own.mean - theirs.value if own and not row.differences else None
                 cells.append(Cell() if gap is None else Cell(f"{gap:+.3f}", repr(gap)))
@@ -194,10 +192,6 @@ def _heat_cell(found: Summary | None, low: float, high: float) -> HeatCell:
     return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found)}, {seeds}")
 
 
-def _method(method: Method) -> Cell:
-    return Cell(method.model, note=method.variant)
-
-
 def _count(count: int) -> Cell:
     return Cell(str(count), str(count))
 
@@ -216,8 +210,3 @@ def _costs(found: dict[str, Summary | None]) -> Iterator[Cell]:
     for name, own in found.items():
         cost = COSTS[name]
         yield Cell() if own is None else Cell(f"{own.mean / cost.unit:,.{cost.digits}f}", repr(own.mean))
-
-
-def methods_of(tables: Sequence[Table]) -> list[Method]:
-    """All methods, by name."""
-    return sorted({row.method for table in tables for section in table.sections for row in section.rows})
