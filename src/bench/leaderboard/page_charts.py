@@ -45,7 +45,7 @@ def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
         labels = {point: ", ".join(names) for points in series.values() for point, names in points.items()}
         about = (
             f"{_sentence(title)} against {COSTS[cost].title}, means over {name_categories(ranking.categories)}. "
-            "Steps join the Pareto front: no method there is both cheaper and better on that machine."
+            f"Pareto front, where no other on that machine is both cheaper and better: {_tell_fronts(fronts, labels)}."
         )
         picture = scatter(
             f"{name}-{cost}",
@@ -113,6 +113,7 @@ def paper_chart(name: str, table: Table) -> Chart:
                 point = (theirs.value, own.mean)
                 series.setdefault(f"{columns.quality[metric]}, {kind}", []).append(point)
                 labels[point].append(f"{names[row.method]}, {row.category}")
+    figures = " or ".join(dict.fromkeys(label.partition(",")[0] for label in series))
     if not series:
         return Chart(None, "No figure was published for these methods on these categories, as far as is known here.")
     texts = {point: "; ".join(own) for point, own in labels.items()}
@@ -124,8 +125,8 @@ def paper_chart(name: str, table: Table) -> Chart:
         f"{name}-papers",
         "Ours against published",
         f"{about} {_tell(texts)}",
-        Axis("published"),
-        Axis("ours"),
+        Axis(f"published {figures}"),
+        Axis(f"our {figures}"),
         [Series(label, points) for label, points in series.items()],
         labels=texts,
         diagonal="equal",
@@ -143,8 +144,10 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def short_names(methods: Sequence[Method]) -> list[str]:
-    """The model's name where only one of the methods has it, else with its variant."""
+    """The model's name where only one of the methods has it, else with its variant; that alone if all have one name."""
     uses = Counter(method.model for method in methods)
+    if len(uses) == 1 and len(methods) > 1:
+        return [method.own_variant or method.model for method in methods]
     return [method.model if uses[method.model] == 1 else method.label for method in methods]
 
 
@@ -182,6 +185,11 @@ def _cost_point(standing: Standing, categories: Sequence[str], cost: str, metric
 def _machines(standing: Standing, categories: Sequence[str]) -> str:
     rows: list[Row] = [standing.rows[name] for name in categories]
     return " and ".join(sorted({machine(record) for row in rows for record in row.records}))
+
+
+def _tell_fronts(fronts: Mapping[str, Sequence[Point]], labels: Mapping[Point, str]) -> str:
+    parts = [f"{', '.join(labels[point] for point in front)} ({machines})" for machines, front in fronts.items()]
+    return "; ".join(sorted(parts)) or "none, each method ran on several machines"
 
 
 def _tell(labels: Mapping[Point, str]) -> str:

@@ -60,7 +60,7 @@ class HeatTable:
     """One metric of methods over categories, all on one scale from `low` to `high`."""
 
     title: str
-    categories: list[str]
+    columns: list[str]
     lines: list[tuple[Method, list[HeatCell]]]
     low: float
     high: float
@@ -175,13 +175,15 @@ def _heat_table(title: str, metric: str, ranking: Ranking) -> HeatTable:
     figures: list[tuple[Method, list[Summary | None]]] = []
     for standing in ranking.standings:
         rows = [standing.rows.get(name) for name in categories]
-        mean = standing.macro(metric, ranking.categories) if len(ranking.categories) > 1 else None
-        figures.append((standing.method, [row.summarise(metric) if row else None for row in rows] + [mean]))
+        own = [row.summarise(metric) if row else None for row in rows]
+        means = [standing.macro(metric, ranking.categories)] if len(ranking.categories) > 1 else []
+        figures.append((standing.method, own + means))
     values = [found.mean for _, own in figures for found in own if found]
     low, high = (int(min(values) * 10) / 10 if values else 0.0), 1.0
     low = min(low, 0.9)
     lines = [(method, [_heat_cell(found, low, high) for found in own]) for method, own in figures]
-    return HeatTable(title, categories, lines, low, high)
+    columns = [*categories, "mean"] if len(ranking.categories) > 1 else categories
+    return HeatTable(title, columns, lines, low, high)
 
 
 def _heat_cell(found: Summary | None, low: float, high: float) -> HeatCell:

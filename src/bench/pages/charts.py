@@ -126,10 +126,12 @@ def scatter(
         samples.append((diagonal, element("path", d="M-10 0H10", class_="limit")))
     names = dict(labels or {})
     first: set[tuple[float, float]] = set()
+    lines: list[tuple[float, float, float]] = []
     for place, own in enumerate(series):
         front = (fronts or {}).get(own.label, ())
         if len(front) > 1:
             first.update(front)
+            lines += [(frame.x.place(a[0]), frame.x.place(b[0]), frame.y.place(a[1])) for a, b in pairwise(front)]
             parts.append(element("path", d=_steps(frame, front), class_=f"steps {colour(place)}"))
         for point in own.points:
             about = names.get(point, own.label)
@@ -138,7 +140,7 @@ def scatter(
     ordered = sorted(names.items(), key=lambda item: (item[0] not in first, item))
     places = [(frame.x.place(point[0]), frame.y.place(point[1]), text) for point, text in ordered]
     blocked = [(frame.x.place(point[0]), frame.y.place(point[1])) for point in points]
-    words = place_labels(places, blocked, frame)
+    words = place_labels(places, blocked, lines, frame)
     rows, end = legend(samples, frame.below)
     return chart(name, title, description, end, [frame.draw(), *parts, words, rows])
 

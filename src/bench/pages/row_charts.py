@@ -8,20 +8,11 @@ from itertools import chain
 from markupsafe import Markup
 
 from bench.pages.axes import Axis, Scale, make_scale
-from bench.pages.drawing import RIGHT, WIDTH, chart, colour, element, number, text_width
+from bench.pages.drawing import RIGHT, WIDTH, chart, colour, element, number, shorten, text_width
 
 _ROW = 26.0
-_LONGEST = 26
 _GUTTER = 10.0  # for each column of bars of the critical differences
 _GUTTERS = 120.0  # for all of them
-
-
-def shorten(text: str, longest: int = _LONGEST) -> str:
-    """A text without its middle, where it is long: names often differ at their ends."""
-    if len(text) <= longest:
-        return text
-    end = (longest - 1) // 2
-    return f"{text[: longest - 1 - end]}…{text[-end:]}"
 
 
 def strip_chart(
