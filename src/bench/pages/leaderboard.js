@@ -15,6 +15,28 @@
     return next && next.classList.contains("opened") ? next : null;
   };
 
+  // To lay out a thousand rows takes a browser longer than to sort them: of many the first ones are shown.
+  const FIRST = 250;
+  const misfits = new WeakSet();  // rows that the filter leaves out
+  const whole = new WeakSet();  // tables of which all rows were asked for
+  const moreOf = new WeakMap();  // the button below a table
+  let printing = false;
+
+  const show = (table) => {
+    const limit = whole.has(table) || printing ? Infinity : FIRST;
+    let fitting = 0;
+    for (const row of rowsOf(table)) {
+      const opened = openedOf(row);
+      row.hidden = misfits.has(row) || fitting >= limit;
+      if (opened) opened.hidden = row.hidden;
+      fitting += !misfits.has(row);
+    }
+    const more = moreOf.get(table);
+    more.hidden = fitting <= limit;
+    more.textContent = `Show all ${fitting} rows, not the first ${FIRST} alone`;
+    return fitting;
+  };
+
   const keyOf = (cell, words) => {
     if (cell.classList.contains("missing")) return null;
     if (words) return cell.textContent.trim();
@@ -33,12 +55,25 @@
     const order = document.createDocumentFragment();
     for (const [, row, opened] of keyed) order.append(row, ...(opened ? [opened] : []));
     table.tBodies[0].append(order);
+    show(table);
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", descending ? "descending" : "ascending");
     speak.textContent = `sorted by ${header.textContent.trim()}, ${descending ? "descending" : "ascending"}`;
   };
 
-  for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const tables = [...document.querySelectorAll("table[data-sortable]")];
+  for (const table of tables) {
+    const more = document.createElement("button");
+    more.type = "button";
+    more.className = "more screen-only";
+    more.addEventListener("click", () => {
+      whole.add(table);
+      show(table);
+      table.parentElement.focus();
+    });
+    moreOf.set(table, more);
+    table.parentElement.after(more);
+    show(table);
     [...table.tHead.rows[0].cells].forEach((header, column) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -62,16 +97,12 @@
     const rows = rowsOf(table).map((row) => [row, row.textContent.toLowerCase()]);
     const apply = () => {
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
       for (const [row, text] of rows) {
         const fits = words.every((word) => text.includes(word))
           && selects.every((select) => !select.value || row.dataset[select.dataset.column] === select.value);
-        row.hidden = !fits;
-        const opened = openedOf(row);
-        if (opened) opened.hidden = !fits;
-        shown += fits;
+        if (fits) misfits.delete(row); else misfits.add(row);
       }
-      output.textContent = `${shown} of ${rows.length} rows`;
+      output.textContent = `${show(table)} of ${rows.length} rows`;
     };
     form.addEventListener("input", apply);
     form.querySelector(".reset").addEventListener("click", () => {
@@ -110,7 +141,7 @@
     button.append(...link.childNodes);
     link.replaceWith(button);
   }
-  for (const table of document.querySelectorAll("table[data-sortable]")) {
+  for (const table of tables) {
     table.tBodies[0].addEventListener("click", (event) => {
       const row = event.target.closest("tr");
       const button = row && row.parentElement === table.tBodies[0] && row.querySelector("button.open");
@@ -120,6 +151,13 @@
     });
   }
   for (const records of document.querySelectorAll(".records")) records.hidden = true;
+
+  for (const [name, value] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(name, () => {
+      printing = value;
+      tables.forEach(show);
+    });
+  }
 
   // A link to folded settings opens them.
   const unfold = () => {
