@@ -8,8 +8,8 @@ The records are made up from a published one in leaderboards/records, each with 
 
 import argparse
 import json
+import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,11 +37,12 @@ def main() -> None:
 def measure(runs: Path, out: Path) -> tuple[float, float]:
     """Processor seconds of the whole command, interpreter and imports included, and its peak memory in MiB."""
     command = [sys.executable, "-m", "bench", "leaderboard", str(runs), "--out", str(out), "--no-bootstrap"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, after.ru_maxrss / 1024  # the largest of all child processes so far
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)  # of this process alone, not the largest of all children so far
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def write_records(runs: Path, count: int) -> None:

@@ -1,14 +1,13 @@
 """PatchCore's two costs here against anomalib's: choosing the coreset, and the distances to it, from the same patches.
 
 Patches are those of `patchcore_mobilenetv2` of the first images of a category; both sides choose from them as they are,
-from the same first point. Each turn is a process of its own; memory is counted above imports and patches. anomalib
+from the same first point. Each turn is a process of its own; memory is that of the tensors made on the way. anomalib
 comes from PyPI (`pip install anomalib`), in the same environment or in another one (`--peer-python`):
 
     python benchmarks/patchcore.py --root $BENCH_DATA --weights mobilenetv2_100.safetensors
 """
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -24,21 +23,6 @@ import numpy as np
 
 # Of the start that both sides draw.
 SEED = 0
-
-
-def peak_mebibytes() -> float:
-    """The process's largest resident size since it was last forgotten (Linux only).
-
-    Not `ru_maxrss`, in which a process inherits the peak of the one that started it.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
-def forget_peak() -> None:
-    """Give freed memory back, so that none of it is used again unseen, and begin to measure the peak anew."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def make_patches(options: argparse.Namespace, folder: Path) -> None:
@@ -65,11 +49,24 @@ def make_patches(options: argparse.Namespace, folder: Path) -> None:
 
 
 def measured(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
-    """What a call gives, its seconds, and the mebibytes by which it raised the peak."""
-    forget_peak()
-    before, start = peak_mebibytes(), time.perf_counter()
+    """What a call gives, its seconds, and the most mebibytes of tensors that a second call held at once.
+
+    Counted at torch's allocator: the process's own peak depends on what malloc and the kernel keep of freed memory, and
+    was found to differ several times over between runs of the same code.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    start = time.perf_counter()
     result = function(*arguments)
-    return result, time.perf_counter() - start, peak_mebibytes() - before
+    seconds = time.perf_counter() - start
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function(*arguments)
+    held = peak = 0
+    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return result, seconds, peak / 2**20
 
 
 def run_bench(train: Any, test: Any, share: float) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fake_records import make_record, write_record
+
 
 @pytest.fixture
 def typed(bench, monkeypatch):
@@ -108,6 +110,17 @@ def test_weights_are_named_without_their_folder(bench, typed, quick_padim, own_f
     assert "private" not in text
     assert json.loads(text)["config"]["model"]["weights"] == "own.safetensors"
     assert "--model.weights own.safetensors" in json.loads(text)["command"]
+
+
+def test_a_record_that_cannot_be_trusted_is_named_and_the_others_are_published(bench, own_folder):
+    write_record(Path("runs"), make_record("vae", "screw"), {"good": [0.1], "cut": [0.9]})
+    torn = Path("runs/torn/record.json")
+    torn.parent.mkdir()
+    torn.write_text('{"schema": ')
+    outcome = bench("leaderboard", "runs", "--publish")
+    assert outcome.status == 1
+    assert str(torn) in outcome.stderr
+    assert [path.parts[2] for path in Path("leaderboards/records").rglob("record.json")] == ["vae"]
 
 
 def test_a_folder_without_a_finished_run_is_refused(refuse, own_folder):

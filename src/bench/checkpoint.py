@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench.models.base import Detector
 
 CHECKPOINT = "model.ckpt"  # the finished model
 RESUME = "last.ckpt"  # everything that training goes on from
+_SECONDS = "fit_seconds"
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -35,21 +37,25 @@ class ResumeCheckpoint(ModelCheckpoint):
     def __init__(self, cell: Cell, folder: Path) -> None:
         super().__init__(folder, Path(RESUME).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         self.stamp = stamp(cell)
+        self.begin = time.perf_counter()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["bench"] = self.stamp
+        checkpoint["bench"] = {**self.stamp, _SECONDS: time.perf_counter() - self.begin}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.begin -= checkpoint["bench"].get(_SECONDS, 0.0)
 
 
-def save_checkpoint(model: Detector, cell: Cell, folder: Path) -> Path:
-    """Write the finished model, readable by `load_from_checkpoint` as well."""
+def save_checkpoint(model: Detector, cell: Cell, folder: Path, seconds: float) -> Path:
+    """Write the finished model, which took `seconds` to fit, readable by `load_from_checkpoint` as well."""
     content = {
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": model.state_dict(),
-        "bench": stamp(cell),
+        "bench": {**stamp(cell), _SECONDS: seconds},
         # What the constructor must know of the data: the model can be built again where they are not.
         "spec": model.spec._asdict(),
     }
@@ -83,6 +89,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping) or "state_dict" not in content or "bench" not in content:
         raise UsageError(f"{path} is no checkpoint of bench")
     return content
+
+
+def fit_seconds(path: Path) -> float:
+    """What the fit had taken when the checkpoint was written; 0 where there is none."""
+    return float(read_checkpoint(path)["bench"].get(_SECONDS, 0.0)) if path.is_file() else 0.0
 
 
 def check_stamp(path: Path, cell: Cell) -> None:

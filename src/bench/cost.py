@@ -35,7 +35,11 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def measure_cost(model: Detector, data: MVTecAD, watch: Stopwatch, checkpoint: Path, trainer: Trainer) -> CostRecord:

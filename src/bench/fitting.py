@@ -1,12 +1,13 @@
 """One fit of a run and its test: all of a run, or one fold of several."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning import Trainer, seed_everything
 
 from bench.cell import Cell
-from bench.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from bench.checkpoint import CHECKPOINT, RESUME, fit_seconds, load_checkpoint, save_checkpoint
 from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch
@@ -59,14 +60,17 @@ def fit_part(
 ) -> ScoredImages:
     """Learn, set the threshold, save, test; what each image of the part was scored."""
     data, folder = part.data, part.folder
-    with watch.phase("fit"):
-        if resume and part.fitted:
-            load_checkpoint(model, folder / CHECKPOINT, cell.fingerprint)
-        else:
-            learn(trainer, model, data, folder, resume=resume)
-            set_threshold(trainer, model, data, cell.config.settings["threshold_quantile"])
-            if is_main_process():
-                save_checkpoint(model, cell, folder)
+    fitted = resume and part.fitted
+    earlier = fit_seconds(folder / (CHECKPOINT if fitted else RESUME)) if resume else 0.0
+    start = time.perf_counter()
+    if fitted:
+        load_checkpoint(model, folder / CHECKPOINT, cell.fingerprint)
+    else:
+        learn(trainer, model, data, folder, resume=resume)
+        set_threshold(trainer, model, data, cell.config.settings["threshold_quantile"])
+        if is_main_process():
+            save_checkpoint(model, cell, folder, earlier + time.perf_counter() - start)
+    watch.add("fit", earlier + time.perf_counter() - start)
     with watch.phase("test"):
         return test_part(model, part, trainer)
 

@@ -1,5 +1,6 @@
 """The passes of a run over the training images: statistics, gradient descent, held-out scores."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         trainer = Trainer(**settings, plugins=_plugins(settings), logger=False, enable_checkpointing=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UsageError(f"--trainer: {str(error).splitlines()[0]}") from error
+    _check_nodes(trainer)
     patience = config.settings["patience"]
     if model.trains and model.track == "one-class" and not data.validation_indices:
         raise UsageError(
@@ -85,6 +87,16 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
     if model.statistics == "before":
         _check_phases(model.statistics_epoch, trainer.max_epochs, patience)
+
+
+def _check_nodes(trainer: Trainer) -> None:
+    """Without a cluster that starts them, Lightning would wait for the other nodes for half an hour."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
+        raise UsageError(
+            f"--trainer.num_nodes {trainer.num_nodes} needs a process on each node: start the command with srun or "
+            "torchrun, or on each node with MASTER_ADDR, MASTER_PORT and NODE_RANK set"
+        )
 
 
 def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:

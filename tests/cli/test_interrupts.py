@@ -13,6 +13,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
+import torch
 
 from bench import checkpoint
 
@@ -127,6 +128,15 @@ def test_a_run_is_not_resumed_with_other_data(refuse, stopped, own_category):
     (own_category / "train" / "good" / "003.png").unlink()
     line = refuse("fit", "--resume", stopped, "--data.root", own_category.parent)
     assert str(stopped) in line
+
+
+def test_the_fit_of_a_resumed_run_took_what_it_took_before_as_well(bench, stopped):
+    content = torch.load(stopped / "last.ckpt", weights_only=True)
+    assert content["bench"]["fit_seconds"] > 0
+    content["bench"]["fit_seconds"] += 1000
+    torch.save(content, stopped / "last.ckpt")
+    outcome = bench("fit", "--resume", stopped, "--json")
+    assert json.loads(outcome.stdout)["cost"]["fit_seconds"] > content["bench"]["fit_seconds"]
 
 
 def test_a_run_that_has_been_moved_is_resumed_where_it_lies_now(bench, stopped):

@@ -43,6 +43,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_option_and_value(refuse, quic
         ("--trainer.max_epochs", "-5"),
         ("--trainer.accelerator", "abacus"),
         ("--trainer.devices", "0"),
+        ("--trainer.num_nodes", "2"),
     ],
 )
 def test_a_value_out_of_range_is_refused(refuse, quick, option, value):

@@ -159,6 +159,17 @@ def test_another_setting_is_another_row_that_names_it(table, runs):
     assert sorted(row["method"] for row in lines_of(table(), "screw")) == ["vae", "vae (latent_dim=7)"]
 
 
+def test_what_all_methods_of_a_name_share_is_told_once(table, runs):
+    for depth in (3, 4):
+        settings = {"kinds": [1, 2], "depth": depth}
+        overrides = {f"model.{key}": value for key, value in settings.items()}
+        write_record(runs, make_record("vae", settings=settings, overrides=overrides))
+    text = table()
+    assert "Every vae here: kinds=[1, 2]." in text
+    assert [row["method"] for row in lines_of(text, "screw")] == ["vae (depth=3)", "vae (depth=4)"]
+    assert {line["variant"] for line in csv_lines()} == {"depth=3, kinds=[1, 2]", "depth=4, kinds=[1, 2]"}
+
+
 def test_a_preset_that_changed_between_releases_is_not_averaged_with_what_it_was(table, runs):
     for seed, depth in ((0, 3), (1, 4)):
         write_record(runs, make_record("vae", seed=seed, settings={"depth": depth}))

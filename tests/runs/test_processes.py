@@ -28,13 +28,12 @@ def test_padim_gives_the_same_figures_on_several_processes_as_on_one(count, quic
     assert together["fingerprint"] == alone["fingerprint"]
     for name, value in alone["metrics"].items():
         assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name
-    rows = list((tmp_path / "together").rglob("predictions.csv"))
-    assert len(rows) == 1
-    lines = rows[0].read_text().splitlines()[1:]
+    # W&B keeps copies of its own.
+    (run,) = (path.parent for path in (tmp_path / "together").rglob("record.json") if "wandb" not in path.parts)
+    lines = (run / "predictions.csv").read_text().splitlines()[1:]
     images = sum(count for split, count in alone["data"]["counts"].items() if split.startswith("test/"))
     assert images % 2 == 1
     assert len({line.split(",")[0] for line in lines}) == len(lines) == images
-    assert len(list((tmp_path / "together").rglob("record.json"))) == 1
     assert len(list((tmp_path / "together").rglob("*.wandb"))) == 1
 
 

@@ -18,16 +18,22 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
         epochs += ("--data.fold", "0", "--data.folds", "2")
     if "balancing_epochs" in settings["model"]:
         epochs += ("--model.balancing_epochs", "0")
+    if "neighbours" in settings["model"]:
+        epochs += ("--model.neighbours", "3")  # there are 12 images
+    if "share" in settings["model"]:
+        epochs += ("--model.share", "0.2")  # one hundredth of so few patches is one, however it is chosen
     return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)
 
 
 def _presets():
     """Every preset; the second one of a class, and those after it, take time and are slow."""
     seen: set[str] = set()
+    parameters = []
     for name in preset_names("model"):
         known = (path := read_preset("model", name).class_path) in seen
         seen.add(path)
-        yield pytest.param(name, marks=pytest.mark.slow) if known else name
+        parameters.append(pytest.param(name, marks=pytest.mark.slow) if known else name)
+    return parameters
 
 
 @pytest.mark.parametrize("preset", _presets())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from bench.data.datamodule import MVTecAD
@@ -176,11 +177,15 @@ def test_a_resumed_run_goes_on_with_the_fold_that_it_was_in(root, bench, tmp_pat
     stopped = bench("fit", *QUICK, "--data.root", root, "--runs", tmp_path / "stopped")
     assert stopped.status == 130
     run = next((tmp_path / "stopped").rglob("record.json")).parent
+    fitted = torch.load(run / "fold-0" / "model.ckpt", weights_only=True)
+    fitted["bench"]["fit_seconds"] += 1000
+    torch.save(fitted, run / "fold-0" / "model.ckpt")
     resumed = bench("fit", "--resume", run, "--json")
     assert len(folds) == 4  # the first fold is not learned again
     first, second = json.loads(whole.stdout), json.loads(resumed.stdout)
     assert second["metrics"] == first["metrics"]
     assert second["data"]["predictions_sha256"] == first["data"]["predictions_sha256"]
+    assert second["cost"]["fit_seconds"] > fitted["bench"]["fit_seconds"], "the first fold's time counts"
 
 
 def test_the_end_of_a_run_says_what_small_classes_cannot_tell(root, bench):

@@ -1,6 +1,7 @@
 """From records to rows: one per method, category and data, with mean and spread over seeds."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,11 +32,22 @@ class Method(NamedTuple):
     model: str
     variant: str  # overrides and weights that differ from the preset's, '' for none
     identity: str  # hash of all settings and weights
+    shared: tuple[str, ...] = ()  # the parts of the variant that all methods of this name in the table have
+
+    @property
+    def full_label(self) -> str:
+        """`padim (backbone=resnet18, channels=50)`."""
+        return f"{self.model} ({self.variant})" if self.variant else self.model
 
     @property
     def label(self) -> str:
-        """`padim (channels=50)`."""
-        return f"{self.model} ({self.variant})" if self.variant else self.model
+        """`padim (channels=50)`, without what all of this name share."""
+        return f"{self.model} ({self.own_variant})" if self.own_variant else self.model
+
+    @property
+    def own_variant(self) -> str:
+        """The variant without what all methods of this name share."""
+        return ", ".join(part for part in _parts(self.variant) if part not in self.shared)
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,7 @@ def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:
     tables = {}
     for table in sorted(groups):
         names = _distinct_names({method: found[0].record for (method, _, _), found in groups[table].items()})
+        names = _name_shared(names)
         rows = [
             Row(names[method], category, digest, tuple(sorted(found, key=lambda s: s.record.seed)))
             for (method, category, digest), found in groups[table].items()
@@ -137,6 +150,23 @@ def describe_variant(record: Record) -> str:
     elif "model.weights" in record.overrides:
         parts.append(f"weights {record.weights['source']}")
     return ", ".join(parts)
+
+
+def _parts(variant: str) -> list[str]:
+    """`a=[1, 2], weights 1a2b3c4d` in its parts."""
+    return re.split(r", (?=[\w.]+[= ])", variant) if variant else []
+
+
+def _name_shared(names: Mapping[Method, Method]) -> dict[Method, Method]:
+    """The methods with what all of their name have in common, where a table has several of one name."""
+    variants: dict[str, list[list[str]]] = defaultdict(list)
+    for method in names.values():
+        variants[method.model].append(_parts(method.variant))
+    shared = {
+        model: tuple(part for part in found[0] if all(part in other for other in found)) if len(found) > 1 else ()
+        for model, found in variants.items()
+    }
+    return {method: named._replace(shared=shared[named.model]) for method, named in names.items()}
 
 
 def summary(values: Sequence[float]) -> Summary:

@@ -14,7 +14,7 @@ from bench.leaderboard.columns import TRACKS
 
 def leaderboard_parser() -> Parser:
     """The options of `bench leaderboard`."""
-    parser = Parser(prog="bench leaderboard", description="Compile records into Markdown and CSV tables.")
+    parser = Parser(prog="bench leaderboard", description="Compile records into tables: Markdown, CSV and a page.")
     parser.add_argument(
         "records",
         nargs="*",
@@ -45,19 +45,17 @@ def leaderboard(typed: list[str]) -> int:
     if known.check and known.publish:
         raise UsageError("--check writes nothing; leave out --publish")
     with tempfile.TemporaryDirectory() as temporary:
-        folders = _folders(known.records, known.out, known.from_wandb)
+        folders = record_folders(known.records, known.out, known.from_wandb)
         problems: list[str] = []
         if known.from_wandb:
             from bench.tracking import download_records
 
-            problems += download_records(known.from_wandb, Path(temporary))
-            for line in problems:
-                say(f"bench: {line}")
+            problems += _say(download_records(known.from_wandb, Path(temporary)))
             folders = [*folders, Path(temporary)]
         if known.publish:
             from bench.leaderboard.publish import publish
 
-            publish(folders, known.out / "records")
+            problems += _say(publish(folders, known.out / "records"))
             folders = [known.out / "records"]
         with _without_garbage_collection():
             problems += _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
@@ -66,7 +64,14 @@ def leaderboard(typed: list[str]) -> int:
     return 0
 
 
-def _folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
+def _say(lines: Sequence[str]) -> Sequence[str]:
+    for line in lines:
+        say(f"bench: {line}")
+    return lines
+
+
+def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
+    """The folders that were typed, else those that are usual and there."""
     if typed or from_wandb:
         return list(typed)
     there = [folder for folder in (Path("runs"), out / "records") if folder.exists()]
@@ -82,8 +87,7 @@ def _fold(folders: Sequence[Path], out: Path, *, intervals: bool, check: bool) -
     from bench.record import write_atomically
 
     found = collect(folders, near=out)
-    for line in [*found.problems, *found.notes]:
-        say(f"bench: {line}")
+    _say([*found.problems, *found.notes])
     if not found.sources:
         raise UsageError(f"no finished record in {', '.join(map(str, folders))}")
     files = render(found.sources, out, intervals=intervals)

@@ -76,7 +76,7 @@ def _difference(section: Section, row: Row) -> Line:
         return {}
     value, low, high = (f"{number:.6f}" for number in found.difference)
     seeds = " ".join(map(str, found.seeds))
-    best = section.best.label
+    best = section.best.full_label
     return {"best": best, "difference": value, "low": low, "high": high, "difference_seeds": seeds}
 
 

@@ -17,6 +17,7 @@ from bench.leaderboard.wording import (
     footnotes,
     remarks,
     several_sets,
+    table_notes,
     table_title,
 )
 
@@ -37,8 +38,7 @@ def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
 
 
 def _head(table: Table) -> str:
-    notes = [f"Note: {note}" for note in table.notes]
-    return "\n\n".join([f"## {table_title(table.key)}", *notes]) + "\n"
+    return "\n\n".join([f"## {table_title(table.key)}", *table_notes(table)]) + "\n"
 
 
 def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:

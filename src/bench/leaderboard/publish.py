@@ -1,12 +1,12 @@
 """Finished runs copied beside the leaderboards, without what belongs to a machine or a person."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.leaderboard.collect import record_files
+from bench.leaderboard.collect import collect
 from bench.record import PREDICTIONS, Record, write_atomically
 
 _ROOT = "$BENCH_DATA"
@@ -14,23 +14,28 @@ _PRIVATE = ("--runs", "--data.cache", "--wandb", "--group", "--resume")  # optio
 _SWITCHES = ("--force", "--json")
 
 
-def publish(folders: Iterable[Path], records: Path) -> list[Path]:
-    """Copy every finished run below `folders` into `records`/MODEL/CATEGORY/FINGERPRINT: its record and predictions."""
-    written = []
-    for file in sorted({*record_files(folders)}):
-        record = Record.read(file)
-        if record.status != "finished":
-            continue
-        predictions = file.parent / PREDICTIONS
-        if not predictions.is_file():
-            raise UsageError(f"{file.parent} has no {PREDICTIONS}; run it again with --force")
+def publish(folders: Sequence[Path], records: Path) -> list[str]:
+    """Copy the finished runs below `folders`, each cell once, into `records`/MODEL/CATEGORY/FINGERPRINT.
+
+    What cannot be trusted, or has no predictions, is left out: the problems are returned, one line each.
+    """
+    found = collect(folders)
+    problems = found.problems
+    whole = [source for source in found.sources if (source.folder / PREDICTIONS).is_file()]
+    problems += [
+        f"{source.folder} has no {PREDICTIONS}; run it again with --force"
+        for source in found.sources
+        if source not in whole
+    ]
+    for source in whole:
+        record = source.record
         target = records / record.model / record.category / record.fingerprint
         target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target / PREDICTIONS, predictions.read_text(encoding="utf-8"))
-        written.append(anonymise(record).write(target))
-    if not written:
-        raise UsageError(f"no finished run in {', '.join(map(str, folders))}")
-    return written
+        write_atomically(target / PREDICTIONS, (source.folder / PREDICTIONS).read_text(encoding="utf-8"))
+        anonymise(record).write(target)
+    if not whole:
+        raise UsageError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
+    return problems
 
 
 def anonymise(record: Record) -> Record:

@@ -43,6 +43,13 @@ def table_title(key: TableKey) -> str:
     return title
 
 
+def table_notes(table: Table) -> list[str]:
+    """What a reader must know of its records, and what all variants of a method have in common."""
+    notes = [f"Note: {note}" for note in table.notes]
+    shared = {row.method.model: ", ".join(row.method.shared) for section in table.sections for row in section.rows}
+    return [*notes, *(f"Every {model} here: {settings}." for model, settings in sorted(shared.items()) if settings)]
+
+
 def several_sets(table: Table) -> set[str]:
     """Categories that were tested on several sets of images."""
     names = [section.category for section in table.sections]

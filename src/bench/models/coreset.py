@@ -7,8 +7,8 @@ from torch import Tensor
 from bench.models.statistics import add_over_processes
 
 # Points considered at a time for the next picks, and points compared with those picks at a time.
-_CANDIDATES = 1024
-_POINTS_AT_ONCE = 4096
+_CANDIDATES = 512
+_POINTS_AT_ONCE = 2048
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 # Queries and points that are compared at a time: their products stay in a CPU's caches.
 _QUERIES_AT_ONCE = 1024
-_POINTS_AT_ONCE = 1024
+_POINTS_AT_ONCE = 256
 
 
 def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:

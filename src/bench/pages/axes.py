@@ -55,6 +55,12 @@ def make_scale(axis: Axis, values: Iterable[float], start: float, end: float, ab
     return Scale(axis, low, high, ticks, start, end)
 
 
+def limits_of(values: Iterable[float]) -> tuple[float, float]:
+    """The limits that an axis of these values takes, for several charts on one scale."""
+    scale = make_scale(Axis(""), values, 0.0, 1.0)
+    return scale.low, scale.high
+
+
 def _steps(low: float, high: float, about: int, *, widen: bool) -> tuple[float, float, tuple[float, ...]]:
     """Multiples of 1, 2 or 5 times a power of ten."""
     if high <= low:

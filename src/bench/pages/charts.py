@@ -106,30 +106,41 @@ def scatter(
     y: Axis,
     series: Sequence[Series],
     *,
-    line: Series | None = None,
     labels: Mapping[tuple[float, float], str] | None = None,
+    fronts: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    diagonal: str = "",
 ) -> Markup:
-    """A point for each value of each series; `labels` stand beside points where there is room, `line` joins points."""
+    """A point for each value of each series; `labels` stand beside them where there is room.
+
+    `fronts` are points of a series, by its label, that steps join from left to right; they are labelled first.
+    `diagonal` labels a line of equal values.
+    """
     from bench.pages.labels import place_labels
 
     points = [point for own in series for point in own.points]
     frame = Frame(name, x, y, [point[0] for point in points], [point[1] for point in points], height=320.0)
     parts, samples = [], []
-    if line:
-        steps = "L".join(frame.at(*point) for point in line.points)
-        parts.append(element("path", d=f"M{steps}", class_="limit"))
-        samples.append((line.label, element("path", d="M-10 0H10", class_="limit")))
+    if diagonal:
+        low, high = max(frame.x.low, frame.y.low), min(frame.x.high, frame.y.high)
+        parts.append(element("path", d=f"M{frame.at(low, low)}L{frame.at(high, high)}", class_="limit"))
+        samples.append((diagonal, element("path", d="M-10 0H10", class_="limit")))
     names = dict(labels or {})
+    first: set[tuple[float, float]] = set()
+    lines: list[tuple[float, float, float]] = []
     for place, own in enumerate(series):
+        front = (fronts or {}).get(own.label, ())
+        if len(front) > 1:
+            first.update(front)
+            lines += [(frame.x.place(a[0]), frame.x.place(b[0]), frame.y.place(a[1])) for a, b in pairwise(front)]
+            parts.append(element("path", d=_steps(frame, front), class_=f"steps {colour(place)}"))
         for point in own.points:
             about = names.get(point, own.label)
             parts.append(marker(place, frame.x.place(point[0]), frame.y.place(point[1]), about))
         samples.append((own.label, marker(place, 0.0, 0.0)))
-    first = set(line.points) if line else set()
     ordered = sorted(names.items(), key=lambda item: (item[0] not in first, item))
     places = [(frame.x.place(point[0]), frame.y.place(point[1]), text) for point, text in ordered]
     blocked = [(frame.x.place(point[0]), frame.y.place(point[1])) for point in points]
-    words = place_labels(places, blocked, frame)
+    words = place_labels(places, blocked, lines, frame)
     rows, end = legend(samples, frame.below)
     return chart(name, title, description, end, [frame.draw(), *parts, words, rows])
 
@@ -139,3 +150,11 @@ def _limit(frame: Frame, limit: Limit) -> tuple[Markup, Markup]:
     place = number(frame.x.place(limit.value))
     line = element("path", d=f"M{place} {number(TOP)}V{number(frame.bottom)}", class_="limit")
     return line, element("path", d="M-10 0H10", class_="limit")
+
+
+def _steps(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
+    """Along each point to the next one's x, then up or down to it."""
+    path = f"M{frame.at(*points[0])}"
+    for x, y in points[1:]:
+        path += f"H{number(frame.x.place(x))}V{number(frame.y.place(y))}"
+    return path

@@ -8,9 +8,10 @@ from bench.pages.axes import Axis, Scale, make_scale
 
 WIDTH = 480.0
 LEFT, RIGHT, TOP = 64.0, 14.0, 14.0
+LONGEST = 26  # letters of a label
 COLOURS = 8  # that style.css has
 _DASHES = ("", "7 4", "2 3", "10 3 2 3")
-_LETTER = 7.4  # the mean width of a letter at 14 units
+_LETTER = 8.0  # the mean width of a letter at 14 units, of a wide font
 _LINE = 20.0
 
 
@@ -132,6 +133,14 @@ def marker(place: int, x: float, y: float, title: str = "", size: float = 5.0) -
 def text_width(text: str) -> float:
     """About how wide a text is, in units of the drawing."""
     return len(text) * _LETTER
+
+
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """A text without its middle, where it is long: names often differ at their ends."""
+    if len(text) <= longest:
+        return text
+    end = (longest - 1) // 2
+    return f"{text[: longest - 1 - end]}…{text[-end:]}"
 
 
 def legend(samples: Sequence[tuple[str, Markup]], top: float) -> tuple[Markup, float]:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from bench.pages.drawing import LEFT, RIGHT, TOP, WIDTH, Frame, element, join, text_width
+from bench.pages.drawing import LEFT, RIGHT, WIDTH, Frame, element, join, shorten, text_width
 
-_LONGEST = 22
 _HALF = 8.0  # of the height of a line
 
 
@@ -23,14 +22,21 @@ class _Box(NamedTuple):
 
 
 def place_labels(
-    wanted: Sequence[tuple[float, float, str]], points: Sequence[tuple[float, float]], frame: Frame
+    wanted: Sequence[tuple[float, float, str]],
+    points: Sequence[tuple[float, float]],
+    lines: Sequence[tuple[float, float, float]],
+    frame: Frame,
 ) -> Markup:
-    """Text of each (x, y, text), the first ones first, beside its point; left out where every side is taken."""
+    """Text of each (x, y, text), the first ones first, beside its point; left out where every side is taken.
+
+    What they must not cover are points (x, y) and level lines (from x, to x, y).
+    """
     taken = [_Box(x - 6, y - 6, x + 6, y + 6) for x, y in points]
-    edge = _Box(LEFT, TOP - 6, WIDTH - RIGHT + 10, frame.bottom)
+    taken += [_Box(low + 6, y - 1, high, y + 1) for low, high, y in lines]
+    edge = _Box(LEFT, 0, WIDTH - RIGHT + 10, frame.bottom)
     parts = []
     for x, y, text in wanted:
-        short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        short = shorten(text)
         width = text_width(short)
         choices = (
             ("start", x + 9, y, x + 9),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.pages.viridis import heat_colour, text_on
 
@@ -38,8 +38,19 @@ def _environment() -> Environment:
     )
     style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, heat_colour=heat_colour, text_on=text_on)
-    environment.filters["json_element"] = json_element
+    environment.filters.update(json_element=json_element, breakable=breakable, code=code)
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore, where there is little room."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def code(text: str) -> Markup:
+    """A text whose words between backticks are code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
 
 
 def json_element(value: Any) -> Markup:
