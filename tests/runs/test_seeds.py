@@ -57,6 +57,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(preset, bench
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", sorted({*preset_names("model")} - {*FIRST_OF_CLASS.values()}))
+@pytest.mark.parametrize("preset", sorted({*PRESETS} - {*FIRST_OF_CLASS.values()}))
 def test_every_other_preset_gives_the_same_bits_again(preset, bench, data_root):
     assert_same(*(run_with(0, folder, preset, bench, data_root) for folder in ("first", "second")))
