@@ -29,10 +29,9 @@ def _quick_first(preset: str) -> tuple[bool, str]:
     return not preset.endswith(("_cpu", "_mobilenetv2", "resnet18")), preset
 
 
-FIRST_OF_CLASS = {
-    read_preset("model", name).class_path: name
-    for name in sorted(preset_names("model"), key=_quick_first, reverse=True)
-}
+PRESETS = sorted(preset_names("model"), key=_quick_first, reverse=True)
+# The last of a class that is met is kept.
+FIRST_OF_CLASS = {read_preset("model", name).class_path: name for name in PRESETS}
 
 
 def run_with(seed: int, folder: str, preset: str, bench, root) -> dict:
