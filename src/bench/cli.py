@@ -197,6 +197,13 @@ def _leaderboard(typed: list[str]) -> int:
     return leaderboard(typed)
 
 
+def _serve(typed: list[str]) -> int:
+    """show leaderboards and the pictures of runs in a browser"""
+    from bench.serve.command import serve
+
+    return serve(typed)
+
+
 def _compare(typed: list[str]) -> int:
     """show two runs side by side"""
     from bench.leaderboard.compare_command import compare
@@ -212,4 +219,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "models": _models,
     "leaderboard": _leaderboard,
     "compare": _compare,
+    "serve": _serve,
 }

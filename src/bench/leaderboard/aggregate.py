@@ -42,8 +42,12 @@ class Method(NamedTuple):
     @property
     def label(self) -> str:
         """`padim (channels=50)`, without what all of this name share."""
-        own = ", ".join(part for part in _parts(self.variant) if part not in self.shared)
-        return f"{self.model} ({own})" if own else self.model
+        return f"{self.model} ({self.own_variant})" if self.own_variant else self.model
+
+    @property
+    def own_variant(self) -> str:
+        """The variant without what all methods of this name share."""
+        return ", ".join(part for part in _parts(self.variant) if part not in self.shared)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bench.leaderboard.columns import TRACKS
 
 def leaderboard_parser() -> Parser:
     """The options of `bench leaderboard`."""
-    parser = Parser(prog="bench leaderboard", description="Compile records into Markdown and CSV tables.")
+    parser = Parser(prog="bench leaderboard", description="Compile records into tables: Markdown, CSV and a page.")
     parser.add_argument(
         "records",
         nargs="*",
@@ -45,7 +45,7 @@ def leaderboard(typed: list[str]) -> int:
     if known.check and known.publish:
         raise UsageError("--check writes nothing; leave out --publish")
     with tempfile.TemporaryDirectory() as temporary:
-        folders = _folders(known.records, known.out, known.from_wandb)
+        folders = record_folders(known.records, known.out, known.from_wandb)
         problems: list[str] = []
         if known.from_wandb:
             from bench.tracking import download_records
@@ -70,7 +70,8 @@ def _say(lines: Sequence[str]) -> Sequence[str]:
     return lines
 
 
-def _folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
+def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
+    """The folders that were typed, else those that are usual and there."""
     if typed or from_wandb:
         return list(typed)
     there = [folder for folder in (Path("runs"), out / "records") if folder.exists()]

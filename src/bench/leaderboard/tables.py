@@ -68,8 +68,9 @@ def _formats() -> dict[str, Callable[[str, Sequence[Table], Path], str]]:
     """Writers by the ending of their files; each gets name, tables and the resolved folder that links start from."""
     from bench.leaderboard.csv_file import render_csv
     from bench.leaderboard.markdown import render_markdown
+    from bench.leaderboard.page import render_page
 
-    return {".md": render_markdown, ".csv": render_csv}
+    return {".md": render_markdown, ".csv": render_csv, ".html": render_page}
 
 
 def _section(key: TableKey, rows: list[Row], intervals: bool) -> Section:

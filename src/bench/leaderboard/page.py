@@ -1,0 +1,182 @@
+"""Leaderboards as one HTML page that needs nothing but itself: `<dataset>-<track>.html`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import flatten
+from bench.leaderboard.aggregate import Method, Row
+from bench.leaderboard.collect import Source
+from bench.leaderboard.columns import TRACKS
+from bench.leaderboard.markdown_cells import link_to, machine
+from bench.leaderboard.page_charts import cost_charts, difference_chart, paper_chart, seed_charts
+from bench.leaderboard.page_tables import Grid, costs, heat_tables, papers, ranked, results
+from bench.leaderboard.standings import Ranking
+from bench.leaderboard.tables import Table
+from bench.leaderboard.wording import (
+    ABOUT,
+    ABOUT_COSTS,
+    ABOUT_INTERVALS,
+    describe_images,
+    describe_sets,
+    describe_significance,
+    explain_ranking,
+    footnotes,
+    ranking_title,
+    remarks,
+    several_sets,
+    table_notes,
+    table_title,
+)
+from bench.record import CHANCE_OR_PLACE, Record, changed_settings
+
+Link = Callable[[Source], str | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record as a row's details show it."""
+
+    record: Record
+    link: str | None
+    figure: str
+    interval: str
+    machine: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What a row opens to."""
+
+    id: str
+    title: str
+    runs: list[Run]
+    overrides: str
+    differences: str
+    settings: str  # id of the settings of the method
+
+
+def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None = None) -> str:
+    """The page of these tables; `link` leads to what there is of a record, None for its file below `out`."""
+    from bench.pages.page import render_page as render
+
+    def to_file(source: Source) -> str | None:
+        found = link_to(source, out)
+        return found and f"{found}/record.json"
+
+    settings = {method: f"settings-{place}" for place, method in enumerate(_examples(tables))}
+    views = [_view(f"t{place}", table, settings, link or to_file) for place, table in enumerate(tables, 1)]
+    track = tables[0].key.track
+    about = [ABOUT[track]]
+    if any(section.differences for table in tables for section in table.sections):
+        about.append(ABOUT_INTERVALS)
+    return render(
+        "leaderboard.html.j2",
+        script="leaderboard.js",
+        name=name,
+        headline=TRACKS[track].quality[TRACKS[track].headline],
+        about=about,
+        about_costs=ABOUT_COSTS,
+        views=views,
+        settings=[(settings[key], key, _settings(record)) for key, record in _examples(tables).items()],
+    )
+
+
+def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> dict[str, Any]:
+    """All that the template shows of a table."""
+    grid = results(table)
+    details = _details(id, grid, TRACKS[table.key.track].headline, settings, link)
+    several = several_sets(table)
+    return {
+        "id": id,
+        "title": table_title(table.key),
+        "notes": table_notes(table),
+        "rankings": [_ranking_view(f"{id}-{n}", table, ranking) for n, ranking in enumerate(table.rankings, 1)],
+        "results": grid,
+        "models": sorted({line.method.model for line in grid.lines}),
+        "categories": sorted({line.row.category for line in grid.lines if line.row}),
+        "details": list(details),
+        "images": [
+            (s.category, describe_images(table.key, s, s.category in several), remarks(s)) for s in table.sections
+        ],
+        "costs": costs(table.rankings[0]),
+        "papers": papers(table),
+        "paper_chart": paper_chart(id, table),
+        "footnotes": footnotes(table),
+    }
+
+
+def _ranking_view(id: str, table: Table, ranking: Ranking) -> dict[str, Any]:
+    """A ranking with its charts; without one, the sentence that says why."""
+    columns = TRACKS[table.key.track]
+    title = columns.quality[columns.headline]
+    seeds, seeds_by_category = seed_charts(id, table, ranking)
+    view: dict[str, Any] = {
+        "id": id,
+        "sets": describe_sets(ranking, len(table.rankings)) if len(table.rankings) > 1 else "",
+        "heat": heat_tables(table, ranking),
+        "seeds": seeds,
+        "seeds_by_category": seeds_by_category,
+        "charts": [],
+        "differences": None,
+    }
+    if not ranking.categories:
+        return view | {"title": "No ranking", "grid": None, "explain": "No two methods have a category in common."}
+    return view | {
+        "title": ranking_title(ranking, title),
+        "grid": ranked(table, ranking),
+        "explain": f"{explain_ranking(ranking, title)} {describe_significance(ranking)}",
+        "charts": cost_charts(id, table, ranking),
+        "differences": difference_chart(id, ranking),
+    }
+
+
+def _examples(tables: Sequence[Table]) -> dict[Method, Record]:
+    """A record of each method, in the order of their names."""
+    rows = [row for table in tables for section in table.sections for row in section.rows]
+    found: dict[Method, Record] = {}
+    for row in sorted(rows, key=lambda row: (row.method, row.category, row.digest)):
+        found.setdefault(row.method, row.records[0])
+    return found
+
+
+def _settings(record: Record) -> str:
+    """All settings of a method, a line each, but for those of chance and place."""
+    settings = flatten(record.config)
+    lines = [
+        f"{key}: {value}"
+        for key, value in settings.items()
+        if key != "category" and (key not in CHANCE_OR_PLACE or key == "model.weights")
+    ]
+    return "\n".join(lines)
+
+
+def _details(id: str, grid: Grid, headline: str, settings: Mapping[Method, str], link: Link) -> Iterator[Detail]:
+    for place, line in enumerate(grid.lines):
+        if line.row is None:
+            continue
+        row: Row = line.row
+        changed = ", ".join(f"{key}={value}" for key, value in changed_settings(row.records[0]).items())
+        yield Detail(
+            id=f"{id}-row-{place}",
+            title=f"{row.method.label} on {row.category}",
+            runs=[_run(source, headline, link) for source in row.sources],
+            overrides=changed or "none",
+            differences="; ".join(row.differences),
+            settings=settings[row.method],
+        )
+
+
+def _run(source: Source, headline: str, link: Link) -> Run:
+    record = source.record
+    value, interval = record.metrics.get(headline), record.intervals.get(headline)
+    return Run(
+        record=record,
+        link=link(source),
+        figure="" if value is None else f"{value:.4f}",
+        interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+        machine=machine(record),
+        commit=str(record.environment.get("commit") or "–")[:12],
+    )

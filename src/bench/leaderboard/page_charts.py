@@ -1,0 +1,197 @@
+"""The charts of a leaderboard's page: cost, critical differences, spread over seeds, published figures."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from bench.leaderboard.aggregate import Method, Row
+from bench.leaderboard.columns import COSTS, TRACKS
+from bench.leaderboard.markdown_cells import machine
+from bench.leaderboard.standings import Ranking, Standing
+from bench.leaderboard.tables import Table
+from bench.leaderboard.wording import describe_significance, name_categories
+from bench.pages.axes import Axis, limits_of
+from bench.pages.charts import Series, scatter
+from bench.pages.row_charts import rank_diagram, strip_chart
+
+_COSTS = ("fit_seconds", "milliseconds_per_image")
+Point = tuple[float, float]
+
+
+class Chart(NamedTuple):
+    """A picture and what to know of it, or why there is none."""
+
+    picture: Markup | None
+    caption: str
+
+
+def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
+    """What methods reach against what they cost, with the Pareto front of each machine."""
+    headline = TRACKS[table.key.track].headline
+    title = TRACKS[table.key.track].quality[headline]
+    charts = []
+    for cost in _COSTS:
+        series: dict[str, dict[Point, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for standing, label in zip(ranking.ranked, short_names([s.method for s in ranking.ranked]), strict=True):
+            point = _cost_point(standing, ranking.categories, cost, headline)
+            if point:
+                series[_machines(standing, ranking.categories)][point].append(label)
+        if not series:
+            return [Chart(None, f"No method has both {title} and a cost on the categories that are ranked.")]
+        fronts = {machines: pareto_front(points) for machines, points in series.items() if not machines.count(" and ")}
+        labels = {point: ", ".join(names) for points in series.values() for point, names in points.items()}
+        about = (
+            f"{_sentence(title)} against {COSTS[cost].title}, means over {name_categories(ranking.categories)}. "
+            f"Pareto front, where no other on that machine is both cheaper and better: {_tell_fronts(fronts, labels)}."
+        )
+        picture = scatter(
+            f"{name}-{cost}",
+            f"{title} against {COSTS[cost].title}",
+            f"{about} {_tell(labels)}",
+            Axis(f"{COSTS[cost].title}, logarithmic", logarithmic=True),
+            Axis(title),
+            [Series(machines, sorted(points)) for machines, points in sorted(series.items())],
+            labels=labels,
+            fronts=fronts,
+        )
+        charts.append(Chart(picture, about))
+    return charts
+
+
+def difference_chart(name: str, ranking: Ranking) -> Chart:
+    """Nemenyi's critical difference of mean ranks; where there is too little for it, the sentence that says so."""
+    said = describe_significance(ranking)
+    if ranking.significance is None:
+        return Chart(None, f"No diagram. {said}")
+    names = short_names([standing.method for standing in ranking.ranked])
+    rows = [(label, standing.mean_rank or 0.0) for label, standing in zip(names, ranking.ranked, strict=True)]
+    about = "Methods that a bar at the right joins are not told apart (Nemenyi's test at .05, Demšar 2006)."
+    picture = rank_diagram(
+        f"{name}-ranks",
+        "Critical differences of mean ranks",
+        f"{about} {'; '.join(f'{label} {rank:.2f}' for label, rank in rows)}",
+        Axis("mean rank, 1 is best", limits=(1.0, float(len(rows)))),
+        rows,
+        ranking.significance.critical_difference,
+    )
+    return Chart(picture, f"{about} {said}")
+
+
+def seed_charts(name: str, table: Table, ranking: Ranking) -> tuple[Chart | None, list[Chart]]:
+    """Each seed's figure, of the mean over the ranked categories and of each category, where a method has several.
+
+    All have one scale.
+    """
+    headline = TRACKS[table.key.track].headline
+    title = TRACKS[table.key.track].quality[headline]
+    whole = [(s.method, _seeds_of_mean(s, ranking.categories, headline)) for s in ranking.ranked]
+    titled = {f"{title}, mean over the categories of the ranking": whole if len(ranking.categories) > 1 else []}
+    for category in sorted(ranking.digests):
+        rows = [(s.method, s.rows[category].by_seed(headline)) for s in ranking.standings if category in s.rows]
+        titled[f"{title}, {category}"] = [(method, list(values.values())) for method, values in rows if values]
+    every = [value for rows in titled.values() for _, values in rows for value in values]
+    axis = Axis(title, limits=limits_of(every))
+    charts = [_seed_chart(f"{name}-seeds-{place}", t, axis, rows) for place, (t, rows) in enumerate(titled.items())]
+    return charts[0], [chart for chart in charts[1:] if chart]
+
+
+def paper_chart(name: str, table: Table) -> Chart:
+    """Our figures against the published ones of the same category."""
+    columns = TRACKS[table.key.track]
+    series: dict[str, list[Point]] = {}
+    labels: dict[Point, list[str]] = defaultdict(list)
+    rows = [row for section in table.sections for row in section.rows]
+    names = dict(zip((m := sorted({row.method for row in rows})), short_names(m), strict=True))
+    for metric in columns.published:
+        for row in rows:
+            theirs, own = row.published_figure(metric), row.summarise(metric)
+            if theirs and own and theirs.of != "mean":
+                kind = "another protocol" if row.differences else "the paper's protocol"
+                point = (theirs.value, own.mean)
+                series.setdefault(f"{columns.quality[metric]}, {kind}", []).append(point)
+                labels[point].append(f"{names[row.method]}, {row.category}")
+    figures = " or ".join(dict.fromkeys(label.partition(",")[0] for label in series))
+    if not series:
+        return Chart(None, "No figure was published for these methods on these categories, as far as is known here.")
+    texts = {point: "; ".join(own) for point, own in labels.items()}
+    about = (
+        "Our figure against the published one of the same category; on the line they are equal. Only points of the "
+        "paper's protocol compare."
+    )
+    picture = scatter(
+        f"{name}-papers",
+        "Ours against published",
+        f"{about} {_tell(texts)}",
+        Axis(f"published {figures}"),
+        Axis(f"our {figures}"),
+        [Series(label, points) for label, points in series.items()],
+        labels=texts,
+        diagonal="equal",
+    )
+    return Chart(picture, about)
+
+
+def pareto_front(points: Iterable[Point]) -> list[Point]:
+    """The points (cost, quality) that no other is at most as costly and at least as good as, by their cost."""
+    front: list[Point] = []
+    for point in sorted(set(points), key=lambda p: (p[0], -p[1])):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front
+
+
+def short_names(methods: Sequence[Method]) -> list[str]:
+    """The model's name where only one of the methods has it, else with its variant; that alone if all have one name."""
+    uses = Counter(method.model for method in methods)
+    if len(uses) == 1 and len(methods) > 1:
+        return [method.own_variant or method.model for method in methods]
+    return [method.model if uses[method.model] == 1 else method.label for method in methods]
+
+
+def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, list[float]]]) -> Chart | None:
+    """None where no method has more than one seed."""
+    if not any(len(values) > 1 for _, values in rows):
+        return None
+    labels = short_names([method for method, _ in rows])
+    shown = [(label, values) for label, (_, values) in zip(labels, rows, strict=True)]
+    about = f"{_sentence(title)}: a point for each seed, a stroke at their mean."
+    return Chart(strip_chart(name, title, about, axis, shown), about)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _seeds_of_mean(standing: Standing, categories: Sequence[str], metric: str) -> list[float]:
+    """The mean over categories of each seed that all of them have."""
+    found = [standing.rows[name].by_seed(metric) or {} for name in categories]
+    seeds = sorted(set.intersection(*(set(values) for values in found)))
+    return [fmean(values[seed] for values in found) for seed in seeds]
+
+
+def _cost_point(standing: Standing, categories: Sequence[str], cost: str, metric: str) -> Point | None:
+    """Mean cost over the ranked categories, and the figure; None where one is missing or the cost is 0."""
+    found = [standing.rows[name].summarise_cost(cost) for name in categories]
+    means = [own.mean for own in found if own]
+    quality = standing.macro(metric, categories)
+    if len(means) < len(found) or quality is None or fmean(means) <= 0:
+        return None
+    return fmean(means) / COSTS[cost].unit, quality.mean
+
+
+def _machines(standing: Standing, categories: Sequence[str]) -> str:
+    rows: list[Row] = [standing.rows[name] for name in categories]
+    return " and ".join(sorted({machine(record) for row in rows for record in row.records}))
+
+
+def _tell_fronts(fronts: Mapping[str, Sequence[Point]], labels: Mapping[Point, str]) -> str:
+    parts = [f"{', '.join(labels[point] for point in front)} ({machines})" for machines, front in fronts.items()]
+    return "; ".join(sorted(parts)) or "none, each method ran on several machines"
+
+
+def _tell(labels: Mapping[Point, str]) -> str:
+    """The points in words, for who cannot see them."""
+    return "; ".join(f"{text}: {x:.4g}, {y:.3f}" for (x, y), text in sorted(labels.items()))
