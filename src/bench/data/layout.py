@@ -98,6 +98,17 @@ class Category:
         return tuple(found)
 
 
+def named_root(typed: str | None) -> Path:
+    """The folder that holds the categories: what was typed, else BENCH_DATA; a UsageError where none is named."""
+    named = typed or os.environ.get("BENCH_DATA")
+    if not named:
+        raise UsageError(
+            "no data folder; name the one that holds the categories with --data.root or BENCH_DATA, "
+            "or try --data synthetic"
+        )
+    return Path(named).expanduser()
+
+
 def read_category(root: Path, name: str) -> Category:
     """List the images of `root/name`; a UsageError names what is missing and what to do."""
     if not root.is_dir():
