@@ -131,7 +131,7 @@ def _notes(description: Description, scale: Scale) -> list[str]:
     each = f"each image {sizes.pop()} px" if len(sizes) == 1 else f"longest side of all images {scale.longest} px"
     notes = [
         f"{each}, all in one scale; a defect's mask is outlined in yellow, its share of the image above it; "
-        f"below, {scale.close} x {scale.close} px around its largest region"
+        f"below, {scale.close} x {scale.close} px where it is densest"
     ]
     if standing := unwritten(description):
         labels = ", ".join(f"'{label}'" for label in standing.values())

@@ -1,8 +1,6 @@
 """`bench data describe`: the figures of a category on stdout, or a page, JSON and a contact sheet in a folder."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +38,12 @@ def describe(typed: list[str]) -> int:
 
     from bench.data.describe import describe_category
     from bench.data.description_page import to_json, to_markdown
+    from bench.data.progress import progress
 
     pages = []
     for dataset, category in chosen:
-        with _progress(f"reading {category.name}", len(category.train) + len(category.test)) as seen_one:
-            description = describe_category(category, dataset, seen_one)
+        with progress(f"reading {category.name}", len(category.train) + len(category.test), "images") as advance:
+            description = describe_category(category, dataset, advance)
         if known.out:
             folder = known.out / category.name if known.category == ALL else known.out
             for path in _write(category, description, folder):
@@ -70,17 +69,3 @@ def _write(category: "Category", description: "Description", folder: Path) -> li
         write_atomically(folder / "description.json", to_json(description) + "\n"),
         folder / SHEET,
     ]
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr where a person looks on; what is yielded moves it on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
