@@ -9,6 +9,7 @@ from bench.data.download.fetch import fetch, part_of
 from bench.errors import RunError, UsageError
 
 BODY = bytes(range(256)) * 4000  # a megabyte
+SIZE = len(BODY)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
@@ -16,7 +17,7 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 def get(tmp_path):
     """Fetch from these addresses without a pause; the file."""
 
-    def run(*urls, sha256=SHA256, size=len(BODY), moved=lambda count: None):
+    def run(*urls, sha256=SHA256, size=SIZE, moved=lambda count: None):
         target = tmp_path / "archive.tar.xz"
         fetch(urls, target, sha256, size, page="the page", moved=moved, pause=0)
         return target

@@ -50,7 +50,7 @@ def draw_contact_sheet(category: Category, description: Description, path: Path)
         top += row.height
     for line, note in enumerate(notes):
         write(draw, (_GAP, top + _GAP + line * _LINE), note, _TEXT, _WIDTH - 2 * _GAP)
-    sheet.save(path, optimize=True)
+    sheet.save(path)
 
 
 def class_label(description: Description, name: str) -> str:
