@@ -82,15 +82,15 @@ def save(pixels, path, mode=None):
 @pytest.mark.parametrize(
     ("place", "pixels", "words"),
     [
-        ("train/good/007.png", np.zeros((8, 20, 3), np.uint8), "of 20 x 8 pixels, not 16 x 16"),
-        ("train/good/007.png", np.zeros((SIDE, SIDE), np.uint8), "of mode L, not RGB"),
-        ("ground_truth/defective/007_mask.png", np.zeros((SIDE, SIDE), np.uint8), "mark no pixel"),
+        ("train/good/007.png", np.zeros((8, 20, 3), np.uint8), "20 x 8 pixels, not 16 x 16"),
+        ("train/good/007.png", np.zeros((SIDE, SIDE), np.uint8), "mode L, not RGB"),
+        ("ground_truth/defective/007_mask.png", np.zeros((SIDE, SIDE), np.uint8), "no pixel is marked"),
         (
             "ground_truth/defective/007_mask.png",
             np.full((SIDE, SIDE), 7, np.uint8),
-            "have values other than 0 and 255",
+            "values other than 0 and 255",
         ),
-        ("ground_truth/defective/007_mask.png", np.full((SIDE, SIDE, 3), 255, np.uint8), "of mode RGB, not L"),
+        ("ground_truth/defective/007_mask.png", np.full((SIDE, SIDE, 3), 255, np.uint8), "mode RGB, not L"),
     ],
 )
 def test_one_image_that_is_not_as_published_is_named(folder, facts, place, pixels, words):
@@ -104,13 +104,13 @@ def test_a_damaged_image_is_named(folder, facts):
     path = folder / "test/good/002.png"
     path.write_bytes(path.read_bytes()[:200])
     (line,) = deviations(folder, facts)
-    assert line.startswith("test/good: 1 of 12 cannot be used: is damaged")
+    assert line.startswith("test/good: 1 of 12 files: cannot be used: is damaged")
     assert line.endswith("(002.png)")
 
 
 def test_many_images_that_deviate_alike_share_a_line(as_published):
     found = deviations(as_published, mvtec_categories()["toothbrush"])
-    assert "train/good: 60 of 60 of 16 x 16 pixels, not 1024 x 1024" in found
+    assert "train/good: 60 of 60 files: 16 x 16 pixels, not 1024 x 1024" in found
     assert len(found) == 4  # train/good, test/good, test/defective and its masks
 
 
@@ -125,7 +125,7 @@ def test_a_pixel_that_changed_is_found_by_its_digest(folder, facts):
 def test_the_command_names_category_and_deviation_and_ends_with_1(bench, folder):
     outcome = bench("data", "check", "--category", "toothbrush", "--data.root", folder.parent)
     assert outcome.status == 1
-    assert "toothbrush: test/good: 12 of 12 of 16 x 16 pixels, not 1024 x 1024\n" in outcome.stdout
+    assert "toothbrush: test/good: 12 of 12 files: 16 x 16 pixels, not 1024 x 1024\n" in outcome.stdout
     assert outcome.stderr.splitlines()[-1] == "bench: 4 deviations from MVTec AD as it was published"
     assert f"no {DIGESTS} in toothbrush" in outcome.stderr
 

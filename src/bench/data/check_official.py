@@ -116,12 +116,13 @@ def _contents(files: Sequence[_File], facts: CategoryFacts, seen_one: Callable[[
     for file in files:
         totals[file.folder] += 1
     for (folder, problem), names in alike.items():
-        some = f" ({', '.join(names)})" if len(names) <= _NAMED else f" ({names[0]} and others)"
-        yield f"{folder}: {len(names)} of {totals[folder]} {problem}{'' if len(names) == totals[folder] else some}"
+        some = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and others"
+        named = "" if len(names) == totals[folder] else f" ({some})"
+        yield f"{folder}: {len(names)} of {totals[folder]} files: {problem}{named}"
 
 
 def _problems(file: _File, facts: CategoryFacts) -> list[str]:
-    """What deviates in one file, as the end of a sentence about it."""
+    """What deviates in one file, in words that fit others as well."""
     try:
         size, mode = image_size(file.path), image_mode(file.path)
         pixels = np.asarray(read_image(file.path))
@@ -130,15 +131,15 @@ def _problems(file: _File, facts: CategoryFacts) -> list[str]:
     expected = "RGB" if facts.channels == 3 and not file.is_mask else "L"
     found = []
     if size != (facts.side, facts.side):
-        found.append(f"of {size[0]} x {size[1]} pixels, not {facts.side} x {facts.side}")
+        found.append(f"{size[0]} x {size[1]} pixels, not {facts.side} x {facts.side}")
     if mode != expected:
-        found.append(f"of mode {mode}, not {expected}")
+        found.append(f"mode {mode}, not {expected}")
     if file.is_mask:
         values = set(np.unique(pixels).tolist())
         if values == {0}:
-            found.append("mark no pixel")
+            found.append("no pixel is marked")
         elif not values <= {0, 255}:
-            found.append("have values other than 0 and 255")
+            found.append("values other than 0 and 255")
     return found
 
 

@@ -49,13 +49,17 @@ def _summary(description: Description) -> str:
         f"Imbalance: {_imbalance(description.imbalance)}; "
         f"of defects alone {_imbalance(description.imbalance_of_defects)}.",
     ]
-    if description.category in mvtec_categories():
+    if description.dataset == "synthetic":
+        lines.append("Made up by bench; none of these images is MVTec's.")
+    elif description.category in mvtec_categories():
         same = "Counts and sizes are those that MVTec published."
         lines.append(f"Not MVTec's own: {'; '.join(description.differences)}." if description.differences else same)
     return "\n\n".join(lines) + "\n"
 
 
 def _imbalance(found: Imbalance) -> str:
+    if found.ratio == 1:
+        return "1 (as many images of each)"
     return f"{found.ratio:.3g} ({found.commonest} to {found.rarest})"
 
 
