@@ -5,8 +5,9 @@ import sys
 from bench.errors import UsageError
 
 LICENCE = """MVTec AD is MVTec Software GmbH's, under the licence CC BY-NC-SA 4.0:
-  - not for commercial use; in doubt ask MVTec (research@mvtec.com)
-  - name the authors: Bergmann, Fauser, Sattlegger, Steger: MVTec AD, CVPR 2019; and IJCV 129 (2021)
+  - not for commercial use; who wants that is asked to contact MVTec
+  - in scientific work cite Bergmann, Fauser, Sattlegger, Steger: A Comprehensive Real-World Dataset for Unsupervised
+    Anomaly Detection, CVPR 2019
   - what is made from the images and passed on carries the same licence
 The text: https://creativecommons.org/licenses/by-nc-sa/4.0/"""
 
