@@ -31,6 +31,12 @@ def image_channels(path: Path) -> int:
         return 1 if _READABLE.get(image.mode) == "L" else 3
 
 
+def image_mode(path: Path) -> str:
+    """Pillow's word for how pixels are stored, such as L (grey) or RGB, from the file's header."""
+    with _open(path) as image:
+        return image.mode
+
+
 def read_image(path: Path) -> Image.Image:
     """Read an 8-bit grey (mode L) or colour (mode RGB) image; anything else is a UsageError that names the file."""
     with _open(path) as image:
