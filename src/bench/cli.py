@@ -165,6 +165,13 @@ def _predict(typed: list[str]) -> int:
     return predict(typed)
 
 
+def _report(typed: list[str]) -> int:
+    """make a page of a run: figures, curves, its mistakes with heat maps"""
+    from bench.run_report.command import report
+
+    return report(typed)
+
+
 def _study(typed: list[str]) -> int:
     """tell what each variant of a sweep changed, and whether that is more than chance"""
     parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
@@ -223,6 +230,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
     "predict": _predict,
+    "report": _report,
     "sweep": sweep,
     "study": _study,
     "models": _models,

@@ -25,6 +25,8 @@ from bench.record import PREDICTIONS, Record
 
 Device = Literal["auto", "cpu", "gpu", "mps"]
 
+_ENDED = {"failed": "failed", "interrupted": "was interrupted"}
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -77,12 +79,14 @@ class FinishedRun:
 
 
 def load_run(
-    folder: Path, *, model: str | None = None, data: str | None = None, device: Device = "auto"
+    folder: Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    device: Device = "auto",
 ) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
-    record = Record.read(folder)
-    if record.status != "finished":
-        raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
+    record = read_finished(folder)
     config = resolve(model=model, data=data, category=None, files=[record.config], options={})
     settings = config.section("data")
     geometry = Geometry(settings["image_size"], settings["crop"], settings["interpolation"])
@@ -98,7 +102,12 @@ def load_run(
     return FinishedRun(folder, record, config, spec, geometry, models, fabric.device)
 
 
-_ENDED = {"failed": "failed", "interrupted": "was interrupted"}
+def read_finished(folder: Path) -> Record:
+    """The record of a run that has come to its end."""
+    record = Record.read(folder)
+    if record.status != "finished":
+        raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
+    return record
 
 
 def read_spec(checkpoint: Path) -> DataSpec:
