@@ -1,15 +1,16 @@
 """The charts of a report: scores by defect type, ROC, precision and recall, PRO, and the colours of the maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from bench.heat import colour_bar
 from bench.metrics.curves import Points, overlap_curve, precision_recall_curve, thin
 from bench.metrics.ranking import Ranking
-from bench.pages.axes import Axis, make_scale
+from bench.pages.axes import Axis, Scale, make_scale
 from bench.pages.charts import Limit, Series, line_chart
 from bench.pages.drawing import RIGHT, WIDTH, chart, colour, element, number, shorten, text_width
 
@@ -22,11 +23,12 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
     """A row of bars for each type, all on one axis and in one height; the threshold crosses them."""
     labels = {name: f"{shorten(name)} ({len(values)})" for name, values in scores.items()}
     left = max(map(text_width, labels.values())) + 12
-    every = [value for values in scores.values() for value in values]
-    limits = [] if threshold is None else [threshold]
-    scale = make_scale(Axis("image score (raw, no unit)"), [*every, *limits], left, WIDTH - RIGHT)
+    every = np.concatenate([np.asarray(values, dtype=np.float64) for values in scores.values()])
+    high, beyond = _end_of_axis(every, threshold)
+    ends = [float(every.min()), high, *([] if threshold is None else [threshold])]
+    scale = make_scale(Axis("image score (raw, no unit)"), ends, left, WIDTH - RIGHT)
     edges = np.linspace(scale.low, scale.high, _BARS + 1)
-    counts = {name: np.histogram(values, edges)[0] for name, values in scores.items()}
+    counts = {name: np.histogram(np.minimum(values, scale.high), edges)[0] for name, values in scores.items()}
     tallest = max(int(own.max()) for own in counts.values())
     bottom = 10 + _ROW * len(scores)
     parts = []
@@ -35,18 +37,17 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
         parts.append(element("path", d=f"M{number(at)} 6V{number(bottom)}", class_="grid"))
         parts.append(element("text", text, x=at, y=bottom + 18, text_anchor="middle", class_="faint"))
     for row, (name, own) in enumerate(counts.items()):
-        foot, kind = 10 + _ROW * (row + 1), f"bar fill {colour(0 if row == 0 else 1)}"
+        foot = 10 + _ROW * (row + 1)
         parts.append(element("path", d=f"M{number(left)} {number(foot)}H{number(WIDTH - RIGHT)}", class_="axis"))
         parts.append(element("text", labels[name], x=left - 8, y=foot - 6, text_anchor="end"))
-        for (low, high), count in zip(pairwise(edges.tolist()), own.tolist(), strict=True):
-            if count:
-                tall, start, end = (_ROW - 8) * count / tallest, scale.place(low), scale.place(high)
-                about = element("title", f"{name}: {count} from {low:.4g} to {high:.4g}")
-                box = {"x": start, "y": foot - tall, "width": end - start, "height": tall}
-                parts.append(element("rect", about, class_=kind, **box))
+        parts += _bars(name, own.tolist(), edges.tolist(), scale, foot, tallest, colour(0 if row == 0 else 1))
     middle = (left + WIDTH - RIGHT) / 2
     parts.append(element("text", scale.axis.label, x=middle, y=bottom + 40, text_anchor="middle"))
-    height = bottom + 48
+    words = f"bars: images, the tallest {tallest}"
+    if beyond:
+        words += f"; the last holds those to {every.max():.4g}"
+    parts.append(element("text", words, x=left, y=bottom + 62, class_="faint"))
+    height = bottom + 70
     if threshold is not None:
         at = scale.place(threshold)
         parts.append(element("path", d=f"M{number(at)} 2V{number(bottom)}", class_="limit"))
@@ -55,6 +56,24 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
         height += 22
     description = f"Number of test images by score, one row for each type; the tallest bar stands for {tallest} images."
     return chart("histogram", "Image scores by type", description, height, parts)
+
+
+def _bars(
+    name: str, counts: list[int], edges: list[float], scale: Scale, foot: float, tallest: int, kind: str
+) -> Iterator[Markup]:
+    for (low, high), count in zip(pairwise(edges), counts, strict=True):
+        if count:
+            tall, start, end = (_ROW - 8) * count / tallest, scale.place(low), scale.place(high)
+            about = element("title", f"{name}: {count} from {low:.4g} to {high:.4g}")
+            box = {"x": start, "y": foot - tall, "width": end - start, "height": tall}
+            yield element("rect", about, class_=f"bar fill {kind}", **box)
+
+
+def _end_of_axis(scores: NDArray[np.float64], threshold: float | None) -> tuple[float, bool]:
+    """Where the axis ends, and whether scores lie beyond: a few far ones must not press all others into a corner."""
+    low, most, highest = float(scores.min()), float(np.quantile(scores, 0.95)), float(scores.max())
+    end = max(most, low if threshold is None else threshold)
+    return (highest, False) if highest - low <= 1.5 * (end - low) else (end, True)
 
 
 def roc_chart(ranking: Ranking, area: float | None, alarms: float | None) -> Markup:
