@@ -14,7 +14,17 @@ HEAVY = ("torch", "lightning", "timm", "wandb", "sklearn", "albumentations")
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["--version"], ["fit", "--help"], ["test", "--help"], ["models"], ["models", "--json"]]
+    "command",
+    [
+        ["--help"],
+        ["--version"],
+        ["fit", "--help"],
+        ["test", "--help"],
+        ["predict", "--help"],
+        ["report", "--help"],
+        ["models"],
+        ["models", "--json"],
+    ],
 )
 def test_no_answer_that_needs_no_model_imports_torch(command):
     code = f"import sys; from bench.cli import main; main({command}); print(*sys.modules, sep='\\n', file=sys.stderr)"
@@ -34,7 +44,7 @@ def test_help_takes_less_than_half_a_second():
 def test_help_names_every_command(bench):
     outcome = bench("--help")
     assert outcome.status == 0
-    for command in ("fit", "test", "models", "leaderboard", "compare"):
+    for command in ("fit", "test", "predict", "report", "models", "leaderboard", "compare"):
         assert f"\n  {command} " in outcome.stdout
 
 

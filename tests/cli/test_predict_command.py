@@ -177,6 +177,16 @@ def test_a_strict_call_stops_at_a_broken_image_and_leaves_nothing(bench, run, im
     assert not list(own_folder.glob(".predictions*"))
 
 
+def test_an_interrupted_call_leaves_nothing(bench, run, images, own_folder, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = files_below(own_folder)
+    monkeypatch.setattr("bench.predict.output.describe", interrupt)
+    assert bench("predict", "--run", run, images, "--maps").status == 130
+    assert files_below(own_folder) == before
+
+
 def test_a_call_without_a_readable_image_leaves_nothing(bench, run, own_folder):
     Path("broken.png").write_bytes(b"")
     outcome = bench("predict", "--run", run, "broken.png")
@@ -236,6 +246,7 @@ def test_a_map_has_its_image_s_size_whatever_its_shape(bench, run, tmp_path):
     assert Image.open("predictions/overlays/wide.png").size[0] > 480
 
 
+@pytest.mark.slow
 def test_beyond_the_crop_of_a_run_a_map_holds_its_lowest_value(bench, quick_padim, images, tmp_path):
     run = fit(bench, tmp_path, *quick_padim, "--data.image_size", "40", "--data.crop", "32")
     outcome = bench("predict", "--run", run, images / "a.png", "--maps")
@@ -301,6 +312,7 @@ def test_the_classifier_of_one_fold_gives_the_scores_of_its_test(bench, labelled
     assert scores == pytest.approx([float(row["score"]) for row in expected], rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_method_without_maps_still_scores(bench, quick, images, tmp_path):
     run = fit(
         bench, tmp_path, *quick, "--model", "deep_svdd", "--trainer.max_epochs", "1", "--model.pretrain_epochs", "0"
@@ -310,6 +322,7 @@ def test_a_method_without_maps_still_scores(bench, quick, images, tmp_path):
     assert record_of(run)["map_range"] is None
 
 
+@pytest.mark.slow
 def test_grey_runs_take_coloured_files_of_grey_images_and_refuse_colours(bench, quick_padim, tmp_path):
     folder = write_category(tmp_path / "grey data")
     for path in folder.rglob("*.png"):

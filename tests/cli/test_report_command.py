@@ -203,6 +203,7 @@ def test_what_is_missing_is_told_in_one_line_and_nothing_is_written(refuse, run,
     assert words[missing] in line
 
 
+@pytest.mark.slow
 def test_the_data_may_have_moved(bench, run, root, page, tmp_path):
     shutil.copytree(root, tmp_path / "elsewhere")
     assert bench("report", run, "--data.root", tmp_path / "elsewhere", "--out", "x.html").status == 0
@@ -241,6 +242,7 @@ def test_a_classifier_s_page_has_its_confusion_matrix_and_its_surest_mistakes(be
     assert sum(alt.startswith("image of") for alt in Reader(page).alts) == len(Reader(page).alts) > 3
 
 
+@pytest.mark.slow
 def test_a_method_without_maps_shows_its_images_alone(bench, quick, tmp_path):
     options = ("--model", "deep_svdd", "--trainer.max_epochs", "1", "--model.pretrain_epochs", "0")
     run = fit(bench, tmp_path, *quick, *options)
@@ -250,6 +252,7 @@ def test_a_method_without_maps_shows_its_images_alone(bench, quick, tmp_path):
     assert "deep_svdd makes no anomaly maps: its images are shown without." in reader.words
 
 
+@pytest.mark.slow
 def test_mvtec_s_licence_stands_on_a_page_with_its_images(bench, quick_padim, data_root, tmp_path, page):
     run = fit(bench, tmp_path, *quick_padim)  # `screw` is a category of MVTec AD
     bench("report", run)
