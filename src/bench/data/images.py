@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from bench.errors import UsageError
 
@@ -29,6 +29,14 @@ def image_channels(path: Path) -> int:
     """1 for a grey image, 3 for a coloured one, from the file's header."""
     with _open(path) as image:
         return 1 if _READABLE.get(image.mode) == "L" else 3
+
+
+def is_upright(path: Path) -> bool:
+    """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
+    with _open(path) as image:
+        # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
+        tagged = image.format != "PNG" or "exif" in image.info
+        return not tagged or image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
 
 
 def read_image(path: Path) -> Image.Image:
