@@ -22,7 +22,7 @@ from ultralytics.nn.tasks import WorldModel
 def random_text_features(
     model: WorldModel, text: list[str], batch: int = 80, cache_clip_model: bool = False
 ) -> torch.Tensor:
-    """In the place of CLIP's: one unit vector for each prompt, (1, prompts, 512), always the same for the same words."""
+    """In the place of CLIP's: a unit vector for each prompt, (1, prompts, 512), the same for the same words."""
     rows = []
     for prompt in text:
         seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big", signed=True)
@@ -32,7 +32,7 @@ def random_text_features(
 
 
 class RandomTextTrainer(WorldTrainer):
-    """Keeps random features out of Ultralytics' cache beside the images, where a later run would take them for CLIP's."""
+    """Keeps random features out of the cache beside the images, where a later run would take them for CLIP's."""
 
     def generate_text_embeddings(self, texts: list[str], batch: int, cache_dir: Path) -> dict[str, torch.Tensor]:
         return dict(zip(texts, random_text_features(self.model, texts)[0], strict=True))

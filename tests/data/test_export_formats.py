@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_an_evaluation_counts_regions_with_holes_as_objects_to_be_found(export, 
     polygons_alone = [f for f, a in zip(found, part.anns.values(), strict=True) if isinstance(a["segmentation"], list)]
     precision = []
     for detections in (found, polygons_alone):
-        evaluation = COCOeval(part, part.loadRes(detections), "segm")
+        evaluation = COCOeval(part, part.loadRes(deepcopy(detections)), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

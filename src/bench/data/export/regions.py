@@ -64,16 +64,16 @@ def find_regions(mask: NDArray[np.bool_]) -> list[Region]:
 
 
 def inner_points(region: Region, count: int) -> list[tuple[int, int]]:
-    """Pixels (x, y): first the one farthest from the region's edge, then those farthest from it and the points so far.
+    """Pixels (x, y) of the region: first the one deepest in it, then those farthest from the points so far.
 
-    A region of fewer pixels has fewer.
+    All are at least half as deep as the first; where too few pixels are, there are fewer points.
     """
     inside = np.pad(region.pixels, 1)
     return _spread_points(ndimage.distance_transform_edt(inside), count, region.left - 1, region.top - 1)
 
 
 def outer_points(region: Region, mask: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
-    """Pixels (x, y) near the region that no defect covers, far from all defects and from each other.
+    """Pixels (x, y) near the region that no defect covers: as `inner_points`, but deep in what is no defect.
 
     Near means: in the region's box, enlarged on each side by half of it and by 2 pixels at least.
     """
@@ -81,14 +81,17 @@ def outer_points(region: Region, mask: NDArray[np.bool_], count: int) -> list[tu
     border_x, border_y = max(2, width // 2), max(2, height // 2)
     x, y = max(0, left - border_x), max(0, top - border_y)
     window = mask[y : top + height + border_y, x : left + width + border_x]
-    return _spread_points(ndimage.distance_transform_edt(~window), count, x, y) if window.any() else []
+    return _spread_points(ndimage.distance_transform_edt(~window), count, x, y)
 
 
-def _spread_points(distance: NDArray[np.float64], count: int, left: int, top: int) -> list[tuple[int, int]]:
-    points: list[tuple[int, int]] = []
-    rows, columns = np.indices(distance.shape)
+def _spread_points(depth: NDArray[np.float64], count: int, left: int, top: int) -> list[tuple[int, int]]:
+    deepest = depth.max()
+    if not deepest:
+        return []
+    candidates = np.argwhere(depth >= deepest / 2)
+    points = [np.array(np.unravel_index(int(depth.argmax()), depth.shape))]
+    distance = np.linalg.norm(candidates - points[0], axis=1)
     while len(points) < count and distance.max() > 0:
-        row, column = divmod(int(distance.argmax()), distance.shape[1])
-        points.append((left + column, top + row))
-        distance = np.minimum(distance, np.hypot(rows - row, columns - column))
-    return points
+        points.append(candidates[int(distance.argmax())])
+        distance = np.minimum(distance, np.linalg.norm(candidates - points[-1], axis=1))
+    return [(left + int(column), top + int(row)) for row, column in points[:count]]
