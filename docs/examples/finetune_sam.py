@@ -30,6 +30,8 @@ from transformers import (
     SamVisionConfig,
 )
 
+NO_POINT = -10  # the label of points that SamModel leaves out
+
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,9 +91,11 @@ def read_example(
     if prompt == "box":
         prompts = {"input_boxes": [[region["box"] for region in regions]]}
     else:
+        count = max(len(region["points"]) for region in regions)
+        missing = [count - len(region["points"]) for region in regions]  # tiny regions have fewer
         prompts = {
-            "input_points": [[region["points"] for region in regions]],
-            "input_labels": [[region["point_labels"] for region in regions]],
+            "input_points": [[r["points"] + [[0, 0]] * n for r, n in zip(regions, missing, strict=True)]],
+            "input_labels": [[r["point_labels"] + [NO_POINT] * n for r, n in zip(regions, missing, strict=True)]],
         }
     numbers = np.load(export / image["regions_file"])
     masks = torch.from_numpy(np.stack([numbers == region["number"] for region in regions]))

@@ -19,6 +19,9 @@ from bench.data.images import read_mask
 from bench.metrics.regions import label_regions
 from fake_regions import CATEGORY, HEIGHT, IMAGES, SHAPES, WIDTH, write_odd_category
 
+# pycocotools 2.0.11 with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
 SPLITS = ("train", "val", "test")
 SHARES = ("--shares", "0.5,0.25,0.25")
 

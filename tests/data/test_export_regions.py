@@ -9,6 +9,9 @@ from skimage.draw import polygon2mask
 from bench.data.export.outlines import area, trace
 from bench.data.export.regions import Region, find_regions, inner_points, outer_points
 
+# pycocotools 2.0.11 with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
 
 def picture(*rows: str):
     """A mask as it is seen: `#` is a defect."""
