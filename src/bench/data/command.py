@@ -7,7 +7,7 @@ from bench.arguments import Parser
 from bench.errors import unknown
 
 _EXAMPLES = """examples:
-  bench data download --category screw --to ~/mvtec_ad
+  bench data download --category screw --data.root ~/mvtec_ad
   bench data check --data.root ~/mvtec_ad
   bench data describe --category screw --data.root ~/mvtec_ad --out screw
   bench data export --category screw --format coco --data.root ~/mvtec_ad

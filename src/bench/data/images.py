@@ -31,14 +31,6 @@ def image_channels(path: Path) -> int:
         return 1 if _READABLE.get(image.mode) == "L" else 3
 
 
-def is_upright(path: Path) -> bool:
-    """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
-    with _open(path) as image:
-        # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
-        tagged = image.format != "PNG" or "exif" in image.info
-        return not tagged or image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
-
-
 def read_image(path: Path) -> Image.Image:
     """Read an 8-bit grey (mode L) or colour (mode RGB) image; anything else is a UsageError that names the file."""
     with _open(path) as image:
@@ -60,6 +52,14 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
         )
     return mask
+
+
+def is_upright(path: Path) -> bool:
+    """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
+    with _open(path) as image:
+        # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
+        tagged = image.format != "PNG" or "exif" in image.info
+        return not tagged or image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
 
 
 def _why_inexact(image: ImageFile.ImageFile) -> str | None:
