@@ -114,6 +114,8 @@ def _fit(typed: list[str]) -> int:
             resume=known.resume,
             wandb=known.wandb,
             group=known.group,
+            wandb_images=known.wandb_images,
+            wandb_checkpoint=known.wandb_checkpoint,
             progress=sys.stdout.isatty() and not known.json,
         ),
     )
@@ -204,6 +206,13 @@ def _compare(typed: list[str]) -> int:
     return compare(typed)
 
 
+def _wandb(typed: list[str]) -> int:
+    """set up the workspace of a W&B project"""
+    from bench.tracking.command import wandb_command
+
+    return wandb_command(typed)
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
@@ -212,4 +221,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "models": _models,
     "leaderboard": _leaderboard,
     "compare": _compare,
+    "wandb": _wandb,
 }
