@@ -2,12 +2,14 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 BLOCK = 32 * 1024
+SECONDS_TO_WRITE = 30
 
 
 @dataclass
@@ -20,7 +22,7 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     directions: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, Any] = field(default_factory=dict)  # by type
+    artifacts: list[Any] = field(default_factory=list)
     system: set[str] = field(default_factory=set)
     exit_code: int | None = None
 
@@ -28,6 +30,17 @@ class OfflineRun:
         """Columns and rows of a logged table."""
         content = json.loads((self.folder / "files" / self.summary[f"{key}/path"]).read_text(encoding="utf-8"))
         return content["columns"], content["data"]
+
+    def artifact(self, kind: str) -> Any:
+        """The only artifact of a type; None without one."""
+        found = [artifact for artifact in self.artifacts if artifact.type == kind]
+        assert len(found) < 2, f"{len(found)} artifacts are a {kind}"
+        return found[0] if found else None
+
+    @property
+    def entries(self) -> list[Any]:
+        """The files of all artifacts."""
+        return [entry for artifact in self.artifacts for entry in artifact.manifest.contents]
 
     @property
     def keys(self) -> set[str]:
@@ -38,10 +51,16 @@ class OfflineRun:
 
 
 def read_offline_run(folder: Path) -> OfflineRun:
-    """The only offline run below `folder`."""
+    """The only offline run below `folder`, once W&B's own process has written the end of it."""
+    end = time.monotonic() + SECONDS_TO_WRITE
+    while (found := _read(*folder.rglob("*.wandb"))).exit_code is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def _read(file: Path) -> OfflineRun:
     from wandb.proto import wandb_internal_pb2
 
-    (file,) = folder.rglob("*.wandb")
     found = OfflineRun(file.parent)
     for data in messages(file.read_bytes()):
         record = wandb_internal_pb2.Record()
@@ -80,7 +99,7 @@ def _add(found: OfflineRun, kind: str, record: Any) -> None:
     elif kind == "metric" and record.metric.name:
         found.directions[record.metric.name] = "max" if record.metric.summary.max else "min"
     elif kind == "artifact":
-        found.artifacts[record.artifact.type] = record.artifact
+        found.artifacts.append(record.artifact)
     elif kind == "stats":
         found.system |= {item.key for item in record.stats.item}
     elif kind == "exit":

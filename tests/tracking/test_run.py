@@ -63,17 +63,17 @@ def test_record_and_predictions_go_with_the_run(tracked):
 
 def test_record_and_predictions_are_an_artifact_and_the_checkpoint_is_none(tracked):
     folder, record, _, stored = tracked
-    artifact = stored.artifacts["record"]
+    artifact = stored.artifact("record")
     assert artifact.name == f"record-{record.fingerprint}"
     assert {entry.path for entry in artifact.manifest.contents} == {"record.json", "predictions.csv"}
     for entry in artifact.manifest.contents:
         assert Path(entry.local_path) == (folder / entry.path).resolve(), "`wandb sync` may be typed anywhere"
-    assert "model" not in stored.artifacts
+    assert stored.artifact("model") is None
 
 
 def test_the_checkpoint_is_an_artifact_on_request(complete):
     folder, record, stored = complete
-    artifact = stored.artifacts["model"]
+    artifact = stored.artifact("model")
     assert artifact.name == f"checkpoint-{record.fingerprint}"
     (entry,) = artifact.manifest.contents
     assert (entry.path, entry.size) == ("model.ckpt", (folder / "model.ckpt").stat().st_size)
@@ -152,7 +152,7 @@ def test_the_table_of_test_images_begins_with_the_worst_errors(tracked):
 def test_no_image_leaves_the_machine_unasked(tracked):
     folder, _, _, stored = tracked
     assert not [path for path in (folder / "wandb").rglob("*") if path.suffix in (".png", ".jpg")]
-    paths = {entry.path for artifact in stored.artifacts.values() for entry in artifact.manifest.contents}
+    paths = {entry.path for entry in stored.entries}
     assert not [path for path in paths if "image" in path and "test_images" not in path]
 
 
@@ -160,23 +160,17 @@ def test_images_with_masks_and_heat_maps_go_on_request(complete):
     _, record, stored = complete
     columns, rows = stored.table("test_images")
     assert columns[-2:] == ["image", "heat_map"]
-    artifact = stored.artifacts["run_table"]
-    paths = [entry.path for name, entry in _entries(stored)]
-    assert artifact
+    paths = [entry.path for entry in stored.entries]
     assert sum(path.endswith("-image.jpg") for path in paths) == len(rows)
     assert sum(path.endswith("-heat.jpg") for path in paths) == len(rows)
     defects = sum(n for name, n in record.data.counts.items() if name.startswith("test/") and "good" not in name)
     assert sum(path.endswith(".mask.png") for path in paths) == defects
 
 
-def _entries(stored):
-    return [(kind, entry) for kind, artifact in stored.artifacts.items() for entry in artifact.manifest.contents]
-
-
 def test_what_waits_to_be_sent_waits_in_the_run_s_folder(tracked):
     folder, _, _, stored = tracked
     assert not (folder.parents[3] / "home" / ".local").exists()
-    for _, entry in _entries(stored):
+    for entry in stored.entries:
         assert Path(entry.local_path).is_relative_to(folder.resolve())
         assert Path(entry.local_path).is_file()
 
@@ -209,7 +203,7 @@ def test_a_run_that_fails_is_a_failed_run_of_w_and_b(quick, bench, own_folder):
     stored = read_offline_run(own_folder / "runs")
     assert stored.exit_code == 1
     assert stored.summary["status"] == "failed"
-    assert {entry.path for entry in stored.artifacts["record"].manifest.contents} == {"record.json"}
+    assert {entry.path for entry in stored.artifact("record").manifest.contents} == {"record.json"}
 
 
 def test_a_w_and_b_that_breaks_down_costs_lines_and_not_the_run(quick, bench, own_folder, monkeypatch):

@@ -55,6 +55,7 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
     entity, name = check_project(project, "--to-wandb")
     offline = os.environ.get("WANDB_MODE") == "offline"
     arguments = {"entity": entity, "project": name, "name": _TAG, "job_type": _TAG, "tags": [_TAG]}
+    arguments["dir"] = os.environ.get("WANDB_DIR", str(Path.cwd()))
     try:
         import wandb
 
@@ -63,7 +64,7 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
             run.log({table: wandb.Table(columns=columns, data=rows)})
         artifact = wandb.Artifact(_TAG, _TAG)
         for path in files:
-            artifact.add_file(str(path), path.name)
+            artifact.add_file(str(path.resolve()), path.name, policy="immutable")
         run.log_artifact(artifact)
         folder, url = Path(run.dir).parent, run.url
         run.finish()

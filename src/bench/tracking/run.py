@@ -65,7 +65,7 @@ class Tracker:
             "group": group or config.model.name,
             "tags": [track, config.data.name, config.settings["protocol"]],
             "config": flatten(config.as_dict()),
-            "dir": str(folder),
+            "dir": str(folder.resolve()),  # W&B's own process may have been started elsewhere
             "resume": "allow",
             "reinit": "finish_previous",
         }
