@@ -11,6 +11,7 @@ from scipy.special import softmax
 from bench.evaluation import Evaluation
 from bench.metrics.curves import Curve, precision_recall_curve, roc_curve, thin
 from bench.tracking.gallery import Gallery
+from bench.tracking.service import make_table
 
 ROC = "roc"
 PRECISION_RECALL = "precision_recall"
@@ -88,7 +89,7 @@ def _curve_chart(evaluation: Evaluation, title: str, curve_of: Any, axes: tuple[
     # The chart that wandb.plot's own functions draw; those take probabilities alone and round to 20 points.
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        wandb.Table(columns=["class", *axes], data=rows),
+        make_table(["class", *axes], rows),
         {"x": axes[0], "y": axes[1], "class": "class"},
         {"title": title, "x-axis-title": names[0], "y-axis-title": names[1]},
     )
@@ -105,7 +106,7 @@ def _confusion_chart(evaluation: Evaluation) -> Any:
     ]
     return wandb.plot_table(
         "wandb/confusion_matrix/v1",
-        wandb.Table(columns=columns, data=rows),
+        make_table(columns, rows),
         {name: name for name in columns},
         {"title": "Images by class and what they were taken for"},
     )
@@ -122,7 +123,7 @@ def _image_table(evaluation: Evaluation, gallery: Gallery | None) -> Any:
         score = float(evaluation.scores[index])
         row = [sample.relative, sample.defect_type, _LABELS[int(sample.is_defect)], score, *verdict]
         rows.append([*row, *_pictures(gallery, sample.relative)] if gallery else row)
-    return wandb.Table(columns=[*columns, "image", "heat_map"] if gallery else columns, data=rows)
+    return make_table([*columns, "image", "heat_map"] if gallery else columns, rows)
 
 
 def _pictures(gallery: Gallery, name: str) -> list[Any]:

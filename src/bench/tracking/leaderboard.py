@@ -11,7 +11,7 @@ from typing import Any
 from bench.console import say
 from bench.errors import RunError, UsageError, first_line
 from bench.record import PREDICTIONS, RECORD
-from bench.tracking.service import begin, check_project, require_key
+from bench.tracking.service import begin, check_project, make_table, require_key
 
 _FILES = (RECORD, PREDICTIONS)
 _TAG = "leaderboard"  # of runs that are no runs of a method
@@ -61,7 +61,7 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
 
         run = begin(arguments, "offline" if offline else "online")
         for table, (columns, rows) in tables_of(files).items():
-            run.log({table: wandb.Table(columns=columns, data=rows)})
+            run.log({table: make_table(columns, rows)})
         artifact = wandb.Artifact(_TAG, _TAG)
         for path in files:
             artifact.add_file(str(path.resolve()), path.name, policy="immutable")

@@ -4,7 +4,7 @@ import logging
 import netrc
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -85,6 +85,13 @@ def begin(arguments: Mapping[str, Any], mode: Mode) -> Any:
     )
     wandb.setup(settings=settings)  # or warnings of wandb's own would still be printed
     return wandb.init(mode=mode, settings=settings, **arguments)
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """A W&B table of plain rows."""
+    import wandb
+
+    return wandb.Table(columns=[*columns], data=[*rows])
 
 
 def tell_offline(folders: Iterable[Path], runs: Path) -> None:
