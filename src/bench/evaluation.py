@@ -47,6 +47,7 @@ class Evaluation:
     intervals: dict[str, Interval | None] = field(default_factory=dict)
     intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
+    logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
 
     def write(self, record: Record, folder: Path) -> None:
         """Fill in the record, and write the predictions beside it."""
@@ -117,7 +118,9 @@ def _evaluate_classes(
     )
     by_class = {name: defined(values) for name, values in class_metrics(predicted, targets, classes).items()}
     metrics = defined(classification_metrics(logits, targets))
-    return Evaluation(samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion)
+    return Evaluation(
+        samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion, logits
+    )
 
 
 def defined(figures: Mapping[str, float]) -> Metrics:

@@ -1,5 +1,6 @@
 """Pictures of the most and the least anomalous test images, with mask and heat map beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -25,11 +26,8 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
     order = np.argsort(evaluation.scores, kind="stable")
     groups = {"most_anomalous": order[::-1][:_EACH].tolist(), "least_anomalous": order[:_EACH].tolist()}
     shown = [index for group in groups.values() for index in group]
-    images, masks, maps = _look_again(model, data, shown)
-    # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
-    finite = [m for m in maps if m is not None]
-    low = float(np.median(np.stack([np.median(m) for m in finite]))) if finite else 0.0
-    high = max((float(m.max()) for m in finite), default=1.0)
+    images, masks, maps = look_again(model, data, shown)
+    low, high = heat_range(maps)
     paths = []
     for name, group in groups.items():
         rows = []
@@ -74,7 +72,7 @@ def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:
 
 
 @torch.inference_mode()
-def _look_again(
+def look_again(
     model: Detector, data: MVTecAD, indices: list[int]
 ) -> tuple[list[Picture], list[NDArray[np.bool_]], list[NDArray[np.float32] | None]]:
     """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""
@@ -103,6 +101,13 @@ def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     panel = (image * 0.6).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
+
+
+def heat_range(maps: Sequence[NDArray[np.float32] | None]) -> tuple[float, float]:
+    """One scale for all maps of a run, or a heat map of nothing would look like one of a hole."""
+    known = [m for m in maps if m is not None]
+    low = float(np.median(np.stack([np.median(m) for m in known]))) if known else 0.0
+    return low, max((float(m.max()) for m in known), default=1.0)
 
 
 def heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
