@@ -109,7 +109,8 @@ class LearningRate(Callback):
 class ProgressBar(Callback):
     """One bar per phase on stderr: what is done, the rate, the time that remains."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "steps") -> None:
+        self.unit = unit
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -135,7 +136,7 @@ class ProgressBar(Callback):
         if self._progress is None or self._task is None:
             return
         task = self._progress.tasks[0]
-        self._progress.update(self._task, advance=1, rate=f"{task.speed:.1f} steps/s" if task.speed else "")
+        self._progress.update(self._task, advance=1, rate=f"{task.speed:.1f} {self.unit}/s" if task.speed else "")
 
     def stop(self) -> None:
         """Remove the bar."""

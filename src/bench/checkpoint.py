@@ -56,6 +56,8 @@ def save_checkpoint(model: Detector, cell: Cell, folder: Path, seconds: float) -
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": model.state_dict(),
         "bench": {**stamp(cell), _SECONDS: seconds},
+        # What the constructor must know of the data: the model can be built again where they are not.
+        "spec": model.spec._asdict(),
     }
     _write_whole(content, folder / CHECKPOINT)
     return folder / CHECKPOINT

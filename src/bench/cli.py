@@ -160,6 +160,20 @@ def _test(typed: list[str]) -> int:
     return 0
 
 
+def _predict(typed: list[str]) -> int:
+    """score new images with a finished run"""
+    from bench.predict.command import predict
+
+    return predict(typed)
+
+
+def _report(typed: list[str]) -> int:
+    """make a page of a run: figures, curves, its mistakes with heat maps"""
+    from bench.run_report.command import report
+
+    return report(typed)
+
+
 def _study(typed: list[str]) -> int:
     """tell what each variant of a sweep changed, and whether that is more than chance"""
     parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
@@ -224,6 +238,8 @@ def _wandb(typed: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
+    "predict": _predict,
+    "report": _report,
     "sweep": sweep,
     "study": _study,
     "models": _models,

@@ -48,13 +48,14 @@ class Evaluation:
     intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
     logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
+    map_range: Interval | None = None
 
     def write(self, record: Record, folder: Path) -> None:
         """Fill in the record, and write the predictions beside it."""
         record.metrics = self.metrics
         record.metrics_by_defect = self.metrics_by_defect
         record.intervals, record.intervals_by_defect = self.intervals, self.intervals_by_defect
-        record.confusion = self.confusion
+        record.confusion, record.map_range = self.confusion, self.map_range
         record.data.predictions_sha256 = write_predictions(folder, self.predictions)
 
 
@@ -100,7 +101,8 @@ def _evaluate_scores(
             by_defect[part.data.category.defect_types[place]] |= defined(values)
     metrics["threshold"] = part.threshold
     intervals = detection_intervals(scores, types)
-    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals)
+    heat = map_range(part.scored.extent.double().numpy(), labels)
+    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals, map_range=heat)
 
 
 def _evaluate_classes(
@@ -121,6 +123,19 @@ def _evaluate_classes(
     return Evaluation(
         samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion, logits
     )
+
+
+def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
+
+    The median of the medians, and of the maxima of defective images: half of these reach the end, and no single image
+    decides what the others look like. None without maps.
+    """
+    if not extent.size:
+        return None
+    low = float(np.median(extent[:, 0]))
+    high = float(np.median(extent[defective, 1]))
+    return low, max(high, float(np.nextafter(low, np.inf)))
 
 
 def defined(figures: Mapping[str, float]) -> Metrics:

@@ -11,7 +11,7 @@ from bench.checkpoint import CHECKPOINT, RESUME, fit_seconds, load_checkpoint, s
 from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch
-from bench.data.datamodule import MVTecAD
+from bench.data.datamodule import DataSpec, MVTecAD
 from bench.errors import RunError, UsageError, first_line
 from bench.models.base import Detector, ScoredImages
 from bench.tracking.run import Tracker
@@ -40,14 +40,14 @@ def parts_of(data: MVTecAD, folder: Path) -> list[Part]:
     return [Part(part, folder / f"fold-{part.fold}", f"fold {part.fold}") for part in parts]
 
 
-def build_model(config: Config, data: MVTecAD, weights: str | None = None) -> Detector:
+def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> Detector:
     """Seed everything, then construct the method; `weights` replaces its backbone's, as a checkpoint brings its own."""
     seed_everything(config.settings["seed"], workers=True, verbose=False)
     settings = config.section("model")
     if weights is not None and "weights" in settings:
         settings["weights"] = weights
     try:
-        model = config.model.load_class()(data.spec, **settings)
+        model = config.model.load_class()(spec, **settings)
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise UsageError(f"{config.model.name} cannot be built with these settings: {first_line(error)}") from error
     if not isinstance(model, Detector):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.datamodule import MVTecAD
+from bench.heat import Picture, lay_over
 from bench.models.base import Detector, ScoredImages, as_floats
 from bench.models.classifier import Classifier
-from bench.pictures import SIDE, Picture, colour, heat_panel, row
+from bench.pictures import SIDE, colour, row
 
 _SHOWN = 6
 
@@ -59,7 +60,7 @@ class Mistakes:
         for mistake in self._worst:
             panels = [mistake.image]
             if mistake.explanation is not None:
-                panels.append(heat_panel(mistake.image, mistake.explanation, 0.0, 1.0))
+                panels.append(lay_over(mistake.image, mistake.explanation, 0.0, 1.0))
             rows.append(row(panels, mistake.caption))
         path = folder / "mistakes.png"
         Image.fromarray(np.concatenate(rows)).save(path)

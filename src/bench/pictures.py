@@ -1,6 +1,5 @@
 """Pictures of the most and the least anomalous test images, with mask and heat map beside them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,14 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.data.datamodule import MVTecAD
 from bench.evaluation import Evaluation
+from bench.heat import Picture, lay_over
 from bench.models.base import Detector, as_floats
 
 _EACH = 5
 _GAP = 8
 _CAPTION = 20
 SIDE = 224
-
-Picture = NDArray[np.uint8]
 
 
 def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -27,7 +25,8 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
     groups = {"most_anomalous": order[::-1][:_EACH].tolist(), "least_anomalous": order[:_EACH].tolist()}
     shown = [index for group in groups.values() for index in group]
     images, masks, maps = look_again(model, data, shown)
-    low, high = heat_range(maps)
+    # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
+    low, high = evaluation.map_range or (0.0, 1.0)
     paths = []
     for name, group in groups.items():
         rows = []
@@ -35,7 +34,7 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
             place = shown.index(index)
             panels = [images[place], _mask_panel(images[place], masks[place])]
             if (anomaly_map := maps[place]) is not None:
-                panels.append(heat_panel(images[place], anomaly_map, low, high))
+                panels.append(lay_over(images[place], anomaly_map, low, high))
             sample, score = evaluation.samples[index], evaluation.scores[index]
             verdict = "defect" if score > evaluation.threshold else "good"
             limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
@@ -101,20 +100,6 @@ def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     panel = (image * 0.6).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
-
-
-def heat_range(maps: Sequence[NDArray[np.float32] | None]) -> tuple[float, float]:
-    """One scale for all maps of a run, or a heat map of nothing would look like one of a hole."""
-    known = [m for m in maps if m is not None]
-    low = float(np.median(np.stack([np.median(m) for m in known]))) if known else 0.0
-    return low, max((float(m.max()) for m in known), default=1.0)
-
-
-def heat_panel(image: Picture, anomaly_map: NDArray[np.float32], low: float, high: float) -> Picture:
-    """A map (SIDE, SIDE) laid over its image; `low` is black, `high` bright."""
-    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)
-    heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    return np.asarray(cv2.addWeighted(image, 0.4, np.ascontiguousarray(heat), 0.6, 0))
 
 
 def row(panels: list[Picture], caption: str) -> Picture:

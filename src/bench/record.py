@@ -94,6 +94,7 @@ class Record(BaseModel):
     intervals: dict[str, Interval | None] = {}  # 95 %, from a bootstrap over the test images
     intervals_by_defect: dict[str, dict[str, Interval | None]] = {}
     confusion: ConfusionMatrix | None = None
+    map_range: Interval | None = None  # values of anomaly maps where the colours of pictures begin and end
     cost: CostRecord | None = None
     environment: dict[str, Any]
     started: str

@@ -17,7 +17,7 @@ from bench.record import CostRecord, Interval, Metrics, Record
 if TYPE_CHECKING:  # it brings torch, and `bench models` needs none
     from bench.evaluation import Evaluation
 
-_TITLES = {
+TITLES = {
     "accuracy": "accuracy (all classes)",
     "balanced_accuracy": "balanced accuracy (all classes)",
     "macro_f1": "macro-F1",
@@ -36,7 +36,7 @@ _TITLES = {
     "aupro_0.05": "AUPRO@0.05",
     "threshold": "threshold",
 }
-_BY_DEFECT = {
+BY_DEFECT = {
     "count": "images",
     "recall": "recall",
     "precision": "precision",
@@ -117,20 +117,20 @@ def _print_metrics(
     for name, value in metrics.items():
         figure = figures.get(name)
         shown = [describe_figure(figure, value, comparable=not apart)] if figure else []
-        between = [_interval(intervals.get(name))] if intervals else []
-        table.add_row(_TITLES.get(name, name), _number(value), *between, *shown)
+        between = [interval_text(intervals.get(name))] if intervals else []
+        table.add_row(TITLES.get(name, name), figure_text(value), *between, *shown)
     console.print(table)
     if figures:
         _print_source(console, record, figures, apart)
     if not by_defect:
         return
-    columns = [name for name in _BY_DEFECT if any(name in values for values in by_defect.values())]
+    columns = [name for name in BY_DEFECT if any(name in values for values in by_defect.values())]
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("class" if record.track == "supervised" else "defect type", no_wrap=True)
     for name in columns:
-        table.add_column(_BY_DEFECT[name], justify="right")
+        table.add_column(BY_DEFECT[name], justify="right")
     for defect_type, values in by_defect.items():
-        table.add_row(defect_type, *(_number(values.get(name)) for name in columns))
+        table.add_row(defect_type, *(figure_text(values.get(name)) for name in columns))
     console.print(table)
 
 
@@ -150,22 +150,32 @@ def _cost_table(cost: CostRecord) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("fit", f"{cost.fit_seconds:.1f} s")
-    table.add_row("test", f"{cost.test_seconds:.1f} s")
-    table.add_row("one image", f"{cost.milliseconds_per_image:.1f} ms")
-    table.add_row("throughput", f"{cost.images_per_second:.1f} images/s")
-    table.add_row(f"peak memory ({cost.peak_memory_of})", f"{cost.peak_memory_bytes / 2**20:.0f} MiB")
-    table.add_row("parameters", f"{cost.parameters:,} ({cost.trainable_parameters:,} trained)")
-    table.add_row("checkpoint", f"{cost.checkpoint_bytes / 2**20:.1f} MiB")
-    table.add_row("device", f"{cost.device} x {cost.processes}" if cost.processes > 1 else cost.device)
+    for name, value in cost_rows(cost):
+        table.add_row(name, value)
     return table
 
 
-def _interval(interval: Interval | None) -> str:
+def cost_rows(cost: CostRecord) -> list[tuple[str, str]]:
+    """What a run took, with units."""
+    return [
+        ("fit", f"{cost.fit_seconds:.1f} s"),
+        ("test", f"{cost.test_seconds:.1f} s"),
+        ("one image", f"{cost.milliseconds_per_image:.1f} ms"),
+        ("throughput", f"{cost.images_per_second:.1f} images/s"),
+        (f"peak memory ({cost.peak_memory_of})", f"{cost.peak_memory_bytes / 2**20:.0f} MiB"),
+        ("parameters", f"{cost.parameters:,} ({cost.trainable_parameters:,} trained)"),
+        ("checkpoint", f"{cost.checkpoint_bytes / 2**20:.1f} MiB"),
+        ("device", f"{cost.device} x {cost.processes}" if cost.processes > 1 else cost.device),
+    ]
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`0.912 to 0.987`, or nothing."""
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
-def _number(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """Four digits, `-` for a figure that is not defined."""
     if value is None:
         return "-"
     if abs(value) <= 1:

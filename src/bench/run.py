@@ -68,7 +68,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
                 return done, folder, True
     mode = choose_mode(options.wandb)
     parts = parts_of(data, folder)
-    model = build_model(config, parts[0].data)
+    model = build_model(config, parts[0].data.spec)
     check_plan(model, parts[0].data, config)
     make_folders(parts, folder, cell, resume=options.resume is not None)
 
@@ -118,7 +118,7 @@ def _fit_all(
     watch, tested, mistakes = Stopwatch(), [], Mistakes()
     for number, part in enumerate(parts):
         if number:
-            model = build_model(cell.config, part.data)
+            model = build_model(cell.config, part.data.spec)
         trainer = part_trainer(part, cell, tracker, progress=options.progress)
         with _interruptible(trainer):
             scored = fit_part(model, part, cell, trainer, watch, resume=options.resume is not None)
@@ -136,7 +136,7 @@ def _fit_all(
         mistakes.draw(folder)
     else:
         draw_extremes(model, parts[0].data, evaluation, folder)
-        tracker.look(model, parts[0].data, scored)
+        tracker.look(model, parts[0].data, scored, evaluation.map_range)
     tracker.log_test(evaluation)
     record.status = "finished"
 
@@ -150,7 +150,7 @@ def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple
         raise UsageError(f"these are not the images that {folder} was tested on; set --data.root to the folder of then")
     tested = []
     for part in parts_of(data, folder):
-        model = build_model(config, part.data, weights="none")
+        model = build_model(config, part.data.spec, weights="none")
         load_checkpoint(model, part.folder / CHECKPOINT, record.fingerprint)
         trainer = part_trainer(part, cell, None, progress=progress)
         with _interruptible(trainer):

@@ -17,13 +17,13 @@ TRACEBACK = "traceback.txt"
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Say in one line when the disk refuses."""
+def writing_to(folder: Path, option: str = "--runs FOLDER") -> Iterator[None]:
+    """Say in one line when the disk refuses, and the option that names another place."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UsageError(f"the disk of {folder} is full; free some space or name another: --runs FOLDER") from error
+            raise UsageError(f"the disk of {folder} is full; free some space or name another: {option}") from error
         if error.errno in (
             errno.EACCES,
             errno.EROFS,
@@ -33,9 +33,7 @@ def writing_to(folder: Path) -> Iterator[None]:
             errno.EISDIR,
             errno.ENAMETOOLONG,
         ):
-            raise UsageError(
-                f"cannot write to {folder} ({error.strerror}); name another folder: --runs FOLDER"
-            ) from error
+            raise UsageError(f"cannot write to {folder} ({error.strerror}); name another folder: {option}") from error
         raise
 
 

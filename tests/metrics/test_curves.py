@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from bench.metrics.curves import Curve, precision_recall_curve, roc_curve, thin
+from bench.metrics.curves import overlap_curve, precision_recall_curve, thin
+from bench.metrics.ranking import aupro, rank
 
 
 @pytest.fixture(params=["distinct", "ties"])
@@ -13,49 +14,49 @@ def scored(request):
     return (scores if request.param == "distinct" else scores.round(1)), labels
 
 
-def test_the_roc_curve_is_scikit_learn_s(scored):
+@pytest.fixture
+def ranking(scored):
+    scores, labels = scored
+    return rank(scores[labels], scores[~labels])
+
+
+def test_the_corners_of_the_roc_curve_are_scikit_learn_s(scored, ranking):
     scores, labels = scored
     x, y, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
-    curve = roc_curve(scores, labels)
-    assert set(zip(*curve, strict=True)) <= set(zip(x, y, strict=True))
-    assert sklearn_metrics.auc(*curve) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
+    found = overlap_curve(ranking)
+    assert {tuple(point) for point in found.round(12).tolist()} <= {
+        tuple(point) for point in np.stack([x, y], axis=1).round(12).tolist()
+    }
+    area = np.trapezoid(found[:, 1], found[:, 0])
+    assert area == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
 
 
-def test_the_roc_curve_has_no_point_on_a_line_between_its_neighbours():
-    curve = roc_curve([4, 3, 2, 1], [True, True, False, False])
-    assert list(zip(*curve, strict=True)) == [(0, 0), (0, 1), (1, 1)]
+def test_the_area_below_the_pro_curve_up_to_its_limit_is_aupro(ranking):
+    weights = np.linspace(1, 2, ranking.anomalous.size)
+    curve = overlap_curve(ranking, weights, limit=0.3)
+    assert curve[-1, 0] == pytest.approx(0.3)
+    area = np.trapezoid(curve[:, 1], curve[:, 0]) / 0.3
+    assert area == pytest.approx(aupro(ranking, weights, 0.3), abs=1e-12)
 
 
-def test_the_precision_recall_curve_is_scikit_learn_s(scored):
+def test_the_area_below_the_precision_recall_curve_is_average_precision(scored, ranking):
     scores, labels = scored
-    precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, scores)
-    curve = precision_recall_curve(scores, labels)
-    np.testing.assert_allclose(curve.x, recall[::-1])
-    np.testing.assert_allclose(curve.y, precision[::-1])
+    curve = precision_recall_curve(ranking)
+    area = np.trapezoid(curve[:, 1], curve[:, 0])
+    assert area == pytest.approx(sklearn_metrics.average_precision_score(labels, scores), abs=1e-12)
 
 
-@pytest.mark.parametrize("labels", [[True, True], [False, False]], ids=["no good image", "no defect"])
-def test_a_roc_curve_needs_both_kinds_of_images(labels):
-    assert roc_curve([1.0, 2.0], labels) is None
+@pytest.mark.parametrize("curve", [overlap_curve, precision_recall_curve])
+def test_without_normal_or_without_anomalous_scores_there_is_no_curve(curve):
+    none, some = np.empty(0), np.array([1.0, 2.0])
+    assert curve(rank(none, some.copy())).shape == curve(rank(some, none.copy())).shape == (0, 2)
 
 
-def test_a_precision_recall_curve_needs_defects():
-    assert precision_recall_curve([1.0, 2.0], [False, False]) is None
-
-
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="finite"):
-        roc_curve([1.0, float("nan")], [True, False])
-
-
-def test_a_long_curve_is_thinned_and_keeps_its_ends():
-    x = np.linspace(0, 1, 1000)
-    thinned = thin(Curve(x, x**2), 200)
-    assert len(thinned.x) == len({*thinned.x.tolist()}) == 200
-    assert (thinned.x[0], thinned.x[-1], thinned.y[-1]) == (0, 1, 1)
-    assert set(zip(*thinned, strict=True)) <= set(zip(x, x**2, strict=True))
-
-
-def test_a_short_curve_is_left_as_it_is():
-    curve = roc_curve([3, 1, 2, 0], [True, True, False, False])
-    assert thin(curve, 200) is curve
+def test_a_curve_is_thinned_to_two_points_of_each_cell_and_keeps_its_ends():
+    x = np.linspace(0, 1, 10_000)
+    points = np.stack([x, x**2], axis=1)
+    thinned = thin(points, cells=100)
+    assert 100 <= len(thinned) <= 402
+    assert thinned[0].tolist() == [0, 0]
+    assert thinned[-1].tolist() == [1, 1]
+    assert {tuple(point) for point in thinned} <= {tuple(point) for point in points}

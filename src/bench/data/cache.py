@@ -58,15 +58,19 @@ class Geometry:
             image = image.crop((left, left, left + self.crop, left + self.crop))
         return image
 
+    def pixels(self, image: Image.Image, channels: int) -> NDArray[np.uint8]:
+        """An image as the model sees it, (side, side, channels)."""
+        fitted = self.apply(image, Image.Resampling[self.interpolation.upper()])
+        array = np.asarray(fitted if channels == 1 else fitted.convert("RGB"))
+        return array.reshape(self.output, self.output, channels)
+
 
 def cached_images(category: Category, samples: Sequence[Sample], geometry: Geometry, folder: Path) -> Path:
     """The .npy file of `samples` as (N, side, side, channels) uint8, made first where it is missing."""
     channels = category.channels
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        image = geometry.apply(read_image(sample.path), Image.Resampling[geometry.interpolation.upper()])
-        array = np.asarray(image if channels == 1 else image.convert("RGB"))
-        return array.reshape(geometry.output, geometry.output, channels)
+        return geometry.pixels(read_image(sample.path), channels)
 
     shape = (len(samples), geometry.output, geometry.output, channels)
     contents = (category.hashes[s.path] for s in samples)

@@ -1,61 +1,56 @@
-"""ROC and precision-recall curves: exact points, thinned to what a chart can show."""
-
-from typing import NamedTuple
+"""Curves behind the areas: exact corners from a ranking, and fewer of them where nobody could see the others."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-# scikit-learn gives the same points; its import would take longer than all else that is done with them.
+from bench.metrics.ranking import Ranking
+
 Points = NDArray[np.float64]
 
-
-class Curve(NamedTuple):
-    """Points of a curve, from its left end to its right one."""
-
-    x: Points
-    y: Points
+_GRID = 2000  # cells along an axis of what can be seen: a fifth of a pixel where an axis has 400
 
 
-def roc_curve(scores: ArrayLike, labels: ArrayLike) -> Curve | None:
-    """Recall over false positive rate, from (0, 0) to (1, 1), at the corners alone: lines between them lose nothing.
+def overlap_curve(ranking: Ranking, weights: Points | None = None, limit: float = 1.0) -> Points:
+    """Corners (N, 2) of the ROC curve, or with 1 / |region| of each pixel as `weights` of the PRO curve, up to `limit`.
 
-    `scores` (B,) are raw, `labels` (B,) true where the image is anomalous; None where either kind is missing.
+    x is the false positive rate, y the mean share that is found; a group of equal scores is one straight line, so that
+    the area below is that of `auroc` or, divided by `limit`, of `aupro`.
     """
-    true, false = _positives(scores, labels)
-    if true[-1] == 0 or false[-1] == 0:
-        return None
-    x, y = (np.concatenate(([0], counts)) for counts in (false, true))
-    along, up = np.diff(x), np.diff(y)
-    bends = along[:-1] * up[1:] != up[:-1] * along[1:]
-    corners = np.concatenate(([True], bends, [True]))
-    return Curve(x[corners] / false[-1], y[corners] / true[-1])
+    if not ranking.defined:
+        return np.empty((0, 2))
+    shares = np.ones(ranking.anomalous.size) if weights is None else weights
+    scores = ranking.anomalous[::-1]
+    last = np.flatnonzero(np.concatenate((scores[1:] != scores[:-1], [True])))
+    found = (np.cumsum(shares[::-1]) / shares.sum())[last]
+    before = np.concatenate(([0.0], found[:-1]))
+    above = ranking.above[::-1][last] / ranking.normals
+    at_or_above = ranking.at_or_above[::-1][last] / ranking.normals
+    xs, ys = np.stack([above, at_or_above], axis=1).ravel(), np.stack([before, found], axis=1).ravel()
+    x, y = np.concatenate(([0.0], xs, [1.0])), np.concatenate(([0.0], ys, [1.0]))
+    inside = x <= limit
+    end = [[limit, float(np.interp(limit, x, y))]] if not inside.all() else []
+    return np.concatenate([np.stack([x[inside], y[inside]], axis=1), np.reshape(end, (-1, 2))])
 
 
-def precision_recall_curve(scores: ArrayLike, labels: ArrayLike) -> Curve | None:
-    """Precision over recall at every distinct score, after the point (0, 1) of no image flagged.
-
-    None where no image is anomalous.
-    """
-    true, false = _positives(scores, labels)
-    if true[-1] == 0:
-        return None
-    return Curve(np.concatenate(([0.0], true / true[-1])), np.concatenate(([1.0], true / (true + false))))
-
-
-def thin(curve: Curve, most: int) -> Curve:
-    """At most so many of the points, both ends among them."""
-    if len(curve.x) <= most:
-        return curve
-    kept = np.linspace(0, len(curve.x) - 1, most).round().astype(np.intp)
-    return Curve(curve.x[kept], curve.y[kept])
+def precision_recall_curve(ranking: Ranking) -> Points:
+    """Corners (N, 2) of precision over recall, in the steps that average precision sums."""
+    if not ranking.defined:
+        return np.empty((0, 2))
+    scores = ranking.anomalous
+    first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))[::-1]
+    true = scores.size - first
+    precision = true / (true + ranking.at_or_above[first].astype(np.int64))
+    recall = true / scores.size
+    start = np.concatenate(([0.0], recall[:-1]))
+    return np.stack([np.stack([start, recall], axis=1).ravel(), np.repeat(precision, 2)], axis=1)
 
 
-def _positives(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """True and false positives when each distinct score, the largest first, is the least that is flagged."""
-    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
-    if not scores.size or not np.isfinite(scores).all():
-        raise ValueError("a curve needs scores, and all of them finite")
-    order = np.argsort(-scores, kind="stable")
-    last_of_equals = np.append(np.diff(scores[order]) != 0, True)
-    true = np.cumsum(labels[order], dtype=np.int64)
-    return true[last_of_equals], np.cumsum(~labels[order], dtype=np.int64)[last_of_equals]
+def thin(
+    points: Points, low: tuple[float, float] = (0.0, 0.0), high: tuple[float, float] = (1.0, 1.0), cells: int = _GRID
+) -> Points:
+    """The first and the last of neighbouring points in the same cell of a grid of `cells` x `cells`."""
+    places = np.floor((points - low) / np.subtract(high, low) * cells)
+    changes = (places[1:] != places[:-1]).any(axis=1)
+    keep = np.concatenate(([True], changes)) | np.concatenate((changes, [True]))
+    chosen: Points = points[keep]
+    return chosen

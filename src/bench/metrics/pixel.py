@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from bench.memory import release_free_memory
+from bench.metrics.curves import Points, overlap_curve
 from bench.metrics.ranking import Ranking, Scores, aupro, auroc, average_precision, f1_max, rank
 from bench.metrics.regions import region_sizes
 
@@ -92,18 +93,7 @@ class PixelMetrics(Metric):
     def compute(self) -> PixelResult:
         """Compute all metrics from the pixels of all processes."""
         scores, weights, types = self._anomalous_pixels()
-        good, defective = _blocks(self.normal_of_good), _blocks(self.normal_of_defective)
-
-        def rank_block(pieces: list[Tensor]) -> Ranking:
-            ranking = rank(scores, torch.cat(pieces).cpu().numpy())
-            release_free_memory()
-            return ranking
-
-        # Ranks among blocks add up, so that all pixels are never copied at once; numpy sorts and searches in parallel.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            rankings = pool.map(rank_block, [*good, *defective])
-            among_good = reduce(operator.add, islice(rankings, len(good)))
-            ranking = reduce(operator.add, rankings, among_good)
+        ranking, among_good = self._rank(scores)
 
         overall = {
             "pixel_auroc": auroc(ranking),
@@ -122,6 +112,26 @@ class PixelMetrics(Metric):
                 "aupro_0.30": aupro(ranking, weights[chosen], 0.30),
             }
         return PixelResult(overall, by_defect)
+
+    def overlap(self, limit: float) -> Points:
+        """Corners (N, 2) of the PRO curve up to a false positive rate of `limit`."""
+        scores, weights, _ = self._anomalous_pixels()
+        return overlap_curve(self._rank(scores)[0], weights, limit)
+
+    def _rank(self, scores: Scores) -> tuple[Ranking, Ranking]:
+        """The anomalous pixels among all normal ones, and among those of good images alone."""
+        good, defective = _blocks(self.normal_of_good), _blocks(self.normal_of_defective)
+
+        def rank_block(pieces: list[Tensor]) -> Ranking:
+            ranking = rank(scores, torch.cat(pieces).cpu().numpy())
+            release_free_memory()
+            return ranking
+
+        # Ranks among blocks add up, so that all pixels are never copied at once; numpy sorts and searches in parallel.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            rankings = pool.map(rank_block, [*good, *defective])
+            among_good = reduce(operator.add, islice(rankings, len(good)))
+            return reduce(operator.add, rankings, among_good), among_good
 
     def _anomalous_pixels(self) -> tuple[Scores, NDArray[np.float64], NDArray[np.int32]]:
         """Scores, ascending, weights 1 / |region| and defect types of the anomalous pixels of all processes."""

@@ -32,11 +32,12 @@ class Pass(Enum):
 
 
 class ScoredImages(NamedTuple):
-    """(N,) places in the split, (N,) scores and (N, classes) logits, empty but for classifiers."""
+    """(N,) places in the split, (N,) scores and, each empty where a method has none, logits and extents of the maps."""
 
     indices: Tensor
     score: Tensor
-    logits: Tensor
+    logits: Tensor  # (N, classes) of classifiers
+    extent: Tensor  # (N, 2) median and maximum of each image's anomaly map
 
 
 class Scores(Metric):
@@ -48,24 +49,25 @@ class Scores(Metric):
     indices: list[Tensor]
     score: list[Tensor]
     logits: list[Tensor]
+    extent: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("indices", "score", "logits"):
+        for name in ScoredImages._fields:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, indices: Tensor, score: Tensor, logits: Tensor | None = None) -> None:
-        """Keep (B,) scores and, for classifiers, (B, classes) logits of the images at `indices`."""
+    def update(self, indices: Tensor, score: Tensor, logits: Tensor | None = None, maps: Tensor | None = None) -> None:
+        """Keep (B,) scores, (B, classes) logits and the extents of (B, H, W) maps of the images at `indices`."""
         self.indices.append(indices)
         self.score.append(score.float())
         self.logits.append(logits.float() if logits is not None else score.new_zeros(len(score), 0))
+        self.extent.append(extent_of(maps) if maps is not None else score.new_zeros(len(score), 0))
 
     def compute(self) -> ScoredImages:
         """All images, in the order of the split."""
         indices, order = torch.sort(dim_zero_cat(self.indices))
-        return ScoredImages(
-            indices.cpu(), dim_zero_cat(self.score)[order].cpu(), dim_zero_cat(self.logits)[order].cpu()
-        )
+        values = (dim_zero_cat(state)[order].cpu() for state in (self.score, self.logits, self.extent))
+        return ScoredImages(indices.cpu(), *values)
 
 
 class Detector(LightningModule):
@@ -160,7 +162,7 @@ class Detector(LightningModule):
     def test_step(self, batch: Batch, _batch_index: int) -> None:
         """Score a batch; the same for every method."""
         prediction: Prediction = self(batch.image)
-        self.scores.update(batch.indices, prediction.score, prediction.logits)
+        self.scores.update(batch.indices, prediction.score, prediction.logits, prediction.map)
         if prediction.map is None or batch.mask is None or batch.defect_type is None:
             return
         for anomaly_map, mask, defect_type in zip(prediction.map, batch.mask, batch.defect_type, strict=True):
@@ -189,6 +191,12 @@ class Detector(LightningModule):
 def as_floats(image: Tensor) -> Tensor:
     """Bytes as floats in [0, 1]."""
     return image.float().div_(255)
+
+
+def extent_of(maps: Tensor) -> Tensor:
+    """Median and maximum (B, 2) of each anomaly map (B, H, W)."""
+    values = maps.detach().float().flatten(1).cpu()  # torch warns of a median on GPUs: not reproducible
+    return torch.stack([values.median(dim=1).values, values.amax(dim=1)], dim=1).to(maps.device)
 
 
 def resize_map(anomaly_map: Tensor, shape: torch.Size) -> Tensor:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import wandb
-from numpy.typing import NDArray
 from scipy.special import softmax
 
 from bench.evaluation import Evaluation
-from bench.metrics.curves import Curve, precision_recall_curve, roc_curve, thin
+from bench.metrics.curves import overlap_curve, precision_recall_curve, thin
+from bench.metrics.ranking import Ranking, rank
 from bench.tracking.gallery import Gallery
 from bench.tracking.service import make_table
 
@@ -18,7 +18,7 @@ PRECISION_RECALL = "precision_recall"
 CONFUSION = "confusion_matrix"
 TEST_IMAGES = "test_images"
 ANY = "any defect"
-_POINTS = 200  # of one curve
+_CELLS = 100  # along an axis, from each of which a curve keeps two points at most
 _ROWS = 10_000  # that W&B shows of one table
 _LABELS = {0: "good", 1: "defect"}
 
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
 def charts(evaluation: Evaluation, gallery: Gallery | None) -> dict[str, Any]:
     """All of them by their names, which W&B's panels know them by."""
     made = {
-        ROC: _curve_chart(evaluation, "ROC", roc_curve, ("fpr", "tpr"), ("False positive rate", "Recall")),
+        ROC: _curve_chart(evaluation, "ROC", overlap_curve, ("fpr", "tpr"), ("False positive rate", "Recall")),
         PRECISION_RECALL: _curve_chart(
             evaluation, "Precision-recall", precision_recall_curve, ("recall", "precision"), ("Recall", "Precision")
         ),
@@ -44,21 +44,22 @@ def charts(evaluation: Evaluation, gallery: Gallery | None) -> dict[str, Any]:
     return {name: chart for name, chart in made.items() if chart is not None}
 
 
-def rankings(evaluation: Evaluation) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_]]]:
-    """By name, scores and which images they should find: any defect, and each defect type beside the good images.
+def rankings(evaluation: Evaluation) -> Iterator[tuple[str, Ranking]]:
+    """By name, how images that should be found rank: any defect, and each defect type beside the good images.
 
     For classifiers: any defect by the log-odds, and each class by its probability, beside all others.
     """
     types = np.array([sample.defect_type for sample in evaluation.samples])
     is_defect = np.array([sample.is_defect for sample in evaluation.samples])
-    yield ANY, evaluation.scores, is_defect
+    good = evaluation.scores[~is_defect]
+    yield ANY, rank(evaluation.scores[is_defect], good)
     if evaluation.confusion is not None and evaluation.logits is not None:
         for place, name in enumerate(evaluation.confusion.classes):
-            yield name, softmax(evaluation.logits, axis=1)[:, place], types == name
+            probabilities = softmax(evaluation.logits, axis=1)[:, place]
+            yield name, rank(probabilities[types == name], probabilities[types != name])
         return
     for name in sorted({*types[is_defect].tolist()}):
-        beside = ~is_defect | (types == name)
-        yield name, evaluation.scores[beside], is_defect[beside]
+        yield name, rank(evaluation.scores[types == name], good)
 
 
 def verdicts(evaluation: Evaluation) -> list[Verdict]:
@@ -79,11 +80,10 @@ def verdicts(evaluation: Evaluation) -> list[Verdict]:
 
 
 def _curve_chart(evaluation: Evaluation, title: str, curve_of: Any, axes: tuple[str, str], names: Any) -> Any:
-    rows = []
-    for name, scores, labels in rankings(evaluation):
-        curve: Curve | None = curve_of(scores, labels)
-        if curve is not None:
-            rows += [[name, float(x), float(y)] for x, y in zip(*thin(curve, _POINTS), strict=True)]
+    rows: list[list[Any]] = []
+    for name, ranking in rankings(evaluation):
+        if ranking.defined:
+            rows += [[name, x, y] for x, y in thin(curve_of(ranking), cells=_CELLS).tolist()]
     if not rows:
         return None
     # The chart that wandb.plot's own functions draw; those take probabilities alone and round to 20 points.

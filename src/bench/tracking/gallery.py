@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.datamodule import MVTecAD
+from bench.heat import Picture, lay_over
 from bench.mistakes import explain
 from bench.models.base import Detector, ScoredImages, as_floats
-from bench.pictures import Picture, heat_panel, heat_range, look_again
+from bench.pictures import look_again
 
 _BATCH = 8  # no more than the pictures of a run take anyway, or its peak memory would be theirs
 
@@ -30,7 +31,7 @@ class Gallery:
         self.folder = folder
         self.shown: dict[str, Shown] = {}
 
-    def draw(self, model: Detector, data: MVTecAD, scored: ScoredImages) -> None:
+    def draw(self, model: Detector, data: MVTecAD, scored: ScoredImages, map_range: tuple[float, float] | None) -> None:
         """Write the pictures of one part of a run, whose heat maps share a scale; a classifier's are its Grad-CAMs."""
         samples = data.category.test
         images, masks, maps = [], [], []
@@ -40,12 +41,12 @@ class Gallery:
             images += found[0]
             masks += found[1]
             maps += _grad_cam(model, data, scored, indices) if model.track == "supervised" else found[2]
-        low, high = (0.0, 1.0) if model.track == "supervised" else heat_range(maps)
+        low, high = map_range or (0.0, 1.0)
         for place, sample in enumerate(samples):
             heat = maps[place]
             self.shown[sample.relative] = Shown(
                 self._write(images[place], "image"),
-                self._write(heat_panel(images[place], heat, low, high), "heat") if heat is not None else None,
+                self._write(lay_over(images[place], heat, low, high), "heat") if heat is not None else None,
                 masks[place] if masks and masks[place].any() else None,
             )
 

@@ -83,7 +83,13 @@ class Tracker:
         url = self.run.url if mode == "online" else None
         return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": self._place}
 
-    def look(self, model: Detector, data: MVTecAD, scored: ScoredImages) -> None:
+    def look(
+        self,
+        model: Detector,
+        data: MVTecAD,
+        scored: ScoredImages,
+        map_range: tuple[float, float] | None = None,
+    ) -> None:
         """Draw the test images of a part of the run that `model` was just tested on, where images were asked for."""
         if self.run is None or not self.extent.images:
             return
@@ -91,7 +97,7 @@ class Tracker:
             if self._gallery is None:
                 self._pictures = tempfile.TemporaryDirectory(prefix="bench-wandb-")
                 self._gallery = Gallery(Path(self._pictures.name))
-            self._gallery.draw(model, data, scored)
+            self._gallery.draw(model, data, scored, map_range)
 
     def log_test(self, evaluation: Evaluation) -> None:
         """Curves, the table of test images, and the confusion matrix of a classifier."""

@@ -1,0 +1,1 @@
+"""`bench predict`: scores and heat maps of new images, from the checkpoint of a finished run."""

@@ -1,0 +1,67 @@
+"""Which images a command line names, and how the files made from them are called."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bench.console import say
+from bench.data.layout import SUFFIXES
+from bench.errors import UsageError
+
+_MASKS = "ground_truth"  # MVTec AD's folder of masks, beside `test`
+_SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image: its path as it was named, and the relative path, without suffix, of the files made from it."""
+
+    path: Path
+    name: PurePosixPath
+
+
+def find_images(paths: Sequence[Path]) -> list[FoundImage]:
+    """All images at the paths, each once, folders with all that lies below them, in the order of their names."""
+    found: dict[Path, Path] = {}  # where each lies, whatever it was named by
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"no image and no folder at {path}")
+        real = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        below = _relative_images(path) if path.is_dir() else [Path()]
+        if not below:
+            raise UsageError(f"no images below {path}; known are {', '.join(sorted(SUFFIXES))}")
+        for relative in below:
+            found.setdefault(real / relative, path / relative)
+    folders = [p.resolve() if p.is_dir() else p.parent.resolve() for p in paths]
+    places = list(found)
+    base = _dataset_root(places) or Path(os.path.commonpath(folders))
+    names = _without_suffix([place.relative_to(base) for place in places])
+    return [FoundImage(path, name) for path, name in zip(found.values(), names, strict=True)]
+
+
+def _relative_images(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        if _MASKS in folders and "test" in folders:
+            folders.remove(_MASKS)
+            say(f"bench: left out {here / _MASKS}: it holds the masks of a dataset, not images")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += (here / name for name in files if Path(name).suffix.lower() in SUFFIXES and name[0] != ".")
+    return sorted(path.relative_to(folder) for path in found)
+
+
+def _dataset_root(places: Sequence[Path]) -> Path | None:
+    """The folder of the categories where all images lie in one dataset of MVTec AD's layout."""
+    roots = {p.parents[3] if len(p.parents) > 3 and p.parts[-3] in _SPLITS else None for p in places}
+    return roots.pop() if len(roots) == 1 else None
+
+
+def _without_suffix(paths: Sequence[Path]) -> Iterator[PurePosixPath]:
+    """Names without suffix; with it, in folders where two differ in nothing else."""
+    stems = Counter(path.with_suffix("") for path in paths)
+    ambiguous = {stem.parent for stem, count in stems.items() if count > 1}
+    for path in paths:
+        yield PurePosixPath(path if path.parent in ambiguous else path.with_suffix(""))

@@ -1,0 +1,41 @@
+"""Anomaly maps of new images as files: raw values in MVTec's layout, pictures for people."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.data.cache import Geometry
+from bench.models.base import resize_map
+
+Values = NDArray[np.float32]
+
+
+def fit_map(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> tuple[Values, NDArray[np.bool_]]:
+    """A map (side, side) brought to an image of `size` (width, height), bilinearly, and where the model looked.
+
+    Where a run crops, the border was never seen: there the map holds its own lowest value.
+    """
+    width, height = size
+    rows, columns = (_seen(geometry, pixels) for pixels in (height, width))
+    seen = rows[:, None] & columns[None, :]
+    margin = (geometry.size - geometry.output) // 2
+    after = geometry.size - geometry.output - margin
+    whole = np.pad(anomaly_map, (margin, after), mode="edge") if geometry.crop else anomaly_map
+    fitted = resize_map(torch.from_numpy(whole), torch.Size((height, width))).numpy()
+    return np.where(seen, fitted, fitted.min()).astype(np.float32), seen
+
+
+def write_map(values: Values, path: Path) -> None:
+    """Write (height, width) as one uncompressed page of 32-bit floats: read back exactly, by tifffile and by Pillow."""
+    Image.fromarray(values).save(path, format="TIFF")
+
+
+def _seen(geometry: Geometry, pixels: int) -> NDArray[np.bool_]:
+    """Which of the pixels along one side of an image have their centre inside the crop."""
+    margin = (geometry.size - geometry.output) // 2
+    centre = (np.arange(pixels) + 0.5) * geometry.size / pixels
+    inside: NDArray[np.bool_] = (centre >= margin) & (centre < margin + geometry.output)
+    return inside

@@ -1,0 +1,139 @@
+"""The method of a finished run, ready to score images that the run never saw."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from bench.checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
+from bench.config import Config, resolve
+from bench.data.cache import Geometry
+from bench.data.datamodule import DataSpec
+from bench.errors import UsageError, first_line
+from bench.fitting import build_model
+from bench.models.base import Detector, Prediction, as_floats
+from bench.record import PREDICTIONS, Record
+
+Device = Literal["auto", "cpu", "gpu", "mps"]
+
+_ENDED = {"failed": "failed", "interrupted": "was interrupted"}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Everything that scoring needs; no file of the run's data is read."""
+
+    folder: Path
+    record: Record
+    config: Config
+    spec: DataSpec
+    geometry: Geometry
+    models: Sequence[nn.Module]  # a classifier of each fold; else one
+    device: torch.device
+
+    @property
+    def threshold(self) -> float | None:
+        """The operating threshold; classifiers have none."""
+        return self.record.metrics.get("threshold")
+
+    @property
+    def batch_size(self) -> int:
+        """As in the run's test."""
+        return int(self.config.settings["data"]["batch_size"])
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """An image of any size as in the run's test, (side, side, channels); a ValueError where it has colours."""
+        if self.spec.channels == 1 and image.mode == "RGB":
+            red, green, blue = (np.asarray(band) for band in image.split())
+            if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+                raise ValueError("is in colour, but the run learned from grey images; convert it to grey")
+            image = image.getchannel(0)
+        return self.geometry.pixels(image, self.spec.channels)
+
+    @torch.inference_mode()
+    def score(self, pixels: NDArray[np.uint8]) -> Prediction:
+        """Score (B, side, side, channels) images; over several folds, log-probabilities are averaged."""
+        image = as_floats(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
+        predictions: list[Prediction] = [model(image) for model in self.models]
+        if len(predictions) == 1:
+            return Prediction(*(None if part is None else part.float().cpu() for part in predictions[0]))  # type: ignore[arg-type]
+        logits = torch.stack([_logits(one).float().log_softmax(dim=1) for one in predictions]).mean(dim=0).cpu()
+        return Prediction(logits[:, 1:].logsumexp(dim=1) - logits[:, 0], None, logits)
+
+    def own_images(self) -> frozenset[str]:
+        """SHA-256 of the images that some fold of a run of several folds learned from: all of them."""
+        table = self.folder / PREDICTIONS
+        if self.record.fold != "all" or not table.is_file():
+            return frozenset()
+        with table.open(encoding="utf-8", newline="") as file:
+            return frozenset(row["sha256"] for row in csv.DictReader(file))
+
+
+def load_run(
+    folder: Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    device: Device = "auto",
+) -> FinishedRun:
+    """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
+    record = read_finished(folder)
+    config = resolve(model=model, data=data, category=None, files=[record.config], options={})
+    settings = config.section("data")
+    geometry = Geometry(settings["image_size"], settings["crop"], settings["interpolation"])
+    several = record.fold == "all"
+    files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
+    fabric = _fabric(config, device)
+    models: list[nn.Module] = []
+    for file in files:
+        spec = read_spec(file)
+        detector = build_model(config, spec, weights="none")
+        load_checkpoint(detector, file, record.fingerprint)
+        models.append(_ready(detector, fabric))
+    return FinishedRun(folder, record, config, spec, geometry, models, fabric.device)
+
+
+def read_finished(folder: Path) -> Record:
+    """The record of a run that has come to its end."""
+    record = Record.read(folder)
+    if record.status != "finished":
+        raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
+    return record
+
+
+def read_spec(checkpoint: Path) -> DataSpec:
+    """What the model in a checkpoint must know of its data."""
+    content = read_checkpoint(checkpoint)
+    if "spec" not in content:
+        raise UsageError(
+            f"{checkpoint} was written by an earlier bench, which did not say how it was built; fit it again"
+        )
+    return DataSpec(**content["spec"])
+
+
+def _fabric(config: Config, device: Device) -> Fabric:
+    """One device and the run's precision, without any Trainer: nothing is trained."""
+    precision: Any = config.settings["trainer"]["precision"]
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision, plugins=[LightningEnvironment()])
+    except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of the former
+        raise UsageError(f"no device '{device}' for precision {precision}: {first_line(error)}") from error
+
+
+def _ready(detector: Detector, fabric: Fabric) -> nn.Module:
+    module: nn.Module = fabric.setup_module(detector).eval()
+    return module
+
+
+def _logits(prediction: Prediction) -> Tensor:
+    assert prediction.logits is not None, "only classifiers have folds"
+    return prediction.logits

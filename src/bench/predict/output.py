@@ -1,0 +1,113 @@
+"""What a call of `bench predict` leaves: a folder that is there whole or not at all, or lines on stdout."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, TextIO
+
+from bench.errors import UsageError
+from bench.predict.maps import fit_map, write_map
+from bench.predict.model import FinishedRun
+from bench.predict.overlay import draw_overlay
+from bench.predict.stream import ScoredImage
+from bench.run_folder import writing_to
+
+Format = Literal["csv", "jsonl"]
+Row = dict[str, str | float | bool]
+
+MAPS = "anomaly_images"  # the name in MVTec's own evaluation
+OVERLAYS = "overlays"
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything: nothing is ever overwritten."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already; name another folder with --out, or remove it")
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` once everything is in it; whatever happens before, nothing is left."""
+    with writing_to(out, "--out FOLDER"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-", suffix=".partial") as partial:
+            folder = Path(partial) / "predictions"
+            folder.mkdir()
+            yield folder
+            folder.replace(out)
+
+
+class Table:
+    """Rows as CSV or as JSON lines, each written as soon as it is known."""
+
+    def __init__(self, stream: TextIO, form: Format) -> None:
+        self.stream = stream
+        self.form = form
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, row: Row) -> None:
+        """Add a row; all have the same columns."""
+        if self.form == "jsonl":
+            # A name that is no Unicode holds lone surrogates: only those are escaped.
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            self.stream.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+            return
+        if self._writer is None:
+            self._writer = csv.DictWriter(self.stream, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow({key: _text(value) for key, value in row.items()})
+
+
+@contextmanager
+def open_table(folder: Path, form: Format) -> Iterator[Table]:
+    """The table in the folder of results; names that are no Unicode keep their bytes in a CSV."""
+    path = folder / f"predictions.{form}"
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        yield Table(stream, form)
+
+
+def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) -> Row:
+    """The row of an image; `files` are those made from it, by column."""
+    row: Row = {"path": str(scored.image.found.path), "score": scored.score}
+    if scored.named is not None:
+        row |= {"class": scored.named[0], "probability": scored.named[1]}
+    elif run.threshold is not None:
+        row["threshold"] = run.threshold
+    return row | {"anomalous": scored.anomalous} | dict(files)
+
+
+def write_pictures(
+    run: FinishedRun, scored: ScoredImage, folder: Path, *, maps: bool, overlays: bool
+) -> dict[str, str]:
+    """Write the raw map and the overlay of an image where asked; their paths below the folder, by column."""
+    image = scored.image
+    if scored.anomaly_map is None or not (maps or overlays):
+        return {}
+    written = {}
+    if maps:
+        values, _ = fit_map(scored.anomaly_map, run.geometry, image.size)
+        written["map"] = f"{MAPS}/{image.found.name}.tiff"
+        write_map(values, _make_room(folder / written["map"]))
+    if overlays and image.picture is not None and run.record.map_range is not None:
+        values, _ = fit_map(scored.anomaly_map, run.geometry, image.picture.size)
+        verdict = "anomalous" if scored.anomalous else "good"
+        caption = f"score {scored.score:.4g}, threshold {run.threshold:.4g}: {verdict}"
+        written["overlay"] = f"{OVERLAYS}/{image.found.name}.png"
+        picture = draw_overlay(image.picture, values, *run.record.map_range, caption)
+        picture.save(_make_room(folder / written["overlay"]))
+    return written
+
+
+def _make_room(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _text(value: str | float | bool) -> str:
+    """As JSON writes it: a float's digits read back to the same number, `true` and `false` as there."""
+    return value if isinstance(value, str) else json.dumps(value)

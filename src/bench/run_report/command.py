@@ -1,0 +1,90 @@
+"""`bench report`: from the command line to a run's page."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.arguments import Parser
+from bench.errors import UsageError
+
+if TYPE_CHECKING:  # they bring torch
+    from bench.data.datamodule import MVTecAD
+    from bench.record import Record
+    from bench.run_report.looks import Seen
+    from bench.run_report.predictions import Group, Predicted
+
+PAGE = "report.html"
+
+
+def report(typed: list[str]) -> int:
+    """make a page of a run: figures, curves, its mistakes with heat maps"""
+    options = _parser().parse_all(typed)
+
+    from bench.predict.model import read_finished
+    from bench.record import write_atomically
+    from bench.run_folder import writing_to
+    from bench.run_report.page import render
+    from bench.run_report.predictions import detection_groups, mistake_groups, read_predicted
+
+    record = read_finished(options.run)
+    predicted = read_predicted(options.run, record)
+    if record.confusion is not None:
+        groups = mistake_groups(predicted, record.confusion.classes)
+    else:
+        groups = detection_groups(predicted, record.metrics["threshold"] or 0.0)
+    seen = None if options.no_maps else _look(record, predicted, groups, options)
+    page = render(record, predicted, groups, seen)
+    out = options.out or options.run / PAGE
+    with writing_to(out.parent, "--out FILE"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, page)
+    print(out)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="bench report",
+        description="Write one self-contained page of a finished run: figures, curves, and what it got wrong, with "
+        "heat maps of the test images, which are scored again from the checkpoint.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in the run's folder)")
+    parser.add_argument("--no-maps", action="store_true", help="no pictures: neither data nor checkpoint are needed")
+    parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="where the run's data lie now")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--model", metavar="FILE", help="YAML file of a method of your own, if the run's is one")
+    parser.add_argument("--data", metavar="FILE", help="YAML file of a dataset of your own, if the run's is one")
+    return parser
+
+
+def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]", options: argparse.Namespace) -> "Seen":
+    """Pictures of the images of all groups, and the PRO curve of a method with maps."""
+    from bench.predict.model import load_run
+    from bench.run_report.looks import see_files, see_images, see_maps
+
+    chosen = sorted({place for group in groups for place in group.places})
+    try:
+        data = _data_of(record, options)
+        if record.track == "supervised":
+            return see_files(data, predicted, chosen)
+        if record.map_range is None:
+            return see_images(data, chosen)
+        run = load_run(options.run, model=options.model, data=options.data, device=options.device)
+    except UsageError as error:
+        raise UsageError(f"{error}; or leave out the pictures: --no-maps") from error
+    return see_maps(run, data, chosen, progress=sys.stderr.isatty())
+
+
+def _data_of(record: "Record", options: argparse.Namespace) -> "MVTecAD":
+    """The run's data, which must be those that it was tested on."""
+    from bench.config import resolve
+    from bench.run import prepare
+
+    settings = {"data.root": options.root} if options.root else {}
+    config = resolve(model=options.model, data=options.data, category=None, files=[record.config], options=settings)
+    data, _ = prepare(config)
+    if data.whole.digest != record.data.digest:
+        raise UsageError(f"these are not the images that {options.run} was tested on; name them with --data.root")
+    return data

@@ -1,0 +1,109 @@
+"""The test images of a run looked at again: pictures of a few of them, and the PRO curve of all."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.callbacks import ProgressBar
+from bench.data.datamodule import MVTecAD
+from bench.data.images import read_image
+from bench.data.loading import Batch
+from bench.heat import Picture, lay_over
+from bench.metrics.curves import Points
+from bench.metrics.pixel import PixelMetrics
+from bench.models.base import resize_map
+from bench.pictures import colour
+from bench.predict.model import FinishedRun
+from bench.run_report.predictions import Predicted
+
+SIDE = 320  # pixels of a picture on the page
+LIMIT = 0.30  # false positive rate up to which the PRO curve is drawn
+_OUTLINE = ((0, 0, 0), 4), ((255, 210, 0), 2)  # yellow on black can be seen on any ground
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures (SIDE, SIDE, 3) of chosen images by their place and what each shows, and the PRO curve."""
+
+    pictures: dict[int, dict[str, Picture]] = field(default_factory=dict)
+    overlap: Points | None = None
+
+
+def see_maps(run: FinishedRun, data: MVTecAD, chosen: Collection[int], *, progress: bool) -> Seen:
+    """Score all test images again: image, mask and heat map of the chosen ones, and the PRO curve."""
+    assert run.record.map_range is not None
+    low, high = run.record.map_range
+    metrics, pictures = PixelMetrics(), {}
+    for batch in _with_progress(data, progress=progress):
+        assert batch.mask is not None and batch.defect_type is not None
+        maps = run.score(batch.image.permute(0, 2, 3, 1).numpy()).map
+        assert maps is not None
+        parts = zip(batch.indices.tolist(), batch.image, maps, batch.mask, batch.defect_type, strict=True)
+        for place, image, anomaly_map, mask, defect_type in parts:
+            metrics.update(resize_map(anomaly_map, mask.shape)[None], mask[None], defect_type[None])
+            if place in chosen:
+                heat = np.asarray(cv2.resize(anomaly_map.numpy(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
+                picture = _picture(image)
+                outlined = {"mask": _outline(picture, mask)} if mask.any() else {}
+                pictures[place] = {"image": picture, **outlined, "heat map": lay_over(picture, heat, low, high)}
+    return Seen(pictures, metrics.overlap(LIMIT))
+
+
+def see_images(data: MVTecAD, chosen: Sequence[int]) -> Seen:
+    """The chosen test images and their masks, of a method without maps."""
+    if not chosen:
+        return Seen()
+    batch = data.test_batch(list(chosen))
+    assert batch.mask is not None
+    pictures = {}
+    for place, image, mask in zip(chosen, batch.image, batch.mask, strict=True):
+        picture = _picture(image)
+        pictures[place] = {"image": picture} | ({"mask": _outline(picture, mask)} if mask.any() else {})
+    return Seen(pictures)
+
+
+def see_files(data: MVTecAD, predicted: Sequence[Predicted], chosen: Sequence[int]) -> Seen:
+    """The chosen images of a classifier, whose folds tested images of the whole category."""
+    files = {sample.relative: sample.path for sample in (*data.whole.train, *data.whole.test)}
+    pictures: Mapping[int, Picture] = {
+        place: data.geometry.pixels(read_image(files[predicted[place].path]), data.whole.channels) for place in chosen
+    }
+    return Seen({place: {"image": _resized(picture)} for place, picture in pictures.items()})
+
+
+def _with_progress(data: MVTecAD, *, progress: bool) -> Iterator[Batch]:
+    bar, loader = ProgressBar("batches"), data.test_dataloader()
+    if progress:
+        bar.start("looking at the test images", len(loader))
+    try:
+        for batch in loader:
+            yield batch
+            bar.advance()
+    finally:
+        bar.stop()
+
+
+def _picture(image: Tensor) -> Picture:
+    """Bytes (C, H, W) as a picture."""
+    return _resized(image.permute(1, 2, 0).numpy())
+
+
+def _resized(image: NDArray[np.uint8]) -> Picture:
+    larger = max(image.shape[:2]) > SIDE
+    resized = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
+    return colour(np.asarray(resized, dtype=np.uint8))
+
+
+def _outline(picture: Picture, mask: Tensor) -> Picture:
+    """The picture with the outline of the true defect."""
+    fitted = cv2.resize(mask.to(torch.uint8).numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(fitted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn = picture.copy()
+    for ink, width in _OUTLINE:
+        cv2.drawContours(drawn, outlines, -1, ink, width)
+    return drawn
