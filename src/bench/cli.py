@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from bench import __version__
 from bench.arguments import Parser, fit_parser, read_settings, run_parser
 from bench.console import is_main_process
+from bench.data.command import data
 from bench.errors import RunError, UsageError, unknown
 from bench.sweep.command import sweep
 
@@ -220,4 +221,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "leaderboard": _leaderboard,
     "compare": _compare,
     "serve": _serve,
+    "data": data,
 }

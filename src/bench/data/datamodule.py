@@ -1,6 +1,5 @@
 """A category of MVTec AD, or of any folder in its layout, as a Lightning datamodule."""
 
-import os
 from collections import Counter
 from copy import copy
 from functools import cached_property
@@ -14,7 +13,7 @@ from bench.data.cache import Geometry, Interpolation, cache_folder
 from bench.data.checks import check_draws, check_fold, check_geometry
 from bench.data.facts import mvtec_categories
 from bench.data.folds import Sampling, sampling_weights
-from bench.data.layout import Category, read_category
+from bench.data.layout import Category, named_root, read_category
 from bench.data.loading import Batch, BatchSampler, Draw, make_loader
 from bench.data.one_class import OneClassSplit
 from bench.data.supervised import LabelledFold, LabelledSplit
@@ -110,13 +109,7 @@ class MVTecAD(LightningDataModule):
 
     def find_root(self) -> Path:
         """The folder that holds the categories; a UsageError where none is named."""
-        named = self.root or os.environ.get("BENCH_DATA")
-        if not named:
-            raise UsageError(
-                "no data folder; name the one that holds the categories with --data.root or BENCH_DATA, "
-                "or try --data synthetic"
-            )
-        return Path(named).expanduser()
+        return named_root(self.root)
 
     @cached_property
     def whole(self) -> Category:

@@ -1,11 +1,11 @@
 """What MVTec AD is by its paper: counts, sizes, groups and symmetries of the 15 categories."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,28 @@ class CategoryFacts:
     side: int
     channels: int
     archive_sha256: str
+    archive_bytes: int | None  # None where it is not known
+    archive_urls: Sequence[str]  # newest first
     symmetry: Symmetry
 
 
 @cache
 def mvtec_categories() -> Mapping[str, CategoryFacts]:
     """The 15 categories of MVTec AD by name, textures first."""
-    text = files("bench.data").joinpath("mvtec_ad.json").read_text(encoding="utf-8")
     return {
         name: CategoryFacts(name=name, **{**facts, "symmetry": Symmetry(**facts["symmetry"])})
-        for name, facts in json.loads(text)["categories"].items()
+        for name, facts in _facts()["categories"].items()
     }
+
+
+def mvtec_archive() -> Mapping[str, Any]:
+    """The archive of all categories: `file`, `bytes`, `sha256`, `urls` (newest first)."""
+    archive: Mapping[str, Any] = _facts()["archive"]
+    return archive
+
+
+@cache
+def _facts() -> Mapping[str, Any]:
+    text = files("bench.data").joinpath("mvtec_ad.json").read_text(encoding="utf-8")
+    facts: Mapping[str, Any] = json.loads(text)
+    return facts

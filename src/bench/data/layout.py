@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bench.data.digests import file_sha256
 from bench.data.facts import mvtec_categories
 from bench.data.images import image_channels, image_size
 from bench.errors import UsageError, unknown
@@ -56,7 +57,7 @@ class Category:
         """SHA-256 of every file's bytes, masks included."""
         paths = [p for s in (*self.train, *self.test) for p in (s.path, s.mask) if p is not None]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return dict(zip(paths, pool.map(_sha256, paths), strict=True))
+            return dict(zip(paths, pool.map(file_sha256, paths), strict=True))
 
     @cached_property
     def digest(self) -> str:
@@ -96,6 +97,17 @@ class Category:
             several = " and other sizes" if len(sizes) > 1 else ""
             found.append(f"images of {width} x {height}{several}, not {facts.side} x {facts.side}")
         return tuple(found)
+
+
+def named_root(typed: str | None) -> Path:
+    """The folder that holds the categories: what was typed, else BENCH_DATA; a UsageError where none is named."""
+    named = typed or os.environ.get("BENCH_DATA")
+    if not named:
+        raise UsageError(
+            "no data folder; name the one that holds the categories with --data.root or BENCH_DATA, "
+            "or try --data synthetic"
+        )
+    return Path(named).expanduser()
 
 
 def read_category(root: Path, name: str) -> Category:
@@ -153,8 +165,3 @@ def _images(folder: Path) -> list[Path]:
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

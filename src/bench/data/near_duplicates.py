@@ -6,6 +6,8 @@ from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+SIDE = 64  # pixels of the images that are compared
+
 # Two images are one photograph above this correlation of their detail (grey, less the mean of 3 x 3 of 64 x 64 pixels).
 #                                     screw    bottle   synthetic screw   synthetic carpet
 #   JPEG of quality 75                 .9938    .9989             .9954              .9993   lowest over all images
@@ -27,20 +29,27 @@ def near_duplicates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     not, nor a copy of an image so flat that its encoding's noise is all its detail (correlation .77 at a standard
     deviation of 2 grey levels). Images without any detail are not compared.
     """
+    first, second, _ = similar_pairs(images)
+    graph = coo_array((np.ones(len(first), np.bool_), (first, second)), shape=(len(images), len(images)))
+    groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return groups
+
+
+def similar_pairs(images: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Places of the first and the second of each pair of near-duplicates, and their correlation: three arrays (P,)."""
     details = np.empty((len(images), images.shape[1] * images.shape[2]), np.float32)
     for start in range(0, len(images), _BLOCK):
         details[start : start + _BLOCK] = _detail(images[start : start + _BLOCK])
-    first, second = [], []
+    first, second, alike = [], [], []
     for start in range(0, len(images), _BLOCK):
-        same = details[start : start + _BLOCK] @ details[start:].T > _SAME
-        row, column = np.nonzero(same)
+        correlation = details[start : start + _BLOCK] @ details[start:].T
+        row, column = np.nonzero(correlation > _SAME)
         later = row < column
-        first.append((row[later] + start).astype(np.int32))
-        second.append((column[later] + start).astype(np.int32))
-    pairs = (np.concatenate(first), np.concatenate(second))
-    graph = coo_array((np.ones(len(pairs[0]), np.bool_), pairs), shape=(len(images), len(images)))
-    groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return groups
+        row, column = row[later], column[later]
+        first.append((row + start).astype(np.int32))
+        second.append((column + start).astype(np.int32))
+        alike.append(correlation[row, column])
+    return np.concatenate(first), np.concatenate(second), np.concatenate(alike)
 
 
 def _detail(images: NDArray[np.uint8]) -> NDArray[np.float32]:

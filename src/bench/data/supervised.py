@@ -15,10 +15,8 @@ from bench.data.cache import Geometry, cached_images
 from bench.data.folds import assign_folds, choose_per_class, stratify
 from bench.data.layout import Category, Sample
 from bench.data.loading import Batch, Draw, ImageDataset
-from bench.data.near_duplicates import near_duplicates
+from bench.data.near_duplicates import SIDE, near_duplicates
 from bench.data.transforms import Augmentation
-
-_SIDE = 64  # pixels at which near-duplicates are looked for
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class LabelledSplit:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """Their groups of near-duplicates, found among all images of the category."""
-        images = np.load(cached_images(self.whole, self._pooled, Geometry(_SIDE), self.cache), mmap_mode="r")
+        images = np.load(cached_images(self.whole, self._pooled, Geometry(SIDE), self.cache), mmap_mode="r")
         return near_duplicates(images)[self._chosen]
 
     @cached_property

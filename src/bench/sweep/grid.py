@@ -9,10 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import Config, resolve
+from bench.data.chosen import ALL, category_names
 from bench.errors import UsageError
 from bench.presets import Preset, conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
-
-ALL = "all"  # in the place of categories
 
 
 class Sweep(BaseModel):
@@ -133,18 +132,9 @@ def _categories(named: Sequence[str], config: Config) -> list[str]:
     """The categories of this name; in the place of `all`, every one that the data have."""
     if ALL not in named:
         return list(dict.fromkeys(named))
-    from bench.data.synthetic import Synthetic
-    from bench.data.synthetic_images import CATEGORIES
-
     settings = config.settings
     data = config.data.load_class()(ALL, settings["seed"], settings["protocol"], **config.section("data"))
-    if isinstance(data, Synthetic):
-        return list(CATEGORIES)
-    root = data.find_root()
-    found = sorted(path.parents[1].name for path in root.glob("*/train/good"))
-    if not found:
-        raise UsageError(f"no category in {root}; expected CATEGORY/train/good there")
-    return found
+    return category_names(data)
 
 
 def _check_modules(presets: Sequence[Preset]) -> None:

@@ -1,0 +1,232 @@
+"""What is in a category: classes, sizes, how large and how many defects are, images that show the same again."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.data.cache import Geometry
+from bench.data.images import image_mode, read_image, read_mask
+from bench.data.layout import GOOD, Category, Sample
+from bench.data.near_duplicates import SIDE, similar_pairs
+from bench.metrics.regions import region_sizes
+
+_MOST_PAIRS = 100  # that are named; a folder of copies has millions
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, middle and greatest of some numbers."""
+
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Defects:
+    """The masks of one class. A region is 8-connected; `area_share` is the marked part of an image's pixels."""
+
+    area_share: Spread
+    regions: int
+    regions_per_image: Spread
+    region_pixels: Spread
+
+
+@dataclass(frozen=True)
+class DefectClass:
+    """The images of one class, `good` among them, which has no `defects`; sizes are width x height in pixels."""
+
+    name: str
+    train: int
+    test: int
+    sizes: Mapping[str, int]
+    modes: Mapping[str, int]
+    defects: Defects | None
+
+    @property
+    def images(self) -> int:
+        """Of both splits."""
+        return self.train + self.test
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """How often the commonest class is there for one image of the rarest."""
+
+    ratio: float
+    commonest: str
+    rarest: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that show the same photograph; `across_splits` where one is trained on and the other tested."""
+
+    first: str
+    second: str
+    correlation: float
+    across_splits: bool
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """All there are in number, and by name those most alike."""
+
+    count: int
+    across_splits: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels."""
+
+    path: str
+    defect_type: str
+    size: str
+    mode: str
+    area_share: float
+    regions: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """All figures of one category; `differences` say in what the images are not MVTec's own."""
+
+    category: str
+    dataset: str
+    differences: tuple[str, ...]
+    train: int
+    test: int
+    masks: int
+    classes: tuple[DefectClass, ...]
+    imbalance: Imbalance
+    imbalance_of_defects: Imbalance
+    near_duplicates: NearDuplicates
+    images: tuple[ImageFacts, ...]
+
+
+class _Seen(NamedTuple):
+    """What an image is read for."""
+
+    facts: ImageFacts
+    region_pixels: NDArray[np.int64]  # of each region
+    small: NDArray[np.uint8]  # (SIDE, SIDE, channels)
+
+
+def describe_category(category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None) -> Description:
+    """Read every image and mask once; `seen_one` is called after each image."""
+    samples = (*category.train, *category.test)
+    images: list[ImageFacts] = []
+    region_pixels: list[NDArray[np.int64]] = []
+    small = np.empty((len(samples), SIDE, SIDE, category.channels), np.uint8)
+    for place, seen in enumerate(_read(samples, category.channels)):
+        images.append(seen.facts)
+        region_pixels.append(seen.region_pixels)
+        small[place] = seen.small
+        seen_one()
+    trained = len(category.train)
+    classes = tuple(_class(name, images, region_pixels, trained) for name in category.defect_types)
+    return Description(
+        category=category.name,
+        dataset=dataset,
+        differences=category.differences,
+        train=trained,
+        test=len(category.test),
+        masks=sum(sample.mask is not None for sample in samples),
+        classes=classes,
+        imbalance=_imbalance(classes),
+        imbalance_of_defects=_imbalance([c for c in classes if c.name != GOOD]),
+        near_duplicates=_near_duplicates(samples, trained, small),
+        images=tuple(images),
+    )
+
+
+def sizes_of_regions(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pixels of each 8-connected region of a mask (H, W), smallest first."""
+    sizes, pixels = np.unique(region_sizes(mask), return_counts=True)
+    regions: NDArray[np.int64] = np.repeat(sizes, pixels // sizes).astype(np.int64)
+    return regions
+
+
+def _read(samples: Sequence[Sample], channels: int) -> Iterator[_Seen]:
+    """In order, a few threads ahead: memory does not grow with the images' size times their number."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(samples), 8 * threads):
+            yield from pool.map(lambda sample: _see(sample, channels), samples[start : start + 8 * threads])
+
+
+def _see(sample: Sample, channels: int) -> _Seen:
+    image = read_image(sample.path)
+    small = Geometry(SIDE).apply(image, Image.Resampling.BILINEAR)
+    pixels = np.asarray(small if channels == 1 else small.convert("RGB"))
+    share, regions = 0.0, np.empty(0, np.int64)
+    if sample.mask is not None:
+        mask = read_mask(sample.mask)
+        share, regions = float(mask.mean()), sizes_of_regions(mask)
+    facts = ImageFacts(
+        path=sample.relative,
+        defect_type=sample.defect_type,
+        size=f"{image.width} x {image.height}",
+        mode=image_mode(sample.path),
+        area_share=share,
+        regions=len(regions),
+    )
+    return _Seen(facts, regions, pixels.reshape(SIDE, SIDE, channels))
+
+
+def _class(
+    name: str, images: Sequence[ImageFacts], region_pixels: Sequence[NDArray[np.int64]], trained: int
+) -> DefectClass:
+    """The first `trained` images are those of the training split."""
+    places = [place for place, image in enumerate(images) if image.defect_type == name]
+    own = [images[place] for place in places]
+    defects = None
+    if name != GOOD:
+        defects = Defects(
+            area_share=_spread([image.area_share for image in own]),
+            regions=sum(image.regions for image in own),
+            regions_per_image=_spread([image.regions for image in own]),
+            region_pixels=_spread(np.concatenate([region_pixels[place] for place in places])),
+        )
+    train = sum(place < trained for place in places)
+    return DefectClass(
+        name=name,
+        train=train,
+        test=len(own) - train,
+        sizes=_by_frequency(image.size for image in own),
+        modes=_by_frequency(image.mode for image in own),
+        defects=defects,
+    )
+
+
+def _by_frequency(words: Iterator[str]) -> dict[str, int]:
+    return dict(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _spread(numbers: Sequence[float] | NDArray[np.int64]) -> Spread:
+    return Spread(float(np.min(numbers)), float(np.median(numbers)), float(np.max(numbers)))
+
+
+def _imbalance(classes: Sequence[DefectClass]) -> Imbalance:
+    most, least = max(classes, key=lambda c: c.images), min(classes, key=lambda c: c.images)
+    return Imbalance(most.images / least.images, most.name, least.name)
+
+
+def _near_duplicates(samples: Sequence[Sample], train: int, small: NDArray[np.uint8]) -> NearDuplicates:
+    first, second, correlation = similar_pairs(small)
+    across = (first < train) != (second < train)
+    order = np.lexsort((second, first, -correlation))[:_MOST_PAIRS]
+    pairs = tuple(
+        Pair(samples[first[i]].relative, samples[second[i]].relative, round(float(correlation[i]), 4), bool(across[i]))
+        for i in order
+    )
+    return NearDuplicates(len(first), int(across.sum()), pairs)

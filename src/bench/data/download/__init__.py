@@ -1,0 +1,1 @@
+"""Getting MVTec AD: from its maker, or out of an archive or folder that is at hand."""

@@ -1,0 +1,117 @@
+"""Unpacking into the data root: beside the categories first, then renamed, so that nobody ever sees half of one."""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.data.digests import write_digests
+from bench.data.download.members import Member, members, named_damage
+from bench.errors import RunError, UsageError
+
+UNPACKING = ".unpacking-"  # how folders in the making begin
+_SPLITS = ("train", "test", "ground_truth")
+_TEXTS = ("license.txt", "readme.txt")
+_BLOCK = 1 << 20
+
+
+@dataclass
+class _Unpacked:
+    """A category in the making: where it lay in the archive, and the digests of its files."""
+
+    prefix: tuple[str, ...]
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def extract(
+    source: Path,
+    root: Path,
+    wanted: Collection[str] | None,
+    *,
+    origin: str | None = None,
+    read: Callable[[int], object] = lambda count: None,
+) -> list[str]:
+    """Unpack categories of an archive or folder into `root`, those not there yet; their names.
+
+    `wanted` None takes all. `origin` is said in SHA256SUMS, which is written where it is given. Modes in the archive
+    are not kept: MVTec's own stores its files read-only.
+    """
+    with _folder_beside(root) as folder:
+        unpacked: dict[str, _Unpacked] = {}
+        there: set[str] = set()
+        with named_damage(source):
+            for member in members(source, read):
+                depth, name = _place(member.parts)
+                if not name or (wanted is not None and name not in wanted):
+                    continue
+                if (root / name).exists():
+                    there.add(name)
+                    continue
+                category = unpacked.setdefault(name, _Unpacked(member.parts[:depth]))
+                _unpack(member, depth, source, folder / name, category)
+        names = sorted(name for name in unpacked if (folder / name / "train").is_dir())
+        if not names and not there:
+            what = f"no category {' or '.join(sorted(wanted))}" if wanted else "no category"
+            raise UsageError(f"{what} in {source}; expected CATEGORY/train/good/*.png there")
+        for name in names:
+            if origin:
+                write_digests(folder / name, unpacked[name].digests, origin)
+            (folder / name).rename(root / name)
+        return names
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what a killed process left; only for who holds the root's lock."""
+    for folder in root.glob(f"{UNPACKING}*"):
+        _remove(folder)
+
+
+def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _Unpacked) -> None:
+    """Write one file below `folder`; the first `depth` parts of its path lead to its category."""
+    if category.prefix != member.parts[:depth]:
+        places = " and ".join("/".join(prefix) for prefix in (category.prefix, member.parts[:depth]))
+        raise RunError(f"{source} holds {folder.name} twice: {places}")
+    target = folder.joinpath(*member.parts[depth:])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with target.open("xb") as file:
+            while block := member.content.read(_BLOCK):
+                digest.update(block)
+                file.write(block)
+    except FileExistsError:
+        raise RunError(f"{source} holds {'/'.join(member.parts)} twice") from None
+    category.digests["/".join(member.parts[depth:])] = digest.hexdigest()
+
+
+def _place(parts: tuple[str, ...]) -> tuple[int, str]:
+    """How many parts lead to the category's folder, and its name; none of a file that belongs to no category."""
+    depth = 0
+    if not any(part.startswith((".", "__MACOSX")) for part in parts):
+        if len(parts) >= 4 and parts[-3] in _SPLITS:
+            depth = len(parts) - 3
+        elif len(parts) >= 2 and parts[-1] in _TEXTS:
+            depth = len(parts) - 1
+    return depth, parts[depth - 1] if depth else ""
+
+
+@contextmanager
+def _folder_beside(root: Path) -> Iterator[Path]:
+    """A folder in `root`, on its disk, that is gone afterwards whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=root))
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder although it, or something in it, is read-only."""
+    for path, _, _ in os.walk(folder):
+        Path(path).chmod(stat.S_IRWXU)
+    shutil.rmtree(folder)

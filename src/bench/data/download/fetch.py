@@ -1,0 +1,183 @@
+"""Fetching a large file over HTTP: what has arrived stays in a `.part` file, and the next attempt goes on after it."""
+
+import hashlib
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench import __version__
+from bench.console import say
+from bench.errors import RunError, UsageError
+
+_BLOCK = 1 << 20
+_ATTEMPTS = 5  # in a row that bring nothing
+_TIMEOUT = 60  # seconds without a byte
+_NO_MORE = 416  # the server's word for a range that begins behind the end
+_GONE = (401, 403, 404, 410)  # no use to ask again
+
+
+class _BrokenOffError(Exception):
+    """The network failed; another attempt may bring more."""
+
+
+class _WrongFileError(Exception):
+    """The address answers, but not with the file that was asked for."""
+
+
+def fetch(
+    urls: Sequence[str],
+    target: Path,
+    sha256: str,
+    size: int | None,
+    *,
+    page: str,
+    moved: Callable[[int], object] = lambda count: None,
+    pause: float = 1.0,
+) -> None:
+    """Fetch `target` from the first of `urls` that has it, going on with `target.part` where that is there.
+
+    `size` in bytes is checked where it is known, SHA-256 always. `moved` is told how many bytes the `.part` file grew
+    by. Between attempts `pause` seconds, then twice as many. Raises RunError where no address has the file, where the
+    connection broke off for good (the `.part` stays), or where another file came (it is removed); `page` is where a
+    person finds the archive then.
+    """
+    part = part_of(target)
+    refused = []
+    for url in urls:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise UsageError(f"'{url}' is no http or https address; a file at hand is given with --from")
+        try:
+            with _kept(part):
+                _fetch_from(url, part, size, moved, pause)
+        except _WrongFileError as error:
+            refused.append(f"{urlsplit(url).netloc} {error}")
+            continue
+        _verify(part, sha256, url)
+        part.replace(target)
+        return
+    raise RunError(f"no address has {target.name} ({'; '.join(refused)}); get it from {page} and give it with --from")
+
+
+def part_of(target: Path) -> Path:
+    """Where a file is kept until it is whole."""
+    return target.with_name(target.name + ".part")
+
+
+def _fetch_from(url: str, part: Path, size: int | None, moved: Callable[[int], object], pause: float) -> None:
+    """Until the file is whole; attempts are counted anew whenever one has brought something."""
+    idle = 0
+    while True:
+        before = _length(part)
+        try:
+            if _attempt(url, part, size, moved):
+                return
+            problem = "the connection broke off"
+        except _BrokenOffError as error:
+            problem = str(error)
+        idle = 0 if _length(part) > before else idle + 1
+        if idle == _ATTEMPTS:
+            where = urlsplit(url).netloc
+            raise RunError(f"{where}: {problem}; {_length(part):,} bytes are kept, the same command goes on after them")
+        say(f"bench: {problem} after {_length(part):,} bytes; going on")
+        time.sleep(pause * 2**idle)
+
+
+def _attempt(url: str, part: Path, size: int | None, moved: Callable[[int], object]) -> bool:
+    """One request, for what is missing; whether the file is whole now."""
+    start = _length(part)
+    if size is not None and start == size:
+        return True
+    response = _ask(url, start)
+    if response.status == _NO_MORE:
+        if _total(response.headers.get("Content-Range")) == start:
+            return True
+        moved(-start)
+        part.unlink()  # longer than the file, or of another one
+        return False
+    with response:
+        begins, total = _extent(response, start)
+        if size is not None and total is not None and total != size:
+            raise _WrongFileError(f"has a file of {total:,} bytes, not {size:,}")
+        if begins != start:
+            moved(begins - start)
+        with part.open("r+b" if begins else "wb") as file:
+            file.seek(begins)
+            for block in _blocks(response):
+                file.write(block)
+                moved(len(block))
+    whole = total if total is not None else size
+    return whole is None or _length(part) == whole
+
+
+def _ask(url: str, start: int) -> Any:
+    """The server's answer to a request for all bytes from `start` on."""
+    request = urllib.request.Request(url, headers={"User-Agent": f"bench/{__version__}"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == _NO_MORE and start:
+            return error
+        if error.code in _GONE:
+            raise _WrongFileError(f"answers {error.code} {error.reason}") from error
+        raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOffError(str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+
+def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """What arrives; errors of the network, told from those of the disk that it is written to."""
+    try:
+        while block := response.read(_BLOCK):
+            yield block
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOffError(str(error) or type(error).__name__) from error
+
+
+def _extent(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
+    """Where in the file the answer begins, and the length of the whole file where the server says it."""
+    if response.headers.get_content_type() == "text/html":
+        raise _WrongFileError("answers with a web page")
+    length = response.headers.get("Content-Length")
+    if response.status == http.client.PARTIAL_CONTENT:
+        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != start:
+            raise _WrongFileError("answers with another part than was asked for")
+        return start, _total(response.headers.get("Content-Range"))
+    return 0, int(length) if length else None  # the server knows no ranges
+
+
+def _total(content_range: str | None) -> int | None:
+    found = re.search(r"/(\d+)$", content_range or "")
+    return int(found[1]) if found else None
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+@contextmanager
+def _kept(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"bench: {part} is kept; the same command goes on after it")
+        raise
+
+
+def _verify(part: Path, sha256: str, url: str) -> None:
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        part.unlink()
+        raise RunError(
+            f"{url} has another file: its SHA-256 is {found}, not {sha256}; it was removed, and nothing unpacked"
+        )

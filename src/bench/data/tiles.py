@@ -1,0 +1,83 @@
+"""The small pictures of a contact sheet, all of one category in one scale."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from bench.data.images import read_image, read_mask
+from bench.data.layout import Sample
+
+TILE = 176
+_CLOSE = 4  # a close-up shows this part of the longest side
+_LEAST = 16  # pixels, all the same
+_FRAME = (170, 170, 170)
+_EMPTY = (235, 235, 235)  # where an image is smaller than the largest
+# A bright line within a dark one: told from any background by lightness alone, so by colour-blind eyes too.
+_OUTLINE, _HALO = (255, 221, 0), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Pixels of the longest side of a category's images, and of its close-ups."""
+
+    longest: int
+
+    @property
+    def close(self) -> int:
+        """Side of a close-up."""
+        return max(self.longest // _CLOSE, _LEAST)
+
+
+def draw_whole(sample: Sample, scale: Scale) -> Image.Image:
+    """The image (TILE, TILE), its defect outlined."""
+    image = read_image(sample.path).convert("RGB")
+    share = TILE / scale.longest
+    width, height = (max(1, round(side * share)) for side in image.size)
+    picture = np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+    if sample.mask:
+        # Any marked pixel counts: nearest neighbours would lose small defects.
+        marked = cv2.resize(read_mask(sample.mask).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        picture = _outline(picture, marked > 0)
+    return _framed(Image.fromarray(picture))
+
+
+def draw_close_up(sample: Sample, scale: Scale) -> Image.Image:
+    """The part (TILE, TILE) of the image that shows most of the defect, with nothing drawn over it."""
+    assert sample.mask is not None
+    image = read_image(sample.path).convert("RGB")
+    width, height = (min(side, scale.close) for side in image.size)
+    left, top = _densest(read_mask(sample.mask), width, height)
+    share = TILE / scale.close
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    part = image.crop((left, top, left + width, top + height))
+    return _framed(part.resize(size, Image.Resampling.BICUBIC))
+
+
+def _densest(mask: NDArray[np.bool_], width: int, height: int) -> tuple[int, int]:
+    """Left and top of the window with most marked pixels; of several, of the one nearest to their middle."""
+    sums = cv2.integral(mask.astype(np.uint8))
+    marked = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    tops, lefts = np.nonzero(marked == marked.max())
+    nearest = np.argmin((tops - tops.mean()) ** 2 + (lefts - lefts.mean()) ** 2)
+    return int(lefts[nearest]), int(tops[nearest])
+
+
+def _framed(picture: Image.Image) -> Image.Image:
+    """In the middle of a tile; the thin frame shows where a white image ends."""
+    tile = Image.new("RGB", (TILE, TILE), _EMPTY)
+    place = ((TILE - picture.width) // 2, (TILE - picture.height) // 2)
+    tile.paste(picture, place)
+    ImageDraw.Draw(tile).rectangle((0, 0, TILE - 1, TILE - 1), outline=_FRAME)
+    return tile
+
+
+def _outline(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A line around the mask, two pixels away, so that it hides nothing of a defect."""
+    around = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+    outlines, _ = cv2.findContours(around, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    for colour, thickness in ((_HALO, 3), (_OUTLINE, 1)):
+        cv2.drawContours(picture, outlines, -1, colour, thickness)
+    return picture

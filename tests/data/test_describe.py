@@ -1,0 +1,281 @@
+"""`bench data describe`: figures that were worked out by hand, pages that can be read, pictures in one scale."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from bench.data import lettering
+from bench.data.contact_sheet import draw_contact_sheet, percent
+from bench.data.describe import describe_category, sizes_of_regions
+from bench.data.description_page import to_json, to_markdown
+from bench.data.layout import read_category
+from bench.data.near_duplicates import near_duplicates, similar_pairs
+from bench.data.tiles import TILE, Scale, draw_close_up, draw_whole
+from fake_data import save, weave, write_category
+
+SIDE = 40
+
+
+def mask_of(*boxes, side=SIDE):
+    """A mask with these boxes (top, left, height, width) marked."""
+    mask = np.zeros((side, side), np.uint8)
+    for top, left, height, width in boxes:
+        mask[top : top + height, left : left + width] = 255
+    return mask
+
+
+def add_defect(folder, kind, number, mask):
+    side = len(mask)
+    save(weave(side, f"{kind}/{number}"), folder / "test" / kind / f"{number:03}.png")
+    save(mask, folder / "ground_truth" / kind / f"{number:03}_mask.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`cog`: 6 training and 2 good test images, 3 `dent`, 1 `crack`."""
+    folder = write_category(tmp_path / "my data", "cog", side=SIDE, train=6, good=2, defects={})
+    add_defect(folder, "dent", 0, mask_of((0, 0, 4, 4)))  # 16 of 1,600 pixels
+    add_defect(folder, "dent", 1, mask_of((0, 0, 4, 4), (4, 4, 2, 2), (20, 20, 10, 10)))  # touching at a corner: one
+    add_defect(folder, "dent", 2, mask_of((0, 0, 8, 10)))
+    add_defect(folder, "crack", 0, mask_of((39, 39, 1, 1)))
+    return folder
+
+
+@pytest.fixture
+def describe(folder):
+    def run():
+        category = read_category(folder.parent, folder.name)
+        return category, describe_category(category, "mvtec_ad")
+
+    return run
+
+
+def test_images_are_counted_by_class_and_split(describe):
+    _, found = describe()
+    assert [(c.name, c.train, c.test) for c in found.classes] == [("good", 6, 2), ("crack", 0, 1), ("dent", 0, 3)]
+    assert (found.train, found.test, found.masks) == (6, 6, 4)
+
+
+def test_area_and_regions_of_defects_are_those_of_the_masks(describe):
+    _, found = describe()
+    dent = found.classes[2].defects
+    assert (dent.area_share.min, dent.area_share.median, dent.area_share.max) == (16 / 1600, 80 / 1600, 120 / 1600)
+    assert dent.regions == 4
+    assert (dent.regions_per_image.min, dent.regions_per_image.max) == (1, 2)
+    assert (dent.region_pixels.min, dent.region_pixels.median, dent.region_pixels.max) == (16, 50, 100)
+    assert found.classes[0].defects is None
+
+
+def test_regions_are_counted_as_scipy_labels_them():
+    from scipy import ndimage
+
+    mask = np.random.default_rng(0).random((200, 200)) < 0.3
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    expected = sorted(np.bincount(labels.ravel())[1:].tolist())
+    assert sizes_of_regions(mask).tolist() == expected
+    assert len(expected) == count
+
+
+def test_imbalance_is_that_of_the_commonest_class_to_the_rarest(describe):
+    _, found = describe()
+    assert (found.imbalance.ratio, found.imbalance.commonest, found.imbalance.rarest) == (8, "good", "crack")
+    defects = found.imbalance_of_defects
+    assert (defects.ratio, defects.commonest, defects.rarest) == (3, "dent", "crack")
+
+
+def test_sizes_and_modes_are_counted_as_they_lie_in_the_files(describe, folder):
+    Image.fromarray(weave(SIDE, "grey")[:, :, 0]).resize((50, SIDE)).save(folder / "train/good/900.png")
+    _, found = describe()
+    assert found.classes[0].sizes == {"40 x 40": 8, "50 x 40": 1}
+    assert found.classes[0].modes == {"RGB": 8, "L": 1}
+
+
+def test_near_duplicates_are_named_and_those_between_the_splits_marked(describe, folder):
+    shutil.copy(folder / "train/good/001.png", folder / "train/good/801.png")
+    shutil.copy(folder / "train/good/002.png", folder / "test/good/802.png")
+    _, found = describe()
+    pairs = {(pair.first, pair.second, pair.across_splits) for pair in found.near_duplicates.pairs}
+    assert pairs == {
+        ("cog/train/good/001.png", "cog/train/good/801.png", False),
+        ("cog/train/good/002.png", "cog/test/good/802.png", True),
+    }
+    assert (found.near_duplicates.count, found.near_duplicates.across_splits) == (2, 1)
+    page = to_markdown(found)
+    assert "2 pairs of images show the same photograph again, 1 of them between training and test." in page
+    assert "| cog/train/good/002.png | cog/test/good/802.png | 1.0000 | yes |" in page
+
+
+def test_pairs_are_those_that_the_groups_are_made_of():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 64, 64, 1), np.uint8)
+    images[[2, 5]] = images[1]
+    first, second, correlation = similar_pairs(images)
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(1, 2), (1, 5), (2, 5)]
+    assert correlation == pytest.approx([1, 1, 1], abs=1e-5)
+    assert near_duplicates(images).tolist() == [0, 1, 1, 2, 3, 1]
+
+
+def test_a_folder_of_copies_counts_all_pairs_and_names_some(describe, folder):
+    for number in range(20):
+        shutil.copy(folder / "train/good/001.png", folder / f"train/good/8{number:02}.png")
+    _, found = describe()
+    assert found.near_duplicates.count == 21 * 20 // 2
+    assert len(found.near_duplicates.pairs) == 100
+    assert "The 100 most alike; 110 more are not listed." in to_markdown(found)
+
+
+def test_the_page_has_a_row_of_each_class_and_the_json_the_same_figures(describe):
+    _, found = describe()
+    page = to_markdown(found)
+    assert "| dent | 0 | 3 | 40 x 40 | RGB |" in page
+    assert "| dent | 3 | 1.0 % | 5.0 % | 7.5 % | 4 | 1 to 2 | 16 | 50 |" in page
+    assert "Imbalance: 8 (good to crack); of defects alone 3 (dent to crack)." in page
+    tree = json.loads(to_json(found))
+    assert tree["classes"][2]["defects"]["area_share"]["max"] == 120 / 1600
+    assert len(tree["images"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.000625, "0.062 %"),
+        (0.01, "1.0 %"),
+        (0.0994, "9.9 %"),
+        (0.0999, "10 %"),
+        (0.5, "50 %"),
+        (1, "100 %"),
+        (0, "0 %"),
+    ],
+)
+def test_shares_are_written_with_two_digits(share, words):
+    assert percent(share) == words
+
+
+def test_the_sheet_has_a_row_of_each_class_and_split(describe, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "bench.data.contact_sheet.write", lambda draw, place, text, *_, **__: written.append((place, text))
+    )
+    category, found = describe()
+    draw_contact_sheet(category, found, tmp_path / "sheet.png")
+    names = [text for (left, _), text in written if left == 8]
+    assert names[0] == "cog (mvtec_ad)"
+    assert [name for name in names if name in ("train/good", "test/good", "crack", "dent")] == [
+        "train/good", "test/good", "crack", "dent",
+    ]  # fmt: skip
+    captions = [text for _, text in written if text.startswith("00") and "%" in text]
+    assert captions == ["000.png  0.062 %", "000.png  1.0 %", "002.png  5.0 %", "001.png  7.5 %"]
+    assert Image.open(tmp_path / "sheet.png").width > 6 * TILE
+
+
+def test_images_of_one_category_have_one_scale(describe, folder):
+    add_defect(folder, "dent", 3, mask_of((0, 0, 80, 80), side=80))
+    category, _ = describe()
+    small, large = (next(s for s in category.test if s.relative.endswith(f"dent/00{n}.png")) for n in (0, 3))
+    scale = Scale(80)
+    empty = np.array(draw_whole(small, scale))[1:-1, 1:-1]
+    used = (empty != empty[0, 0]).any(axis=2)
+    assert abs(np.ptp(np.nonzero(used)[0]) - TILE / 2) < 3
+    assert not (np.array(draw_whole(large, scale))[1:-1, 1:-1] == empty[0, 0]).all(axis=2).any()
+
+
+def test_a_defect_of_one_pixel_is_outlined_in_a_large_image(folder):
+    mask = np.zeros((1000, 1000), np.uint8)
+    mask[500, 500] = 255
+    add_defect(folder, "dent", 9, mask)
+    category = read_category(folder.parent, "cog")
+    sample = next(s for s in category.test if s.relative.endswith("dent/009.png"))
+    tile = np.array(draw_whole(sample, Scale(1000))).astype(int)
+    yellow = (tile[:, :, 0] > 240) & (tile[:, :, 1] > 200) & (tile[:, :, 2] < 20)
+    assert yellow.any()
+    assert np.abs(np.argwhere(yellow).mean(axis=0) - TILE / 2).max() < 3
+
+
+def test_a_close_up_shows_where_the_mask_is_densest(folder):
+    mask = mask_of((30, 2, 6, 6), (4, 30, 2, 2))
+    add_defect(folder, "dent", 9, mask)
+    save(np.repeat(mask[:, :, None], 3, axis=2), folder / "test/dent/009.png")
+    sample = next(s for s in read_category(folder.parent, "cog").test if s.relative.endswith("dent/009.png"))
+    assert np.array(draw_close_up(sample, Scale(SIDE)))[:, :, 0].mean() > 255 * 36 / 256 * 0.8
+
+
+def test_a_name_that_no_font_has_is_a_number_in_the_picture(describe, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(lettering, "_system_fonts", lambda: ())
+    lettering._font_file.cache_clear()
+    for split in ("test", "ground_truth"):
+        (folder / split / "crack").rename(folder / split / "裂纹")
+    category, found = describe()
+    draw_contact_sheet(category, found, tmp_path / "sheet.png")
+    assert "In the picture 'class 2' is 裂纹: no font at hand has the letters." in to_markdown(found)
+    lettering._font_file.cache_clear()
+
+
+def test_a_long_name_is_shortened_in_its_middle():
+    drawn = []
+
+    class Draw(ImageDraw.ImageDraw):
+        def text(self, place, text, **_):
+            drawn.append(text)
+
+    draw = Draw(Image.new("RGB", (10, 10)))
+    lettering.write(draw, (0, 0), "a_very_long_name_of_a_defect_type_indeed", 14, 120)
+    assert drawn[0].startswith("a_very")
+    assert drawn[0].endswith("indeed")
+    assert "…" in drawn[0]
+
+
+def test_the_command_writes_page_json_and_picture(bench, data_root, tmp_path):
+    out = tmp_path / "o u t"
+    outcome = bench("data", "describe", "--category", "screw", "--data.root", data_root, "--out", out)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout.splitlines() == [
+        str(out / n) for n in ("description.md", "description.json", "contact_sheet.png")
+    ]
+    assert "(contact_sheet.png)" in (out / "description.md").read_text()
+    assert "Not MVTec's own: " in (out / "description.md").read_text()
+
+
+def test_the_command_prints_the_page_or_json(bench, data_root):
+    ours = ("data", "describe", "--category", "screw", "--data.root", data_root)
+    assert bench(*ours).stdout.startswith("# screw (mvtec_ad)\n")
+    assert json.loads(bench(*ours, "--json").stdout)["category"] == "screw"
+
+
+def test_all_categories_of_a_folder_are_described_each_in_a_folder_of_its_own(bench, tmp_path):
+    names = ("cog", "螺丝 钉")
+    for name in names:
+        write_category(tmp_path / "my data", name, train=3, good=1, defects={"深": 1})
+    ours = ("data", "describe", "--category", "all", "--data.root", tmp_path / "my data")
+    assert bench(*ours, "--out", tmp_path / "out").status == 0
+    for name in names:
+        assert (tmp_path / "out" / name / "contact_sheet.png").is_file()
+    assert [page["category"] for page in json.loads(bench(*ours, "--json").stdout)] == list(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no category; name one: --category screw, or all: --category all"),
+        (["--category", "scerw"], "unknown category 'scerw'; did you mean 'screw'?"),
+        (["--category", "screw", "--data", "mvtec"], "unknown dataset 'mvtec'; did you mean 'mvtec_ad'?"),
+        (["--category", "screw", "--jason"], "unknown option '--jason'; did you mean '--json'?"),
+    ],
+)
+def test_a_mistake_is_one_line(refuse, data_root, arguments, words):
+    assert words in refuse("data", "describe", "--data.root", data_root, *arguments)
+
+
+def test_a_folder_that_cannot_be_used_is_named_as_fit_names_it(refuse, own_category):
+    next((own_category / "ground_truth/blob").iterdir()).unlink()
+    words = refuse("data", "describe", "--category", "screw", "--data.root", own_category.parent)
+    assert "no mask for the defect image" in words
+
+
+@pytest.mark.slow
+def test_a_synthetic_category_is_described(bench):
+    outcome = bench("data", "describe", "--data", "synthetic", "--category", "screw", "--json")
+    assert outcome.status == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["masks"] == 40
