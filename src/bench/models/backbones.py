@@ -54,6 +54,7 @@ class Backbone(nn.Module):
         for level in () if self._blocks else self._levels:
             network.get_submodule(level).register_forward_hook(self._keep(level))
         self._drop_unused(size)
+        self.eval()
         with torch.inference_mode():
             self.shapes = [tuple(f.shape[1:]) for f in self(torch.zeros(1, 3, size, size))]
 
