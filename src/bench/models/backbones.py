@@ -1,13 +1,14 @@
 """Frozen timm networks as feature extractors."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
+from bench.models.downloads import pretrained_config
 from bench.models.weights import NONE, input_statistics, load_weights
 
 # On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
@@ -114,19 +115,18 @@ class Backbone(nn.Module):
 def _create(name: str, weights: str, size: int) -> nn.Module:
     """The whole network; of a transformer, the one for images of `size`, as its position embedding has their size."""
     if not _is_transformer(name):
-        network: nn.Module = timm.create_model(name)
-        return network
-    fitting = timm.get_pretrained_cfg(name).input_size[-1]
+        return timm.create_model(name)
+    fitting = pretrained_config(name, None).input_size[-1]
     if weights != NONE and size != fitting:
         raise UsageError(
             f"the weights of {name} are for images of {fitting} pixels, not {size}: "
             f"set --data.image_size {fitting} and --data.crop null"
         )
-    network = timm.create_model(name, img_size=size)
+    network: Any = timm.create_model(name, img_size=size)
     patch = network.patch_embed.patch_size[0]
     if size % patch:
         raise UsageError(f"{name} needs images of a multiple of {patch} pixels, not {size}: set --data.image_size")
-    return network
+    return cast(nn.Module, network)
 
 
 def _is_transformer(name: str) -> bool:

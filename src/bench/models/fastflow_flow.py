@@ -42,7 +42,7 @@ class CouplingStep(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) and the logarithms (B,) of the Jacobian's determinant."""
-        passive, active = features.split(self.parts, dim=1)
+        passive, active = torch.split(features, self.parts, dim=1)
         log_scale, shift = self._coupling(passive)
         joined = torch.cat([passive, active * log_scale.exp() + shift], dim=1)
         scale = self._scale()
@@ -53,7 +53,7 @@ class CouplingStep(nn.Module):
     def inverse(self, latent: Tensor) -> Tensor:
         """The features (B, C, H, W) that `forward` maps to `latent`."""
         joined = (latent.index_select(1, self.order.argsort()) - self.offset) / self._scale()
-        passive, active = joined.split(self.parts, dim=1)
+        passive, active = torch.split(joined, self.parts, dim=1)
         log_scale, shift = self._coupling(passive)
         return torch.cat([passive, (active - shift) * (-log_scale).exp()], dim=1)
 
@@ -93,5 +93,6 @@ class Flow(nn.Module):
     def inverse(self, latent: Tensor) -> Tensor:
         """The features (B, C, H, W) that `forward` maps to `latent`."""
         for step in reversed(self.steps):
+            assert isinstance(step, CouplingStep)
             latent = step.inverse(latent)
         return latent
