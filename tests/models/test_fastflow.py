@@ -251,7 +251,16 @@ def test_settings_that_mean_nothing_are_refused(spec, settings, named):
 @pytest.fixture
 def cell(data_root) -> tuple[str, ...]:
     """Eight images to learn from in two batches, four to hold out."""
-    model = ("--model", "fastflow_mobilenetv2", "--model.weights", "none", "--trainer.max_epochs", "3")
+    model = (
+        "--model",
+        "fastflow_mobilenetv2",
+        "--model.weights",
+        "none",
+        "--model.steps",
+        "2",
+        "--trainer.max_epochs",
+        "3",
+    )
     data = ("--category", "screw", "--data.root", str(data_root), "--data.image_size", "32", "--data.batch_size", "4")
     return (*model, *data, "--data.validation_share", "0.34", "--data.samples_per_epoch", "null")
 
