@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fake_data import write_category
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # What a test's machine may have set, and what would lead out of the test's folder.
 _SETTINGS = ("BENCH_DATA", "BENCH_WEIGHTS", "WANDB_API_KEY", "WANDB_PROJECT", "XDG_CACHE_HOME")
@@ -157,6 +162,19 @@ def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if folder.exists():
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """The Chromium that is installed, without a window; playwright's own download is never used."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium is installed: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

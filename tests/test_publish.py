@@ -12,6 +12,8 @@ import pytest
 
 from fake_records import make_record, write_record
 
+W_AND_B = ("--wandb_images", "off", "--wandb_checkpoint")
+
 
 @pytest.fixture
 def typed(bench, monkeypatch):
@@ -27,7 +29,7 @@ def typed(bench, monkeypatch):
 @pytest.fixture
 def published(bench, typed, quick, own_folder) -> dict[str, Path]:
     """A run with everything that could give a person away, and its published copy."""
-    run = typed("fit", *quick, "--seed=4", "--runs", "secret/runs", "--wandb", "disabled", "--json")
+    run = typed("fit", *quick, "--seed=4", "--runs", "secret/runs", "--wandb", "disabled", *W_AND_B, "--json")
     assert run.status == 0, run.stderr
     outcome = bench("leaderboard", "secret/runs", "--publish")
     assert outcome.status == 0, outcome.stderr
@@ -50,6 +52,7 @@ def test_the_command_of_a_published_record_can_be_typed_again(published):
     assert "--data.root $BENCH_DATA" in command
     assert "--seed 4" in command
     assert "--runs" not in command
+    assert "wandb" not in command
 
 
 def test_a_method_of_ones_own_is_named_without_its_folder(bench, typed, quick, own_folder):

@@ -25,6 +25,7 @@ def test_the_method_in_one_file_runs_from_outside_the_package(bench, own_folder,
 def test_every_command_and_option_of_the_readme_exists(bench):
     commands = ("fit", "test", "predict", "report", "sweep", "leaderboard", "compare")
     known = bench("--help").stdout + "".join(bench(command, "--help").stdout for command in commands)
+    known += bench("data", "export", "--help").stdout
     for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL):
         for command in re.findall(r"\bbench (?!COMMAND)(\w+)", block):
             assert re.search(rf"^  {command}\s", known, flags=re.MULTILINE), command

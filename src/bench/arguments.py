@@ -70,6 +70,13 @@ def add_tracking(parser: Parser, group: str) -> None:
     modes = ("online", "offline", "disabled")
     parser.add_argument("--wandb", choices=modes, help="Weights & Biases (default: online with a key)")
     parser.add_argument("--group", help=f"W&B group (default: {group})")
+    parser.add_argument(
+        "--wandb_images",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="test images to W&B: auto (default) = synthetic ones only, for MVTec's licence forbids much; see docs",
+    )
+    parser.add_argument("--wandb_checkpoint", action="store_true", help="the finished model to W&B, as an artifact")
 
 
 def read_settings(rest: list[str], parser: Parser) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What happens beside training: seeds per epoch, statistics, a stop at a broken loss, a progress bar."""
+"""What happens beside training: seeds per epoch, statistics, a stop at a broken loss, what is logged and shown."""
 
 from typing import Any
 
@@ -96,6 +96,14 @@ class FiniteLoss(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._first_bad is not None and int(self._first_bad) >= 0:
             raise RunError(f"the loss is no finite number since step {int(self._first_bad)}; lower the learning rate")
+
+
+class LearningRate(Callback):
+    """Log the rate at the start of each epoch: the largest, where groups of parameters differ."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        pl_module.log("train/learning_rate", max(rates), on_step=False, on_epoch=True, batch_size=1)
 
 
 class ProgressBar(Callback):

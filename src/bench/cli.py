@@ -115,6 +115,8 @@ def _fit(typed: list[str]) -> int:
             resume=known.resume,
             wandb=known.wandb,
             group=known.group,
+            wandb_images=known.wandb_images,
+            wandb_checkpoint=known.wandb_checkpoint,
             progress=sys.stdout.isatty() and not known.json,
         ),
     )
@@ -226,6 +228,13 @@ def _compare(typed: list[str]) -> int:
     return compare(typed)
 
 
+def _wandb(typed: list[str]) -> int:
+    """set up the workspace of a W&B project"""
+    from bench.tracking.command import wandb_command
+
+    return wandb_command(typed)
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _fit,
     "test": _test,
@@ -238,4 +247,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "serve": _serve,
     "data": data,
+    "wandb": _wandb,
 }

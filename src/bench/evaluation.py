@@ -47,6 +47,7 @@ class Evaluation:
     intervals: dict[str, Interval | None] = field(default_factory=dict)
     intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
+    logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
     map_range: Interval | None = None
 
     def write(self, record: Record, folder: Path) -> None:
@@ -119,7 +120,9 @@ def _evaluate_classes(
     )
     by_class = {name: defined(values) for name, values in class_metrics(predicted, targets, classes).items()}
     metrics = defined(classification_metrics(logits, targets))
-    return Evaluation(samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion)
+    return Evaluation(
+        samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion, logits
+    )
 
 
 def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from bench.cost import Stopwatch
 from bench.data.datamodule import DataSpec, MVTecAD
 from bench.errors import RunError, UsageError, first_line
 from bench.models.base import Detector, ScoredImages
-from bench.tracking import Tracker
+from bench.tracking.run import Tracker
 from bench.training import learn, make_trainer, set_threshold
 
 

@@ -44,7 +44,7 @@ class Mistakes:
         if not chosen:
             return
         image = data.test_batch(chosen).image
-        maps = _explain(model, as_floats(image.to(model.device)), predicted[chosen].to(model.device))
+        maps = explain(model, as_floats(image.to(model.device)), predicted[chosen].to(model.device))
         for place, index in enumerate(chosen):
             sample, sure = samples[index], float(confidence[index])
             caption = f"{sample.defect_type}/{sample.path.name}: taken for {classes[int(predicted[index])]}, {sure:.0%}"
@@ -67,7 +67,7 @@ class Mistakes:
         return path
 
 
-def _explain(model: Detector, image: torch.Tensor, predicted: torch.Tensor) -> list[NDArray[np.float32]] | None:
+def explain(model: Detector, image: torch.Tensor, predicted: torch.Tensor) -> list[NDArray[np.float32]] | None:
     """Grad-CAM, each scaled to its own maximum and to the pictures' size."""
     if not isinstance(model, Classifier):
         return None

@@ -24,7 +24,7 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
     order = np.argsort(evaluation.scores, kind="stable")
     groups = {"most_anomalous": order[::-1][:_EACH].tolist(), "least_anomalous": order[:_EACH].tolist()}
     shown = [index for group in groups.values() for index in group]
-    images, masks, maps = _look_again(model, data, shown)
+    images, masks, maps = look_again(model, data, shown)
     # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
     low, high = evaluation.map_range or (0.0, 1.0)
     paths = []
@@ -71,7 +71,7 @@ def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:
 
 
 @torch.inference_mode()
-def _look_again(
+def look_again(
     model: Detector, data: MVTecAD, indices: list[int]
 ) -> tuple[list[Picture], list[NDArray[np.bool_]], list[NDArray[np.float32] | None]]:
     """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""

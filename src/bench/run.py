@@ -32,7 +32,8 @@ from bench.models.weights import identify_weights
 from bench.pictures import draw_confusion, draw_extremes
 from bench.record import DataRecord, Record, write_atomically
 from bench.run_folder import TRACEBACK, make_folders, read_finished, writing_to
-from bench.tracking import Tracker, choose_mode
+from bench.tracking.run import Extent, Tracker
+from bench.tracking.service import Images, choose_mode
 from bench.training import check_plan, check_track
 
 
@@ -45,6 +46,9 @@ class Options:
     resume: Path | None = None
     wandb: str | None = None
     group: str | None = None
+    wandb_images: Images = "auto"  # test images go to W&B: auto = those of our own making
+    wandb_checkpoint: bool = False
+    tell_offline: bool = True  # how to send the run; a sweep tells it once
     progress: bool = False
     command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))  # what the record says it was
 
@@ -70,7 +74,8 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
 
     with writing_to(folder):
         own_mode = mode if is_main_process() else "disabled"
-        tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group)
+        extent = _extent(options, data)
+        tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group, extent=extent)
         record = new_record(cell, data, started, options.command)
         record.wandb = tracker.describe()
         record.data.classes = data.class_counts
@@ -95,6 +100,11 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     return record, folder, False
 
 
+def _extent(options: Options, data: MVTecAD) -> Extent:
+    images = options.wandb_images == "on" or (options.wandb_images == "auto" and data.made_up)
+    return Extent(images, options.wandb_checkpoint, options.tell_offline)
+
+
 def _fit_all(
     parts: list[Part],
     model: Detector,
@@ -115,6 +125,7 @@ def _fit_all(
         tested.append(Tested.of(model, part.data, scored))
         if is_main_process() and model.track == "supervised":
             mistakes.look(model, part.data, scored)
+            tracker.look(model, part.data, scored)
     if not is_main_process():
         return
     evaluation = evaluate(tested)
@@ -125,6 +136,8 @@ def _fit_all(
         mistakes.draw(folder)
     else:
         draw_extremes(model, parts[0].data, evaluation, folder)
+        tracker.look(model, parts[0].data, scored, evaluation.map_range)
+    tracker.log_test(evaluation)
     record.status = "finished"
 
 

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from bench.callbacks import EpochSeed, FiniteLoss, ProgressBar, StatisticsPass
+from bench.callbacks import EpochSeed, FiniteLoss, LearningRate, ProgressBar, StatisticsPass
 from bench.cell import Cell
 from bench.checkpoint import RESUME, ResumeCheckpoint
 from bench.config import Config
@@ -35,6 +35,8 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
     callbacks.append(ResumeCheckpoint(cell, folder))
     if patience is not None:
         callbacks.append(EarlyStopping("validation/loss", patience=patience))
+    if logger:
+        callbacks.append(LearningRate())
     if progress:
         callbacks.append(ProgressBar())
     return Trainer(

@@ -38,6 +38,7 @@ class StoredRun:
     state: str = "finished"
     name: str = "one-screw-s0"
     id: str = field(default="")
+    tags: tuple[str, ...] = ("one-class", "mvtec_ad", "model")
 
     def __post_init__(self) -> None:
         self.id = self.folder.name if self.folder else "0123456789abcdef"
@@ -96,6 +97,13 @@ def test_runs_that_are_not_finished_are_left_alone(bench, service, own_folder):
     outcome = bench("leaderboard", "--from-wandb", PROJECT)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert "crashed" not in Path("leaderboards/mvtec_ad-one-class.md").read_text()
+
+
+def test_runs_that_log_leaderboards_are_no_runs_of_methods(bench, service, own_folder):
+    folder = write_record(own_folder / "there", make_record("one"))
+    service(StoredRun(folder), StoredRun(None, name="leaderboard", tags=("leaderboard",)))
+    outcome = bench("leaderboard", "--from-wandb", PROJECT)
+    assert (outcome.status, outcome.stderr) == (0, "")
 
 
 def test_own_records_are_folded_in_beside_those_of_the_project(bench, service, own_folder):

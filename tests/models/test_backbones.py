@@ -78,3 +78,40 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     save_file(timm.create_model("resnet34").state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(UsageError, match="does not fit resnet50"):
         Backbone("resnet50", [1], str(tmp_path / "weights.safetensors"), 64)
+
+
+def tokens_of(network, image, blocks: int) -> torch.Tensor:
+    """Patch tokens after so many blocks and the last norm, step by step as implementations of FastFlow have it."""
+    x = network.patch_embed(image)
+    prefix = [] if isinstance(network, timm.models.cait.Cait) else [network.cls_token, network.dist_token]
+    x = torch.cat([*(token.expand(len(image), -1, -1) for token in prefix), x], dim=1) + network.pos_embed
+    for block in network.blocks[:blocks]:
+        x = block(x)
+    return network.norm(x)[:, len(prefix) :]
+
+
+@pytest.mark.parametrize(("name", "block"), [("deit_tiny_distilled_patch16_224", 7), ("cait_xxs24_224", 20)])
+def test_a_level_of_a_transformer_is_the_map_of_its_patch_tokens(name, block, tmp_path):
+    whole = timm.create_model(name).eval()
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    backbone = Backbone(name, [block, 1], str(tmp_path / "weights.safetensors"), 224)
+    image = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        for found, number in zip(backbone(image), (block, 1), strict=True):
+            expected = tokens_of(whole, (image - backbone.mean) / backbone.std, number + 1)
+            torch.testing.assert_close(found, expected.mT.reshape(1, 192, 14, 14), rtol=1e-4, atol=1e-4)
+    assert len([module for module in backbone.modules() if type(module) is type(whole.blocks[0])]) == block + 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "weights", "size", "named"),
+    [
+        ([7], "fb_in1k", 256, "are for images of 224 pixels, not 256: set --data.image_size 224"),
+        ([7], "none", 60, "a multiple of 16 pixels, not 60"),
+        ([12], "none", 64, "has no level 12; its levels are 0 to 11"),
+        (["blocks.7"], "none", 64, "the numbers of its blocks"),
+    ],
+)
+def test_what_a_transformer_cannot_do_is_named(levels, weights, size, named):
+    with pytest.raises(UsageError, match=named):
+        Backbone("deit_tiny_distilled_patch16_224", levels, weights, size)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from offline_runs import read_offline_run
+
 
 def run_processes(count: int, arguments: tuple[str, ...], runs: Path, **environment: str) -> dict:
     command = [sys.executable, "-m", "bench", "fit", *arguments, "--runs", str(runs), "--json"]
@@ -34,7 +36,10 @@ def test_padim_gives_the_same_figures_on_several_processes_as_on_one(count, quic
     images = sum(count for split, count in alone["data"]["counts"].items() if split.startswith("test/"))
     assert images % 2 == 1
     assert len({line.split(",")[0] for line in lines}) == len(lines) == images
-    assert len(list((tmp_path / "together").rglob("*.wandb"))) == 1
+    tracked = read_offline_run(tmp_path / "together")
+    assert tracked.exit_code == 0
+    assert {name: tracked.summary[name] for name in together["metrics"]} == together["metrics"]
+    assert len(tracked.table("test_images")[1]) == images
 
 
 # By method: a preset and what makes it quick. Each gathers its training images, or some, from all processes.

@@ -21,6 +21,7 @@ METHODS = {
     "padim": ("padim_mobilenetv2", "", 0.9),
     "patchcore": ("patchcore_mobilenetv2", "--model.levels [2,3]", 0.9),
     "spade": ("spade_mobilenetv2", "--data.image_size 128", 0.6),
+    "fastflow": ("fastflow_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 10", 0.9),
     "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
     "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
     "gaussians": ("gaussian_mobilenetv2", "", 0.6),

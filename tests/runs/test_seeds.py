@@ -11,6 +11,8 @@ SMALL = ("--data.image_size", "32", "--data.crop", "null", "--trainer.accelerato
 def arguments_of(preset: str, root) -> tuple[str, ...]:
     settings = read_preset("model", preset).settings
     weights = ("--model.weights", "none") if "weights" in settings["model"] else ()
+    if settings["model"].get("backbone") == "cait_m48_448":  # its checkpoint is 1.2 GB at any size of the images
+        weights += ("--model.backbone", "cait_xxs24_224", "--model.levels", "[20]")
     epochs = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "16") if settings.get("trainer") else ()
     if "pretrain_epochs" in settings["model"]:
         epochs += ("--model.pretrain_epochs", "0")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.serve.server import Server, make_server
 from bench.serve.site import Site
@@ -180,7 +181,28 @@ def test_it_says_its_address_and_an_interrupt_ends_it(run, own_folder):
         assert line.startswith("http://127.0.0.1:")
         assert line.endswith("/ shows runs; Ctrl-C ends it\n")
         os.kill(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, stderr) == (130, "bench: interrupted\n")
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_pictures_and_complains_of_nothing(chromium, server, run):
+    Image.new("RGB", (30, 20)).save(run / "most_anomalous.png")
+    noise = []
+    page = chromium.new_page()
+    page.set_default_timeout(120_000)
+    page.on("console", lambda message: noise.append(message.text))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    page.get_by_role("link", name="mvtec_ad-one-class").click()
+    page.get_by_role("button", name="padim").click()
+    page.get_by_role("link", name=run.name).click()
+    picture = page.get_by_role("img", name="most anomalous")
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 30
+    page.get_by_role("link", name="All runs").click()
+    assert page.get_by_role("heading", name="Leaderboards").is_visible()
+    page.close()
+    assert noise == []

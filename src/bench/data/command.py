@@ -10,6 +10,7 @@ _EXAMPLES = """examples:
   bench data download --category screw --data.root ~/mvtec_ad
   bench data check --data.root ~/mvtec_ad
   bench data describe --category screw --data.root ~/mvtec_ad --out screw
+  bench data export --category screw --format coco --data.root ~/mvtec_ad
 """
 
 
@@ -56,8 +57,16 @@ def _download(typed: list[str]) -> int:
     return download(typed)
 
 
+def _export(typed: list[str]) -> int:
+    """write images and masks for detectors and segmenters: COCO, YOLO, SAM"""
+    from bench.data.export.command import export
+
+    return export(typed)
+
+
 _SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {
     "describe": _describe,
     "check": _check,
     "download": _download,
+    "export": _export,
 }

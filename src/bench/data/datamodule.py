@@ -145,6 +145,11 @@ class MVTecAD(LightningDataModule):
         return not self.differences
 
     @property
+    def made_up(self) -> bool:
+        """Whether the images are of our own making, and may be shown to anybody."""
+        return False
+
+    @property
     def differences(self) -> list[str]:
         """What is not as MVTec published it, in words."""
         posed = ["images rotated within 10 degrees and cropped at random"] if self.random_pose else []

@@ -38,11 +38,13 @@ def assign_folds(types: Sequence[str], groups: Groups, folds: int, seed: int) ->
     return stratify(types, groups, folds, seed)
 
 
-def stratify(types: Sequence[str], groups: Groups, folds: int, seed: int) -> NDArray[np.int64]:
+def stratify(
+    types: Sequence[str], groups: Groups, folds: int, seed: int, shares: Sequence[float] | None = None
+) -> NDArray[np.int64]:
     """Deal images into folds, of each class about as many to every fold; images of one group are never parted.
 
     Where each image is a group of its own, no fold has more than one image of a class, nor more than one image in all,
-    beyond another.
+    beyond another. With `shares`, all above 0, folds are as large as these say, each class rounded by Sainte-Laguë.
     """
     # scikit-learn's StratifiedGroupKFold divides other images in other releases, at random groups when shuffled before
     # 1.8 (pull request 32540), and may leave a fold empty (issue 34828); folds decide a result and must last.
@@ -57,7 +59,11 @@ def stratify(types: Sequence[str], groups: Groups, folds: int, seed: int) -> NDA
     fold = np.empty(len(contents), np.int64)
     for group in order:
         crowding = counts @ (contents[group] / sizes)  # how full each fold is of the classes in the group
-        fold[group] = np.lexsort((counts.sum(axis=1), crowding))[0]
+        total = counts.sum(axis=1)
+        if shares is not None:
+            crowding = (crowding + contents[group] @ (contents[group] / sizes) / 2) / shares
+            total = total / shares
+        fold[group] = np.lexsort((total, crowding))[0]
         counts[fold[group]] += contents[group]
     return fold[members]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from bench.errors import UsageError
 
@@ -58,6 +58,14 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
         )
     return mask
+
+
+def is_upright(path: Path) -> bool:
+    """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
+    with _open(path) as image:
+        # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
+        tagged = image.format != "PNG" or "exif" in image.info
+        return not tagged or image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
 
 
 def _why_inexact(image: ImageFile.ImageFile) -> str | None:

@@ -16,6 +16,11 @@ class Synthetic(MVTecAD):
         """Never: these are no images of MVTec's."""
         return False
 
+    @property
+    def made_up(self) -> bool:
+        """True unless another folder was named, whose images may be anybody's."""
+        return not self.root
+
     def find_root(self) -> Path:
         """The folder of the made-up categories; makes the one asked for where it is missing."""
         root = Path(self.root).expanduser() if self.root else cache_folder() / f"synthetic-v{VERSION}"

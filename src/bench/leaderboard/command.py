@@ -27,6 +27,9 @@ def leaderboard_parser() -> Parser:
     parser.add_argument(
         "--from-wandb", metavar="ENTITY/PROJECT", help="read the finished runs of a W&B project, alone or besides"
     )
+    parser.add_argument(
+        "--to-wandb", metavar="ENTITY/PROJECT", help="log the tables as a run of a W&B project, and their files with it"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the tables are stale")
     parser.add_argument(
         "--no-bootstrap",
@@ -44,11 +47,17 @@ def leaderboard(typed: list[str]) -> int:
     known = leaderboard_parser().parse_all(typed)
     if known.check and known.publish:
         raise UsageError("--check writes nothing; leave out --publish")
+    if known.to_wandb:
+        if known.check:
+            raise UsageError("--check writes nothing; leave out --to-wandb")
+        from bench.tracking.leaderboard import check_upload
+
+        check_upload(known.to_wandb)
     with tempfile.TemporaryDirectory() as temporary:
         folders = record_folders(known.records, known.out, known.from_wandb)
         problems: list[str] = []
         if known.from_wandb:
-            from bench.tracking import download_records
+            from bench.tracking.leaderboard import download_records
 
             problems += _say(download_records(known.from_wandb, Path(temporary)))
             folders = [*folders, Path(temporary)]
@@ -58,7 +67,12 @@ def leaderboard(typed: list[str]) -> int:
             problems += _say(publish(folders, known.out / "records"))
             folders = [known.out / "records"]
         with _without_garbage_collection():
-            problems += _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
+            files, left_out = _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
+        problems += left_out
+        if known.to_wandb:
+            from bench.tracking.leaderboard import upload_tables
+
+            upload_tables(known.to_wandb, files)
     if problems:
         raise RunError(f"{len(problems)} record(s) left out, named above; the tables hold the others")
     return 0
@@ -80,8 +94,10 @@ def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> 
     return there
 
 
-def _fold(folders: Sequence[Path], out: Path, *, intervals: bool, check: bool) -> list[str]:
-    """Write or check the tables; what was left out."""
+def _fold(
+    folders: Sequence[Path], out: Path, *, intervals: bool, check: bool
+) -> tuple[Mapping[Path, str], Sequence[str]]:
+    """Write or check the tables; their files, and what was left out."""
     from bench.leaderboard.collect import collect
     from bench.leaderboard.tables import render
     from bench.record import write_atomically
@@ -93,11 +109,11 @@ def _fold(folders: Sequence[Path], out: Path, *, intervals: bool, check: bool) -
     files = render(found.sources, out, intervals=intervals)
     if check:
         _check(files, out)
-        return found.problems
+        return files, found.problems
     out.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         print(write_atomically(path, text))
-    return found.problems
+    return files, found.problems
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.config import flatten
 from bench.leaderboard.aggregate import Method, Row
@@ -34,16 +34,18 @@ from bench.record import CHANCE_OR_PLACE, Record, changed_settings
 Link = Callable[[Source], str | None]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One record as a row's details show it."""
+class Run(NamedTuple):
+    """One record as a row's details show it, '' for what it lacks."""
 
-    record: Record
-    link: str | None
+    seed: int
+    link: str
+    fingerprint: str
     figure: str
     interval: str
+    seconds: str
     machine: str
     commit: str
+    started: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Detail:
     id: str
     title: str
     runs: list[Run]
+    commands: str
     overrides: str
     differences: str
     settings: str  # id of the settings of the method
@@ -163,6 +166,7 @@ def _details(id: str, grid: Grid, headline: str, settings: Mapping[Method, str],
             id=f"{id}-row-{place}",
             title=f"{row.method.label} on {row.category}",
             runs=[_run(source, headline, link) for source in row.sources],
+            commands="\n".join(record.command for record in row.records),
             overrides=changed or "none",
             differences="; ".join(row.differences),
             settings=settings[row.method],
@@ -173,10 +177,13 @@ def _run(source: Source, headline: str, link: Link) -> Run:
     record = source.record
     value, interval = record.metrics.get(headline), record.intervals.get(headline)
     return Run(
-        record=record,
-        link=link(source),
+        seed=record.seed,
+        link=link(source) or "",
+        fingerprint=record.fingerprint,
         figure="" if value is None else f"{value:.4f}",
         interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+        seconds=f"{record.cost.fit_seconds:.1f}" if record.cost else "",
         machine=machine(record),
-        commit=str(record.environment.get("commit") or "–")[:12],
+        commit=str(record.environment.get("commit") or "")[:12],
+        started=record.started,
     )

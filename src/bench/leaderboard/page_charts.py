@@ -15,6 +15,7 @@ from bench.leaderboard.tables import Table
 from bench.leaderboard.wording import describe_significance, name_categories
 from bench.pages.axes import Axis, limits_of
 from bench.pages.charts import Series, scatter
+from bench.pages.drawing import shorten
 from bench.pages.row_charts import rank_diagram, strip_chart
 
 _COSTS = ("fit_seconds", "milliseconds_per_image")
@@ -188,7 +189,9 @@ def _machines(standing: Standing, categories: Sequence[str]) -> str:
 
 
 def _tell_fronts(fronts: Mapping[str, Sequence[Point]], labels: Mapping[Point, str]) -> str:
-    parts = [f"{', '.join(labels[point] for point in front)} ({machines})" for machines, front in fronts.items()]
+    parts = [
+        f"{', '.join(shorten(labels[point]) for point in front)} ({machines})" for machines, front in fronts.items()
+    ]
     return "; ".join(sorted(parts)) or "none, each method ran on several machines"
 
 

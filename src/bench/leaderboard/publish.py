@@ -10,8 +10,9 @@ from bench.leaderboard.collect import collect
 from bench.record import PREDICTIONS, Record, write_atomically
 
 _ROOT = "$BENCH_DATA"
-_PRIVATE = ("--runs", "--data.cache", "--wandb", "--group", "--resume")  # options that no figure depends on
-_SWITCHES = ("--force", "--json")
+# Options that no figure depends on.
+_PRIVATE = ("--runs", "--data.cache", "--wandb", "--wandb_images", "--group", "--resume")
+_SWITCHES = ("--force", "--json", "--wandb_checkpoint")
 
 
 def publish(folders: Sequence[Path], records: Path) -> list[str]:

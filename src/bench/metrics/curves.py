@@ -45,10 +45,12 @@ def precision_recall_curve(ranking: Ranking) -> Points:
     return np.stack([np.stack([start, recall], axis=1).ravel(), np.repeat(precision, 2)], axis=1)
 
 
-def thin(points: Points, low: tuple[float, float] = (0.0, 0.0), high: tuple[float, float] = (1.0, 1.0)) -> Points:
-    """The first and the last of neighbouring points in the same cell of a grid finer than pixels."""
-    cells = np.floor((points - low) / np.subtract(high, low) * _GRID)
-    changes = (cells[1:] != cells[:-1]).any(axis=1)
+def thin(
+    points: Points, low: tuple[float, float] = (0.0, 0.0), high: tuple[float, float] = (1.0, 1.0), cells: int = _GRID
+) -> Points:
+    """The first and the last of neighbouring points in the same cell of a grid of `cells` x `cells`."""
+    places = np.floor((points - low) / np.subtract(high, low) * cells)
+    changes = (places[1:] != places[:-1]).any(axis=1)
     keep = np.concatenate(([True], changes)) | np.concatenate((changes, [True]))
     chosen: Points = points[keep]
     return chosen

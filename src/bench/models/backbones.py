@@ -1,17 +1,21 @@
 """Frozen timm networks as feature extractors."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
-from bench.models.weights import input_statistics, load_weights
+from bench.models.downloads import pretrained_config
+from bench.models.weights import NONE, input_statistics, load_weights
 
 # On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
 _IMAGES_AT_ONCE_ON_CPU = 2
+
+# timm's modules whose networks take the size of their images when built and give the tokens after any block.
+_TRANSFORMERS = {f"timm.models.{module}" for module in ("vision_transformer", "deit", "cait")}
 
 
 class _LastLevelReachedError(Exception):
@@ -21,9 +25,13 @@ class _LastLevelReachedError(Exception):
 class Backbone(nn.Module):
     """Features of a frozen network at some of its levels.
 
+    Of a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
+    last norm, and without class and distillation tokens.
+
     Args:
         name: any timm architecture.
-        levels: places in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3) or names of modules.
+        levels: places in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3; a transformer's blocks from 0) or
+            names of modules.
         weights: a file, a tag of timm's, or 'none'.
         size: side of the square input in pixels.
     """
@@ -35,7 +43,7 @@ class Backbone(nn.Module):
         super().__init__()
         if name not in timm.list_models():
             raise unknown("backbone", name, timm.list_models(), hint="timm.list_models() names them all")
-        network = timm.create_model(name)
+        network = _create(name, weights, size)
         load_weights(network, name, weights)
         mean, std = input_statistics(name, weights)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -43,9 +51,11 @@ class Backbone(nn.Module):
         self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
         self._features: dict[str, Tensor] = {}
         self._levels = _module_names(network, name, levels)
-        for level in self._levels:
+        self._blocks = _block_numbers(name, levels) if _is_transformer(name) else []
+        for level in () if self._blocks else self._levels:
             network.get_submodule(level).register_forward_hook(self._keep(level))
         self._drop_unused(size)
+        self.eval()
         with torch.inference_mode():
             self.shapes = [tuple(f.shape[1:]) for f in self(torch.zeros(1, 3, size, size))]
 
@@ -67,10 +77,18 @@ class Backbone(nn.Module):
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     def _run(self, image: Tensor) -> list[Tensor]:
+        if self._blocks:
+            return self._run_blocks(image)
         self._features.clear()
         with suppress(_LastLevelReachedError):
             self.network(image)
         return [self._features.pop(level) for level in self._levels]
+
+    def _run_blocks(self, image: Tensor) -> list[Tensor]:
+        ascending = sorted(set(self._blocks))
+        run: Any = self.network.forward_intermediates
+        maps = run(image, indices=ascending, norm=True, stop_early=True, intermediates_only=True)
+        return [maps[ascending.index(block)] for block in self._blocks]
 
     def _keep(self, level: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -92,6 +110,34 @@ class Backbone(nn.Module):
             if module not in used and not any(child in used for child in module.modules()):
                 parent = self.network.get_submodule(name.rpartition(".")[0])
                 setattr(parent, name.rpartition(".")[2], nn.Identity())
+
+
+def _create(name: str, weights: str, size: int) -> nn.Module:
+    """The whole network; of a transformer, the one for images of `size`, as its position embedding has their size."""
+    if not _is_transformer(name):
+        return timm.create_model(name)
+    fitting = pretrained_config(name, None).input_size[-1]
+    if weights != NONE and size != fitting:
+        raise UsageError(
+            f"the weights of {name} are for images of {fitting} pixels, not {size}: "
+            f"set --data.image_size {fitting} and --data.crop null"
+        )
+    network: Any = timm.create_model(name, img_size=size)
+    patch = network.patch_embed.patch_size[0]
+    if size % patch:
+        raise UsageError(f"{name} needs images of a multiple of {patch} pixels, not {size}: set --data.image_size")
+    return cast(nn.Module, network)
+
+
+def _is_transformer(name: str) -> bool:
+    return timm.model_entrypoint(name).__module__ in _TRANSFORMERS
+
+
+def _block_numbers(name: str, levels: list[int] | list[str]) -> list[int]:
+    numbers = [level for level in levels if isinstance(level, int)]
+    if len(numbers) < len(levels):
+        raise UsageError(f"--model.levels of {name}, a transformer, are the numbers of its blocks, from 0")
+    return numbers
 
 
 def _module_names(network: nn.Module, name: str, levels: list[int] | list[str]) -> list[str]:

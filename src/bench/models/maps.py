@@ -58,6 +58,33 @@ class ReceptiveFieldUpsampling(nn.Module):
         return self.axis @ grid @ self.axis.mT
 
 
+class LogUpsampling(nn.Module):
+    """Bilinear up-sampling to `size` pixels of densities whose logarithms are given and taken.
+
+    The logarithm of what `interpolate(align_corners=False)` makes of their exponentials, which may all be too small to
+    tell from zero.
+    """
+
+    def __init__(self, grid: tuple[int, int], size: int) -> None:
+        super().__init__()
+        for axis, length in enumerate(grid):
+            place = ((torch.arange(size, dtype=torch.float64) + 0.5) * length / size - 0.5).clamp(0, length - 1)
+            before = place.long()
+            ends = torch.stack([before, (before + 1).clamp_max(length - 1)])
+            share = place - before
+            self.register_buffer(f"ends{axis}", ends, persistent=False)
+            self.register_buffer(f"shares{axis}", torch.stack([1 - share, share]).log().float(), persistent=False)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Logarithms (..., size, size) of (..., h, w) logarithms."""
+        rows = self._along(0, grid.mT).mT
+        return self._along(1, rows)
+
+    def _along(self, axis: int, values: Tensor) -> Tensor:
+        ends, shares = getattr(self, f"ends{axis}"), getattr(self, f"shares{axis}")
+        return torch.logaddexp(values[..., ends[0]] + shares[0], values[..., ends[1]] + shares[1])
+
+
 def _axis(length: int, size: int, sigma: float, truncate: float) -> Tensor:
     unit = torch.eye(length, dtype=torch.float64)[None]
     upsampled = torch.nn.functional.interpolate(unit, size=size, mode="linear", align_corners=False)[0].T.numpy()

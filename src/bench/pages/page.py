@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def _environment() -> Environment:
     )
     style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, heat_colour=heat_colour, text_on=text_on)
-    environment.filters.update(json_element=json_element, breakable=breakable, code=code)
+    environment.filters.update(breakable=breakable, code=code)
     return environment
 
 
@@ -51,11 +50,3 @@ def code(text: str) -> Markup:
     """A text whose words between backticks are code."""
     parts = text.split("`")
     return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
-
-
-def json_element(value: Any) -> Markup:
-    """JSON for the inside of a `script` element: no text in it can end the element or begin a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)

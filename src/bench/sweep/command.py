@@ -85,21 +85,34 @@ def sweep(typed: list[str]) -> int:
         return 0
 
     from bench.sweep.drive import run_due
+    from bench.tracking.service import tell_offline
 
-    return _conclude(entries, run_due(entries, launcher), as_json=known.json)
+    try:
+        outcomes = run_due(entries, launcher)
+    finally:
+        tell_offline((entry.task.folder for entry in entries if entry.is_due), known.runs)
+    return _conclude(entries, outcomes, as_json=known.json)
 
 
 def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Launcher") -> "list[Entry]":
     from bench.run import Options
     from bench.sweep.agenda import make_agenda
     from bench.sweep.grid import plan, read_sets, read_sweep
-    from bench.tracking import choose_mode
+    from bench.tracking.service import choose_mode
 
     grid = read_sweep(known.sweep, {"models": known.models, "categories": known.categories, "seeds": known.seeds})
     cells = plan(grid, settings, known.data, files=known.config, sets=read_sets(known.set))
     choose_mode(known.wandb)  # a key that is missing is missed here, not in every cell
     group = known.group or (Path(known.sweep).stem if known.sweep else "sweep")
-    options = Options(known.runs.absolute(), known.force, wandb=known.wandb, group=group)
+    options = Options(
+        known.runs.absolute(),
+        known.force,
+        wandb=known.wandb,
+        group=group,
+        wandb_images=known.wandb_images,
+        wandb_checkpoint=known.wandb_checkpoint,
+        tell_offline=False,
+    )
     return make_agenda(cells, options, retry=known.retry, lease=launcher.lease, rerun_failed=known.rerun == "failed")
 
 

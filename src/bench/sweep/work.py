@@ -89,6 +89,8 @@ def _fit_in_own_process(task: Task) -> None:
     words += ["--force"] if options.force else []
     words += ["--wandb", options.wandb] if options.wandb else []
     words += ["--group", options.group] if options.group else []
+    words += ["--wandb_images", options.wandb_images] if options.wandb_images != "auto" else []
+    words += ["--wandb_checkpoint"] if options.wandb_checkpoint else []
     words += ["--resume", str(task.folder)] if _can_resume(task) else []
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -1,0 +1,1 @@
+"""Images and masks of a category in the formats that detectors and segmenters read."""

@@ -1,0 +1,199 @@
+"""The W&B run of one run: its curves while it learns, its figures, charts and files once it has ended."""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.loggers import WandbLogger
+
+from bench.cell import Cell
+from bench.checkpoint import CHECKPOINT
+from bench.config import flatten
+from bench.console import say
+from bench.data.datamodule import MVTecAD
+from bench.errors import first_line
+from bench.evaluation import Evaluation
+from bench.models.base import Detector, ScoredImages
+from bench.record import PREDICTIONS, RECORD, Record
+from bench.tracking.directions import smaller_is_better
+from bench.tracking.gallery import Gallery
+from bench.tracking.service import PROJECT, Mode, start
+
+RECORD_FILES = (RECORD, PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What of a run goes to W&B beside its figures."""
+
+    images: bool = False  # test images, with masks and maps
+    checkpoint: bool = False
+    tell: bool = True  # how to send an offline run
+
+
+class Tracker:
+    """One run's W&B run, made on the main process only. Nothing that it meets ends or delays the run for long."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        mode: Mode,
+        *,
+        track: str,
+        group: str | None,
+        extent: Extent | None = None,
+    ) -> None:
+        self.run: Any = None
+        self.folder = folder
+        self.extent = extent or Extent()
+        self._cell = cell
+        self._gallery: Gallery | None = None
+        self._pictures: tempfile.TemporaryDirectory[str] | None = None
+        if mode == "disabled":
+            return
+        config = cell.config
+        arguments = {
+            "project": os.environ.get("WANDB_PROJECT", PROJECT),
+            "id": cell.fingerprint,
+            "name": f"{config.model.name}-{config.category}-s{config.settings['seed']}",
+            "group": group or config.model.name,
+            "tags": [track, config.data.name, config.settings["protocol"]],
+            "config": flatten(config.as_dict()),
+            "dir": str(folder.resolve()),  # W&B's own process may have been started elsewhere
+            "resume": "allow",
+            "reinit": "finish_previous",
+        }
+        self.run = start(arguments, mode)
+
+    def logger(self, part: str = "") -> WandbLogger | Literal[False]:
+        """What Lightning's Trainer logs to; names of curves begin with the part of the run, where it has several."""
+        return _PatientLogger(experiment=self.run, prefix=part) if self.run is not None else False
+
+    def describe(self) -> dict[str, Any] | None:
+        """What the record says of the W&B run."""
+        if self.run is None:
+            return None
+        mode = "offline" if self.run.settings._offline else "online"
+        url = self.run.url if mode == "online" else None
+        return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": self._place}
+
+    def look(
+        self,
+        model: Detector,
+        data: MVTecAD,
+        scored: ScoredImages,
+        map_range: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw the test images of a part of the run that `model` was just tested on, where images were asked for."""
+        if self.run is None or not self.extent.images:
+            return
+        with _never_fatal("its images"):
+            if self._gallery is None:
+                self._pictures = tempfile.TemporaryDirectory(prefix="bench-wandb-")
+                self._gallery = Gallery(Path(self._pictures.name))
+            self._gallery.draw(model, data, scored, map_range)
+
+    def log_test(self, evaluation: Evaluation) -> None:
+        """Curves, the table of test images, and the confusion matrix of a classifier."""
+        if self.run is None:
+            return
+        with _never_fatal("its charts and test images"), self._staging():
+            from bench.tracking.charts import charts
+
+            self.run.log(charts(evaluation, self._gallery))
+
+    def finish(self, record: Record) -> None:
+        """Write the figures as the summary, send the files, and close; the record is on disk already."""
+        if self.run is None:
+            return
+        with _never_fatal("its figures"):
+            self._summarise(record)
+        with _never_fatal("its files"), self._staging():
+            self._send_files(record)
+        if self._pictures is not None:
+            self._pictures.cleanup()
+        described = self.describe() or {}
+        try:
+            self.run.finish(exit_code=0 if record.status == "finished" else 1)
+        except Exception as error:
+            say(f"W&B run not sent in full ({first_line(error)}); send it with: wandb sync {self._quoted}")
+            return
+        if described.get("mode") == "offline" and self.extent.tell:
+            say(f"W&B run kept offline; send it with: wandb sync {self._quoted}")
+
+    @property
+    def _place(self) -> str:
+        return os.path.relpath(Path(self.run.dir).parent, self.folder)
+
+    @property
+    def _quoted(self) -> str:
+        return shlex.quote(str(self.folder / self._place))
+
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        """Let what waits to be sent wait in the run's own folder, not in the user's home."""
+        if os.environ.get("WANDB_DATA_DIR"):
+            yield
+            return
+        os.environ["WANDB_DATA_DIR"] = str(self.folder.resolve() / "wandb")
+        try:
+            yield
+        finally:
+            del os.environ["WANDB_DATA_DIR"]
+
+    def _summarise(self, record: Record) -> None:
+        figures: dict[str, Any] = dict(record.metrics)
+        for defect_type, values in record.metrics_by_defect.items():
+            figures |= {f"by_defect/{defect_type}/{name}": value for name, value in values.items()}
+        if record.cost is not None:
+            figures |= {f"cost/{name}": value for name, value in record.cost.model_dump().items()}
+        for name in figures:
+            if (smaller := smaller_is_better(name)) is not None:
+                self.run.define_metric(name, summary="min" if smaller else "max")
+        self.run.summary.update({**figures, "status": record.status})
+
+    def _send_files(self, record: Record) -> None:
+        import wandb
+
+        # Of a run that did not finish, what else lies in the folder may be an earlier one's.
+        finished = record.status == "finished"
+        files = [self.folder / name for name in (RECORD_FILES if finished else (RECORD,))]
+        artifact = wandb.Artifact(f"record-{record.fingerprint}", "record", metadata={"status": record.status})
+        for file in filter(Path.is_file, files):
+            self.run.save(str(file), base_path=str(self.folder), policy="now")  # what `--from-wandb` reads
+            # `immutable`: not copied elsewhere first; resolved, for `wandb sync` may be typed anywhere.
+            artifact.add_file(str(file.resolve()), file.name, policy="immutable")
+        self.run.log_artifact(artifact)
+        if finished and self.extent.checkpoint:
+            model = wandb.Artifact(f"checkpoint-{record.fingerprint}", "model", metadata=dict(record.metrics))
+            for file in [self.folder / CHECKPOINT, *sorted(self.folder.glob(f"fold-*/{CHECKPOINT}"))]:
+                if file.is_file():
+                    model.add_file(str(file.resolve()), str(file.relative_to(self.folder)), policy="immutable")
+            self.run.log_artifact(model)
+
+
+class _PatientLogger(WandbLogger):
+    """Lightning's, but a W&B that broke down costs one line and not the run."""
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if getattr(self, "_broken", False):
+            return
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:
+            self._broken = True
+            say(f"W&B lacks its learning curves ({first_line(error)}); the run goes on")
+
+
+@contextmanager
+def _never_fatal(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of whatever kind: the run's own figures are safe, and shall stay so
+        say(f"W&B lacks {what} ({first_line(error)}); the record is whole")
