@@ -212,7 +212,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, drawn: Te
     with torch.autocast(real.device.type, enabled=False):
         between = (real + share * (drawn - real)).detach().requires_grad_()
         (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return penalty
 
 
 def in_generators_range(image: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         together = torch.cat([gradient.flatten() for gradient in gradients])
         add_over_processes(together)
         together /= _processes()
-        for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        for gradient, mean in zip(gradients, torch.split(together, [each.numel() for each in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
 
