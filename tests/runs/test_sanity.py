@@ -88,6 +88,7 @@ def test_shuffled_labels_leave_every_method_at_chance(preset, bench, shuffled):
     epochs = ("--trainer.max_epochs", "2", "--data.samples_per_epoch", "32") if settings.get("trainer") else ()
     phases = ("--model.pretrain_epochs", "1") if "pretrain_epochs" in settings["model"] else ()
     small = ("--data.image_size", "64", "--data.crop", "null")
+    small += ("--model.width", "8") if "width" in settings["model"] else ()
     result = _fit(bench, preset, shuffled, *small, *weights, *epochs, *phases)
     defective = sum(int(row["label"]) for row in result["rows"])
     good = len(result["rows"]) - defective
