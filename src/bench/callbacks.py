@@ -147,7 +147,8 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         total = trainer.estimated_stepping_batches
         self.start("training", int(total) if total != float("inf") else None)
-        for _ in range(trainer.global_step):
+        # A resumed run begins with an epoch. Not `global_step`: a method with several optimisers takes more steps.
+        for _ in range(trainer.current_epoch * int(trainer.num_training_batches)):
             self.advance()
 
     def on_train_batch_end(self, *_: Any) -> None:

@@ -87,8 +87,10 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         )
     if patience is not None and not (model.trains and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
-    if model.statistics == "before":
-        _check_phases(model.statistics_epoch, trainer.max_epochs, patience)
+    if model.statistics == "before" or model.preparing_epochs:
+        _check_phases(model.preparing_epochs, trainer.max_epochs, patience)
+    if not model.automatic_optimization:
+        _check_own_steps(trainer, patience)
 
 
 def _check_nodes(trainer: Trainer) -> None:
@@ -110,6 +112,17 @@ def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
         )
     if patience is not None and first:
         raise UsageError("--patience watches one validation loss; after pre-training this method has another")
+
+
+def _check_own_steps(trainer: Trainer, patience: int | None) -> None:
+    """What Lightning cannot do for a method that takes its own steps, with more than one optimiser."""
+    if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1 or trainer.max_steps != -1:
+        raise UsageError(
+            "this method takes its own steps, several a batch: leave out --trainer.gradient_clip_val, "
+            "--trainer.accumulate_grad_batches and --trainer.max_steps"
+        )
+    if patience is not None:
+        raise UsageError("--patience waits for a loss to fall; those of networks that compete do not: leave it out")
 
 
 def learn(trainer: Trainer, model: Detector, data: MVTecAD, folder: Path, *, resume: bool) -> None:

@@ -29,6 +29,7 @@ METHODS = {
     "cutpaste": ("cutpaste_cpu", "--trainer.max_epochs 6", 0.9),
     "cutpaste in windows": ("cutpaste_patch_cpu", "--trainer.max_epochs 5", 0.6),
     "vae": ("vae_cpu", "--trainer.max_epochs 6", 0.6),
+    "f-anogan": ("f_anogan_cpu", "", 0.7),
     "deep svdd": ("deep_svdd_cpu", "--trainer.max_epochs 30 --model.pretrain_epochs 20", 0.6),
 }
 
@@ -96,6 +97,7 @@ def test_shuffled_labels_leave_every_method_at_chance(method, bench, shuffled):
     epochs = ("--trainer.max_epochs", "2", "--data.samples_per_epoch", "32") if settings.get("trainer") else ()
     phases = ("--model.pretrain_epochs", "1") if "pretrain_epochs" in settings["model"] else ()
     small = ("--data.image_size", "64", "--data.crop", "null")
+    small += ("--model.width", "8") if "width" in settings["model"] else ()
     result = _fit(bench, preset, shuffled, *small, *weights, *epochs, *phases)
     defective = sum(int(row["label"]) for row in result["rows"])
     good = len(result["rows"]) - defective

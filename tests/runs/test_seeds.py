@@ -16,6 +16,8 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
     epochs = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "16") if settings.get("trainer") else ()
     if "pretrain_epochs" in settings["model"]:
         epochs += ("--model.pretrain_epochs", "0")
+    if "width" in settings["model"]:
+        epochs += ("--model.width", "4")
     if settings["data"].get("fold") is not None:
         epochs += ("--data.fold", "0", "--data.folds", "2")
     if "balancing_epochs" in settings["model"]:

@@ -1,5 +1,6 @@
 """What every method is: a Lightning module that scores images, and is tested in one way only."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar, Literal, NamedTuple
 
@@ -122,6 +123,11 @@ class Detector(LightningModule):
         raise NotImplementedError
 
     @property
+    def preparing_epochs(self) -> int:
+        """How many of the first epochs only prepare the method, with a loss of their own."""
+        return self.statistics_epoch if self.statistics == "before" else 0
+
+    @property
     def trains(self) -> bool:
         """Whether the method learns by gradient."""
         cls = type(self)
@@ -181,10 +187,14 @@ class Detector(LightningModule):
         """Turn bytes into [0, 1] on the device, where it costs least."""
         return batch._replace(image=as_floats(batch.image))
 
+    def log_terms(self, stage: str, terms: Mapping[str, Tensor], images: int) -> None:
+        """Log terms of a loss as means over the epoch and all processes."""
+        named = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=images, sync_dist=True)
+
     def _log_loss(self, stage: str, batch: Batch) -> Tensor:
         terms = self.loss(batch)
-        named = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
+        self.log_terms(stage, terms, len(batch.image))
         return terms["loss"]
 
 

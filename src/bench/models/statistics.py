@@ -1,6 +1,6 @@
 """Gaussians fitted in one streaming pass, on one process or many."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -151,6 +151,17 @@ def add_over_processes(total: Tensor) -> None:
     # In place, where a torchmetrics state would gather one copy per process first.
     if _processes() > 1:
         torch.distributed.all_reduce(total)
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace gradients by their mean over all processes, as DDP does after each of its own backward passes."""
+    if _processes() > 1:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        add_over_processes(together)
+        together /= _processes()
+        for gradient, mean in zip(gradients, torch.split(together, [each.numel() for each in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
 
 def from_first_process(value: Tensor) -> Tensor:

@@ -1,0 +1,221 @@
+"""f-AnoGAN: what a Wasserstein GAN of normal images cannot draw (Schlegl et al., Medical Image Analysis 54, 2019)."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.data.datamodule import DataSpec
+from bench.data.loading import Batch
+from bench.errors import UsageError
+from bench.models.base import Detector, Prediction
+from bench.models.f_anogan_network import Critic, Encoder, Generator
+from bench.models.statistics import average_gradients, from_first_process
+
+
+class Noise(NamedTuple):
+    """What chance brings to a step: codes (B, latent_dim), and where the penalty looks, in [0, 1), (B, 1, 1, 1)."""
+
+    code: Tensor
+    share: Tensor
+
+
+class FAnoGAN(Detector):
+    """Learn to draw normal images, then to find the code that draws an image; what the drawing lacks is anomalous.
+
+    The first epochs train generator and critic (WGAN-GP), the rest an encoder (izi_f), with both of them frozen.
+
+    Args:
+        spec: what the data are like.
+        latent_dim: length of the code.
+        width: channels of the finest maps; those of the coarsest are eight times as many.
+        pretrain_epochs: how many of the Trainer's epochs train generator and critic; with `search`, all do.
+        critic_steps: updates of the critic, each with images of its own, for one of the generator.
+        penalty: weight of the gradient penalty.
+        learning_rate: of generator and critic (Adam, betas 0 and .9).
+        encoder_rate: of the encoder (RMSProp).
+        kappa: weight of the residual of the critic's features beside that of the pixels, in training and score.
+        inversion: how the code of an image is found: `encoder`, or by AnoGAN's `search` (Schlegl et al., IPMI 2017),
+            which trains no encoder.
+        search_steps: search only: updates of each image's code.
+        search_rate: search only: their learning rate (Adam).
+    """
+
+    start: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent_dim: int = 128,
+        width: int = 64,
+        pretrain_epochs: int = 500,
+        critic_steps: int = 5,
+        penalty: float = 10.0,
+        learning_rate: float = 1e-4,
+        encoder_rate: float = 5e-5,
+        kappa: float = 1.0,
+        inversion: Literal["encoder", "search"] = "encoder",
+        search_steps: int = 300,
+        search_rate: float = 0.02,
+    ) -> None:
+        super().__init__(spec)
+        if spec.patch is not None:
+            raise UsageError("f-AnoGAN scores images as a whole: set --data.texture_patch null")
+        if min(critic_steps, search_steps) < 1:
+            raise UsageError("--model.critic_steps and --model.search_steps must be at least 1")
+        if pretrain_epochs < 0:
+            raise UsageError("--model.pretrain_epochs must not be negative")
+        self.automatic_optimization = False
+        self.generator = Generator(spec.size, spec.channels, width, latent_dim)
+        self.critic = Critic(spec.size, spec.channels, width)
+        self.encoder = Encoder(spec.size, spec.channels, width, latent_dim) if inversion == "encoder" else None
+        # One draw for all images: the same image always gets the same score.
+        self.register_buffer("start", torch.randn(latent_dim))
+        self.latent_dim = latent_dim
+        self.pretrain_epochs = pretrain_epochs
+        self.critic_steps = critic_steps
+        self.penalty = penalty
+        self.learning_rate, self.encoder_rate = learning_rate, encoder_rate
+        self.kappa = kappa
+        self.search_steps, self.search_rate = search_steps, search_rate
+
+    @property
+    def preparing_epochs(self) -> int:
+        """How many epochs train generator and critic before the encoder."""
+        return self.pretrain_epochs if self.encoder is not None else 0
+
+    @property
+    def drawing(self) -> bool:
+        """Whether this epoch trains generator and critic."""
+        return self.encoder is None or self.current_epoch < self.pretrain_epochs
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Score = squared residual of the pixels + kappa times that of the features; map = absolute residual."""
+        image = in_generators_range(image)
+        features = self.critic.features(image)
+        drawn = self.generator(self.encoder(image) if self.encoder is not None else self.search(image, features))
+        pixel_residual, feature_residual = self.residuals(image, features, drawn)
+        return Prediction(pixel_residual + self.kappa * feature_residual, (image - drawn).abs().mean(dim=1))
+
+    def residuals(self, image: Tensor, features: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean squared differences (B,) between images and drawings: of pixels, and of the critic's features."""
+        feature_residual = (features.float() - self.critic.features(drawn).float()).square().mean(dim=1)
+        return (image - drawn).square().mean(dim=(1, 2, 3)), feature_residual
+
+    def search(self, image: Tensor, features: Tensor) -> Tensor:
+        """AnoGAN's codes: down the gradient of the score from one draw of the prior."""
+        # A test's images know no gradient until they are copied.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            image, features = image.clone(), features.clone()
+            code = self.start.repeat(len(image), 1).requires_grad_()
+            optimizer = torch.optim.Adam([code], self.search_rate)
+            for _ in range(self.search_steps):
+                pixel_residual, feature_residual = self.residuals(image, features, self.generator(code))
+                (code.grad,) = torch.autograd.grad((pixel_residual + self.kappa * feature_residual).sum(), code)
+                optimizer.step()
+        return code.detach()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for critic and generator; RMSProp for the encoder, as TensorFlow's, whose 1e-10 is below the root."""
+        networks = (self.critic, self.generator)
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.0, 0.9)) for network in networks
+        ]
+        if self.encoder is not None:
+            optimizers.append(torch.optim.RMSprop(self.encoder.parameters(), self.encoder_rate, alpha=0.9, eps=1e-5))
+        return optimizers
+
+    def on_train_epoch_start(self) -> None:
+        """Every process goes on with the first one's running statistics, where BatchNorm is not synchronised."""
+        for buffer in self.buffers():
+            buffer.copy_(from_first_process(buffer))
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Generator and critic that the encoder learns from are frozen, batch statistics included."""
+        if not self.drawing:
+            self.generator.eval()
+            self.critic.eval()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Update the critic, and sometimes the generator; or the encoder."""
+        optimizers: Any = self.optimizers()
+        if not self.drawing:
+            return self._update(optimizers[2], lambda: self.loss(batch), len(batch.image))
+        image = in_generators_range(batch.image)
+        noise = self.noise(image)
+        loss = self._update(optimizers[0], lambda: self.critic_loss(image, noise), len(image))
+        updates = self.current_epoch * int(self.trainer.num_training_batches) + batch_index + 1
+        if updates % self.critic_steps == 0:
+            noise = self.noise(image)
+            self._update(optimizers[1], lambda: self.generator_loss(noise), len(image))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """The encoder's loss, or how far the critic holds unseen normal images apart from drawings."""
+        if not self.drawing:
+            return super().validation_step(batch, batch_index)
+        image = in_generators_range(batch.image)
+        distance = self.critic(image).mean() - self.critic(self.generator(self.noise(image).code)).mean()
+        return self.log_terms("validation", {"distance": distance}, len(image))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The encoder's (izi_f): the mean score of its drawings."""
+        assert self.encoder is not None
+        image = in_generators_range(batch.image)
+        with torch.no_grad():
+            features = self.critic.features(image)
+        pixels, features = (
+            each.mean() for each in self.residuals(image, features, self.generator(self.encoder(image)))
+        )
+        return {"loss": pixels + self.kappa * features, "pixel_residual": pixels, "feature_residual": features}
+
+    def critic_loss(self, image: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """Hold real images above drawings, with slopes of about 1 in between."""
+        with torch.no_grad():
+            drawn = self.generator(noise.code).float()
+        distance = self.critic(image).mean() - self.critic(drawn).mean()
+        penalty = gradient_penalty(self.critic, image, drawn, noise.share)
+        return {"loss": self.penalty * penalty - distance, "distance": distance, "gradient_penalty": penalty}
+
+    def generator_loss(self, noise: Noise) -> dict[str, Tensor]:
+        """Draw what the critic takes for real."""
+        return {"generator_loss": -self.critic(self.generator(noise.code)).mean()}
+
+    def noise(self, image: Tensor) -> Noise:
+        """New chance for as many drawings as there are images."""
+        count = len(image)
+        code = torch.randn(count, self.latent_dim, device=image.device)
+        return Noise(code, torch.rand(count, 1, 1, 1, device=image.device))
+
+    def _update(self, optimizer: Any, compute: Callable[[], dict[str, Tensor]], images: int) -> Tensor:
+        """One step down the first of the terms, by the parameters of one network alone."""
+        # DDP waits for a gradient of every parameter, where a step here has those of one network: its own averaging is
+        # blocked, and ours takes its place.
+        with optimizer.toggle_model(sync_grad=False):
+            terms = compute()
+            loss = next(iter(terms.values()))
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+        average_gradients(optimizer.param_groups[0]["params"])
+        optimizer.step()
+        self.log_terms("train", terms, images)
+        return loss.detach()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, drawn: Tensor, share: Tensor) -> Tensor:
+    """Mean of (|slope| - 1)^2 where `share` (B, 1, 1, 1) of the way from real to drawn images lies behind.
+
+    Equation 3 of Gulrajani et al. In full precision: of slopes of slopes, half of the digits would leave little.
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        between = (real + share * (drawn - real)).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return penalty
+
+
+def in_generators_range(image: Tensor) -> Tensor:
+    """From [0, 1] to the [-1, 1] of a hyperbolic tangent."""
+    return 2 * image - 1
