@@ -28,10 +28,28 @@ def logged_keys(service: Service) -> set[str]:
     return {key for row in service.history for key in row}
 
 
-def test_a_run_arrives_whole(bench, quick, own_folder, service):
-    outcome = bench("fit", *quick, "--wandb_checkpoint")
-    assert (outcome.status, outcome.stderr) == (0, "")
-    record = Record.read(next(own_folder.rglob("runs/**/record.json")))
+@pytest.fixture(scope="module")
+def arrived(bench, quick, tmp_path_factory):
+    """What the service got of one run, the run's folder, and what was printed."""
+    import wandb
+
+    folder = tmp_path_factory.mktemp("arrived")
+    with running_service() as stand_in, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("WANDB_API_KEY", "0" * 40)
+        patch.setenv("WANDB_BASE_URL", stand_in.address)
+        patch.delenv("WANDB_PROJECT", raising=False)
+        outcome = bench("fit", *quick, "--runs", folder / "runs", "--wandb", "online", "--wandb_checkpoint")
+        wandb.teardown()
+    assert outcome.status == 0, outcome.stderr
+    (run,) = (path.parent for path in folder.rglob("record.json") if "wandb" not in path.parts)
+    return stand_in, run, outcome
+
+
+def test_a_run_arrives_whole_and_nothing_is_said(arrived):
+    service, folder, outcome = arrived
+    assert outcome.stderr == ""
+    record = Record.read(folder)
     first = service.mutations["UpsertBucket"][0]
     assert (first["name"], first["displayName"]) == (record.fingerprint, "autoencoder_l2-screw-s0")
     assert (first["project"], first["groupName"]) == ("bench", "autoencoder_l2")
@@ -43,9 +61,8 @@ def test_a_run_arrives_whole(bench, quick, own_folder, service):
     assert record.wandb["url"] == f"{service.address}/someone/defects/runs/{record.fingerprint}"
 
 
-def test_record_predictions_and_checkpoint_arrive_as_they_lie_on_disk(bench, quick, own_folder, service):
-    assert bench("fit", *quick, "--wandb_checkpoint").status == 0
-    folder = next(own_folder.rglob("runs/**/record.json")).parent
+def test_record_predictions_and_checkpoint_arrive_as_they_lie_on_disk(arrived):
+    service, folder, _ = arrived
     for name in ("record.json", "predictions.csv", "model.ckpt"):
         assert service.files[name] == (folder / name).read_bytes(), name
     kinds = service.artifacts
@@ -60,6 +77,7 @@ def test_a_run_that_fails_arrives_as_failed(bench, quick, service):
     assert json.loads(service.files["wandb-summary.json"])["status"] == "failed"
 
 
+@pytest.mark.slow  # wandb's client asks again for 40 seconds
 def test_a_service_that_goes_away_while_a_run_learns_costs_a_line_and_little_time(
     bench, quick, own_folder, service, monkeypatch
 ):
