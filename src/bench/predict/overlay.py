@@ -9,6 +9,7 @@ from bench.heat import colour_bar, lay_over
 from bench.pages.axes import Axis, Scale, make_scale
 
 SMALLEST, LARGEST = 480, 1024  # pixels of the longer side of the image in the picture
+_TITLE = "map value (raw)"
 _BAR = 18  # width of the colour bar
 _GAP = 12
 _FONT = 15
@@ -25,12 +26,14 @@ def draw_overlay(image: Image.Image, values: NDArray[np.float32], low: float, hi
     tall = max(height, _SHORTEST)
     scale = make_scale(Axis("", (low, high)), (), _LINE + tall - 1.0, float(_LINE))
     font = ImageFont.load_default(_FONT)
-    labels = max(int(font.getlength(text)) for text in (*scale.texts(), "map value"))
-    wide = max(width + _GAP + _BAR + 8 + labels + 4, int(font.getlength(caption)) + 8)
+    labels = max(int(font.getlength(text)) for text in scale.texts())
+    title = max(width, 4 + int(font.getlength(caption))) + _GAP  # above the bar, or right of a caption that is wider
+    wide = max(width + _GAP + _BAR + 8 + labels, title + int(font.getlength(_TITLE))) + 4
     canvas = Image.new("RGB", (wide, _LINE + tall + 6), "white")
     canvas.paste(Image.fromarray(lay_over(resized, heat, low, high)), (0, _LINE))
     draw = ImageDraw.Draw(canvas)
     draw.text((4, 2), caption, fill="black", font=font)
+    draw.text((title, 2), _TITLE, fill="black", font=font)
     _draw_bar(canvas, draw, scale, width + _GAP, tall, font)
     return canvas
 
