@@ -23,7 +23,7 @@ def test_a_checkpoint_of_padim_needs_no_weights_to_be_tested(quick_padim, bench,
 
 def test_the_checkpoint_holds_tensors_and_plain_values_only(finished):
     content = torch.load(finished / "model.ckpt", weights_only=True)
-    assert set(content) == {"pytorch-lightning_version", "state_dict", "bench"}
+    assert set(content) == {"pytorch-lightning_version", "state_dict", "spec", "bench"}
 
 
 def test_lightning_loads_the_checkpoint_itself(quick_padim, bench, own_folder):
