@@ -8,9 +8,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.cell import PROTOCOL, decisive_settings, hash_settings
+from bench.cell import PROTOCOL, decisive_settings, encode_settings, hash_encoded
 from bench.errors import UsageError
 from bench.metrics.image import image_metrics
 from bench.record import PREDICTIONS, RECORD, Metrics, Record
@@ -74,23 +73,23 @@ def _read(file: Path) -> Source | None:
     if record.status != "finished":
         return None
     try:
-        decisive = decisive_settings(record.config, record.weights)
+        settings = encode_settings(decisive_settings(record.config, record.weights))
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} has no complete settings; run the cell again") from error
-    version = _protocol_version(record, decisive)
+    version = _protocol_version(record, settings)
     if version is None:
         raise UsageError(
             f"{file} was changed: its fingerprint is not that of its settings and data; run the cell again"
         )
     check_predictions(record, file.parent / PREDICTIONS)
-    method = {key: value for key, value in decisive.items() if key not in ("category", "seed")}
-    return Source(record, file.parent, hash_settings(method, "", version), version)
+    method = {key: value for key, value in settings.items() if key not in ("category", "seed")}
+    return Source(record, file.parent, hash_encoded(method, "", version), version)
 
 
-def _protocol_version(record: Record, decisive: Mapping[str, Any]) -> int | None:
+def _protocol_version(record: Record, settings: Mapping[str, str]) -> int | None:
     """The version of the protocol that makes the record's fingerprint out of its settings; None if no version does."""
     versions = range(PROTOCOL, 0, -1)
-    return next((v for v in versions if hash_settings(decisive, record.data.digest, v) == record.fingerprint), None)
+    return next((v for v in versions if hash_encoded(settings, record.data.digest, v) == record.fingerprint), None)
 
 
 def check_predictions(record: Record, file: Path) -> None:

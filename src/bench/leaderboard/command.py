@@ -125,7 +125,9 @@ def _without_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            gc.freeze()  # among the oldest objects, or the next allocation would look through all of them
             gc.enable()
+            gc.unfreeze()
 
 
 def _check(files: Mapping[Path, str], out: Path) -> None:
