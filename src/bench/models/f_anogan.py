@@ -9,9 +9,11 @@ from torch import Tensor
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
+from bench.models.autoencoder import WINDOWS_AT_ONCE
 from bench.models.base import Detector, Prediction
 from bench.models.f_anogan_network import Critic, Encoder, Generator
 from bench.models.statistics import average_gradients, from_first_process
+from bench.models.windows import SlidingWindows
 
 
 class Noise(NamedTuple):
@@ -40,6 +42,7 @@ class FAnoGAN(Detector):
             which trains no encoder.
         search_steps: search only: updates of each image's code.
         search_rate: search only: their learning rate (Adam).
+        stride: pixels between the windows through which a texture is tested when it was learned in patches.
     """
 
     start: Tensor
@@ -59,18 +62,19 @@ class FAnoGAN(Detector):
         inversion: Literal["encoder", "search"] = "encoder",
         search_steps: int = 300,
         search_rate: float = 0.02,
+        stride: int = 16,
     ) -> None:
         super().__init__(spec)
-        if spec.patch is not None:
-            raise UsageError("f-AnoGAN scores images as a whole: set --data.texture_patch null")
         if min(critic_steps, search_steps) < 1:
             raise UsageError("--model.critic_steps and --model.search_steps must be at least 1")
         if pretrain_epochs < 0:
             raise UsageError("--model.pretrain_epochs must not be negative")
         self.automatic_optimization = False
-        self.generator = Generator(spec.size, spec.channels, width, latent_dim)
-        self.critic = Critic(spec.size, spec.channels, width)
-        self.encoder = Encoder(spec.size, spec.channels, width, latent_dim) if inversion == "encoder" else None
+        side = spec.patch or spec.size
+        self.windows = SlidingWindows(spec.size, side, stride)
+        self.generator = Generator(side, spec.channels, width, latent_dim)
+        self.critic = Critic(side, spec.channels, width)
+        self.encoder = Encoder(side, spec.channels, width, latent_dim) if inversion == "encoder" else None
         # One draw for all images: the same image always gets the same score.
         self.register_buffer("start", torch.randn(latent_dim))
         self.latent_dim = latent_dim
@@ -92,12 +96,13 @@ class FAnoGAN(Detector):
         return self.encoder is None or self.current_epoch < self.pretrain_epochs
 
     def forward(self, image: Tensor) -> Prediction:
-        """Score = squared residual of the pixels + kappa times that of the features; map = absolute residual."""
-        image = in_generators_range(image)
-        features = self.critic.features(image)
-        drawn = self.generator(self.encoder(image) if self.encoder is not None else self.search(image, features))
-        pixel_residual, feature_residual = self.residuals(image, features, drawn)
-        return Prediction(pixel_residual + self.kappa * feature_residual, (image - drawn).abs().mean(dim=1))
+        """Score = squared residual of the pixels + kappa times that of the features; map = absolute residual.
+
+        Of a texture learned in patches, the paper's own way, the score is that of the most anomalous window.
+        """
+        parts = torch.split(self.windows.cut(in_generators_range(image)), WINDOWS_AT_ONCE)
+        scores, maps = (torch.cat(each) for each in zip(*map(self._invert, parts), strict=True))
+        return Prediction(scores.view(len(image), -1).amax(dim=1), self.windows.merge(maps))
 
     def residuals(self, image: Tensor, features: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Mean squared differences (B,) between images and drawings: of pixels, and of the critic's features."""
@@ -143,7 +148,7 @@ class FAnoGAN(Detector):
         optimizers: Any = self.optimizers()
         if not self.drawing:
             return self._update(optimizers[2], lambda: self.loss(batch), len(batch.image))
-        image = in_generators_range(batch.image)
+        image = self.real(batch)
         noise = self.noise(image)
         loss = self._update(optimizers[0], lambda: self.critic_loss(image, noise), len(image))
         updates = self.current_epoch * int(self.trainer.num_training_batches) + batch_index + 1
@@ -156,14 +161,14 @@ class FAnoGAN(Detector):
         """The encoder's loss, or how far the critic holds unseen normal images apart from drawings."""
         if not self.drawing:
             return super().validation_step(batch, batch_index)
-        image = in_generators_range(batch.image)
+        image = self.real(batch)
         distance = self.critic(image).mean() - self.critic(self.generator(self.noise(image).code)).mean()
         return self.log_terms("validation", {"distance": distance}, len(image))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's (izi_f): the mean score of its drawings."""
         assert self.encoder is not None
-        image = in_generators_range(batch.image)
+        image = self.real(batch)
         with torch.no_grad():
             features = self.critic.features(image)
         pixels, features = (
@@ -183,11 +188,22 @@ class FAnoGAN(Detector):
         """Draw what the critic takes for real."""
         return {"generator_loss": -self.critic(self.generator(noise.code)).mean()}
 
+    def real(self, batch: Batch) -> Tensor:
+        """Images, or patches of textures, in [-1, 1]."""
+        return in_generators_range(self.windows.tiles(batch.image))
+
     def noise(self, image: Tensor) -> Noise:
         """New chance for as many drawings as there are images."""
         count = len(image)
         code = torch.randn(count, self.latent_dim, device=image.device)
         return Noise(code, torch.rand(count, 1, 1, 1, device=image.device))
+
+    def _invert(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score (B,) and map (B, side, side) of images or windows in [-1, 1]."""
+        features = self.critic.features(image)
+        drawn = self.generator(self.encoder(image) if self.encoder is not None else self.search(image, features))
+        pixel_residual, feature_residual = self.residuals(image, features, drawn)
+        return pixel_residual + self.kappa * feature_residual, (image - drawn).abs().mean(dim=1)
 
     def _update(self, optimizer: Any, compute: Callable[[], dict[str, Tensor]], images: int) -> Tensor:
         """One step down the first of the terms, by the parameters of one network alone."""
