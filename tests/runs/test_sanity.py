@@ -32,7 +32,7 @@ METHODS = {
     "deep svdd": ("deep_svdd_cpu", "--trainer.max_epochs 30 --model.pretrain_epochs 20", 0.6),
 }
 
-# f-AnoGAN's drawings of screws in any pose are too coarse; what it learns of carpets is in tests/models.
+# f-AnoGAN's drawings of screws in any pose are too coarse to rank defects (docs/models.md).
 PRESETS = {method: preset for method, (preset, _, _) in METHODS.items()} | {"f-anogan": "f_anogan_cpu"}
 
 
