@@ -18,6 +18,7 @@ def logged(bench, own_folder, monkeypatch):
         for seed in (0, 1):
             write_record(own_folder / "runs", make_record(model, seed=seed), SCORES)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(own_folder))
     monkeypatch.setenv("WANDB_DATA_DIR", str(own_folder / "wandb"))
     outcome = bench("leaderboard", "runs", "--to-wandb", PROJECT)
     assert outcome.status == 0, outcome.stderr
