@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cell import PROTOCOL, decisive_settings, hash_settings
+from bench.cell import PROTOCOL, fingerprint_of
 from bench.data.layout import GOOD
 from bench.metrics.image import image_metrics
 from bench.record import CostRecord, DataRecord, Record, write_predictions
@@ -48,7 +48,7 @@ def make_record(
         "official": False,
         "category": category,
         "seed": seed,
-        "fingerprint": hash_settings(decisive_settings(config, weights), digest, protocol_version),
+        "fingerprint": fingerprint_of(config, weights, digest, protocol_version),
         "config": config,
         "overrides": {},
         "data": DataRecord(digest=digest, counts={}, validation_images=0, differences=differences),

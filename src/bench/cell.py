@@ -16,6 +16,9 @@ PROTOCOL = 2
 # Settings that say where things lie or how they are loaded: no figure depends on them.
 _PLACES = {"data": frozenset({"root", "cache", "num_workers"}), "trainer": frozenset(TRAINER_PLACE)}
 
+_JSON = json.JSONEncoder(sort_keys=True)
+_members: dict[str, str] = {}  # what was encoded: thousands of records share most sections
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -35,47 +38,44 @@ class Cell:
         return runs / self.config.model.name / self.config.category / self.fingerprint
 
 
-def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, str], digest: str) -> str:
-    """The fingerprint of these settings, weights and data."""
-    return hash_settings(decisive_settings(settings, weights), digest)
+def fingerprint_of(
+    settings: Mapping[str, Any], weights: Mapping[str, str], digest: str, protocol_version: int = PROTOCOL
+) -> str:
+    """The fingerprint of these settings, weights and data, by this or an earlier version of the protocol."""
+    return hash_encoded(encode_settings(settings, weights), digest, protocol_version)
 
 
-def decisive_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that a figure depends on, with the content of weights in place of their path."""
+def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a figure depends on, each as a member of a JSON object, equal ones alike."""
     decisive = {
         section: {k: v for k, v in content.items() if k not in _PLACES.get(section, ())}
         if isinstance(content, dict)
         else content
         for section, content in settings.items()
     }
-    if "weights" in decisive["model"]:
+    if "weights" in decisive["model"]:  # their content in place of their path
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
-    return {key: _canonical(value) for key, value in decisive.items()}
-
-
-def hash_settings(decisive: Mapping[str, Any], digest: str, protocol_version: int = PROTOCOL) -> str:
-    """16 hexadecimal digits over decisive settings and data, by this or an earlier version of the protocol."""
-    return hash_encoded(encode_settings(decisive), digest, protocol_version)
-
-
-def encode_settings(decisive: Mapping[str, Any]) -> dict[str, str]:
-    """Each section as JSON, in which equal ones are the same text: what takes time when many hashes are made."""
-    return {key: json.dumps(value, sort_keys=True) for key, value in decisive.items()}
+    return {key: _member(key, value) for key, value in decisive.items()}
 
 
 def hash_encoded(encoded: Mapping[str, str], digest: str, protocol_version: int) -> str:
-    """As `hash_settings`: over the JSON of all of it, keys in order."""
-    whole = {**encoded, "protocol_version": str(protocol_version), "digest": json.dumps(digest)}
-    text = ", ".join(f"{json.dumps(key)}: {whole[key]}" for key in sorted(whole))
-    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
+    """16 hexadecimal digits over the JSON object of all members, in the order of their keys."""
+    own = {"protocol_version": protocol_version, "digest": digest}
+    whole = {**encoded, **{key: _member(key, value) for key, value in own.items()}}
+    return hashlib.sha256(f"{{{', '.join(whole[key] for key in sorted(whole))}}}".encode()).hexdigest()[:16]
+
+
+def _member(key: str, value: Any) -> str:
+    place = repr((key, value))
+    if place not in _members:
+        _members[place] = f"{_JSON.encode(key)}: {_JSON.encode(_canonical(value))}"
+    return _members[place]
 
 
 def _canonical(value: Any) -> Any:
     """Let 1 and 1.0 be the same setting."""
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, dict):  # strings, which are most, without a call: leaderboards read thousands of records
-        return {k: v if isinstance(v, str) else _canonical(v) for k, v in value.items()}
+    if isinstance(value, dict):
+        return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     if isinstance(value, float) and value.is_integer():

@@ -4,13 +4,15 @@ from argparse import ArgumentError
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser
 
 from bench.errors import UsageError, unknown
 from bench.presets import Preset, conf_folder, read_preset, read_yaml
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 # What of Lightning's Trainer decides a result, and what only says where and how loudly it is computed.
 TRAINER_RESULT = (
@@ -154,9 +156,10 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _parser(model: Preset, data: Preset) -> ArgumentParser:
+def _parser(model: Preset, data: Preset) -> "ArgumentParser":
     import inspect
 
+    from jsonargparse import ArgumentParser
     from lightning import Trainer
 
     from bench.data.datamodule import MVTecAD
@@ -188,7 +191,7 @@ def _parser(model: Preset, data: Preset) -> ArgumentParser:
     return parser
 
 
-def _parse(parser: ArgumentParser, tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     known = set(flatten(parser.get_defaults().as_dict()))
     for key in [*flatten(tree), *options]:
         if key not in known:

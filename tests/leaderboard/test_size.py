@@ -1,6 +1,8 @@
 """A leaderboard of many records does not keep its reader waiting."""
 
-import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,13 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "leaderboard.py"
 
 
 @pytest.mark.slow
-def test_ten_thousand_records_take_seconds_of_one_core_and_under_500_megabytes(own_folder):
-    specification = importlib.util.spec_from_file_location("leaderboard_benchmark", BENCHMARK)
-    benchmark = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(benchmark)
-    benchmark.write_records(own_folder / "runs", 10_000)
-    # 4.5 s by benchmarks/leaderboard.py; where others use the machine, its caches are theirs as well.
-    turns = [benchmark.measure(own_folder / "runs", own_folder / "tables") for _ in range(3)]
-    assert min(seconds for seconds, _ in turns) < 8
-    assert min(megabytes for _, megabytes in turns) < 500
-    lines = (own_folder / "tables" / "mvtec_ad-one-class.csv").read_text().splitlines()
+def test_ten_thousand_records_take_five_seconds_of_one_core_and_500_megabytes(own_folder):
+    # As a command: a process that pytest itself starts would be told to have had pytest's memory.
+    ran = subprocess.run([sys.executable, BENCHMARK, "--out", own_folder], check=True, capture_output=True, text=True)
+    seconds, mebibytes = map(
+        float, re.fullmatch(r"10000 records: ([\d.]+) s of one core, (\d+) MiB\n", ran.stdout).groups()
+    )
+    assert seconds < 5
+    assert mebibytes < 500
+    lines = (own_folder / "mvtec_ad-one-class.csv").read_text().splitlines()
     assert sum(",image_auroc," in line for line in lines) == 60 * (15 + 3), "every category of every method, and means"

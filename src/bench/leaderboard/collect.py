@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cell import PROTOCOL, decisive_settings, encode_settings, hash_encoded
+from bench.cell import PROTOCOL, encode_settings, hash_encoded
 from bench.errors import UsageError
 from bench.metrics.image import image_metrics
 from bench.record import PREDICTIONS, RECORD, Metrics, Record
@@ -73,7 +73,7 @@ def _read(file: Path) -> Source | None:
     if record.status != "finished":
         return None
     try:
-        settings = encode_settings(decisive_settings(record.config, record.weights))
+        settings = encode_settings(record.config, record.weights)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} has no complete settings; run the cell again") from error
     version = _protocol_version(record, settings)

@@ -88,7 +88,7 @@ def seed_charts(name: str, table: Table, ranking: Ranking) -> tuple[Chart | None
     """
     headline = TRACKS[table.key.track].headline
     title = TRACKS[table.key.track].quality[headline]
-    whole = [(s.method, _seeds_of_mean(s, ranking.categories, headline)) for s in ranking.ranked]
+    whole = [(s.method, s.means_of_seeds(headline, ranking.categories)) for s in ranking.ranked]
     titled = {f"{title}, mean over the categories of the ranking": whole if len(ranking.categories) > 1 else []}
     for category in sorted(ranking.digests):
         rows = [(s.method, s.rows[category].by_seed(headline)) for s in ranking.standings if category in s.rows]
@@ -164,13 +164,6 @@ def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _seeds_of_mean(standing: Standing, categories: Sequence[str], metric: str) -> list[float]:
-    """The mean over categories of each seed that all of them have."""
-    found = [standing.rows[name].by_seed(metric) or {} for name in categories]
-    seeds = sorted(set.intersection(*(set(values) for values in found)))
-    return [fmean(values[seed] for values in found) for seed in seeds]
 
 
 def _cost_point(standing: Standing, categories: Sequence[str], cost: str, metric: str) -> Point | None:

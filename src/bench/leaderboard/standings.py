@@ -1,7 +1,7 @@
 """From rows to the order of methods: means over categories, mean ranks, and whether they differ by more than chance."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from statistics import fmean
@@ -22,17 +22,30 @@ class Standing:
     method: Method
     rows: Mapping[str, Row]
     mean_rank: float | None
+    _macros: dict[tuple[str, tuple[str, ...]], Summary | None] = field(default_factory=dict, compare=False, repr=False)
 
     def macro(self, metric: str, categories: Sequence[str]) -> Summary | None:
         """Mean over categories, and the spread of that mean over the seeds that all categories have."""
+        place = metric, tuple(categories)
+        if place not in self._macros:  # each format of a leaderboard asks for it
+            found = self._by_category(metric, categories)
+            of_seeds = self.means_of_seeds(metric, categories)
+            mean = fmean([fmean(list(values.values())) for values in found]) if found else 0.0
+            spread = summary(of_seeds).spread if of_seeds else None
+            self._macros[place] = Summary(mean, spread, len(of_seeds)) if found else None
+        return self._macros[place]
+
+    def means_of_seeds(self, metric: str, categories: Sequence[str]) -> list[float]:
+        """The mean over categories for each seed that all of them have; none where a category lacks the metric."""
+        found = self._by_category(metric, categories)
+        seeds = sorted(set.intersection(*map(set, found))) if found else []
+        return [fmean([values[seed] for values in found]) for seed in seeds]
+
+    def _by_category(self, metric: str, categories: Sequence[str]) -> list[dict[int, float]]:
+        """The metric by seed in every category; empty where one lacks it."""
         by_category = [self.rows[name].by_seed(metric) if name in self.rows else None for name in categories]
         found = [values for values in by_category if values]
-        if not found or len(found) < len(categories):
-            return None
-        seeds = sorted(set.intersection(*(set(values) for values in found)))
-        of_seeds = [fmean(values[seed] for values in found) for seed in seeds]
-        mean = fmean(fmean(values.values()) for values in found)
-        return Summary(mean, summary(of_seeds).spread if of_seeds else None, len(seeds))
+        return found if len(found) == len(categories) else []
 
     def mean_cost(self, name: str) -> float | None:
         """Mean over the method's own categories of the mean over seeds."""
