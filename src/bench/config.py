@@ -4,6 +4,7 @@ from argparse import ArgumentError
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
@@ -86,7 +87,7 @@ def resolve(
 def settings_help(model: str, data: str | None) -> str:
     """All settings of one method and dataset, with their types and defaults."""
     model_preset, data_preset = read_preset("model", model), read_preset("data", data or "mvtec_ad")
-    parser = _parser(model_preset, data_preset)
+    parser = deepcopy(_parser(model_preset, data_preset))  # the defaults below are this preset's alone
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser.set_defaults(flatten(_parse(parser, base, {})))
     return str(parser.format_help())
@@ -157,11 +158,6 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parser(model: Preset, data: Preset) -> "ArgumentParser":
-    import inspect
-
-    from jsonargparse import ArgumentParser
-    from lightning import Trainer
-
     from bench.data.datamodule import MVTecAD
     from bench.models.base import Detector
 
@@ -170,6 +166,16 @@ def _parser(model: Preset, data: Preset) -> "ArgumentParser":
             raise UsageError(
                 f"class_path '{preset.class_path}' of '{preset.name}' is no {base.__module__}.{base.__name__}"
             )
+    return _parser_of(model.load_class(), data.load_class())
+
+
+@cache  # a worker lives across cells, and most of them are of few classes
+def _parser_of(model: type, data: type) -> "ArgumentParser":
+    import inspect
+
+    from jsonargparse import ArgumentParser
+    from lightning import Trainer
+
     parser = ArgumentParser(exit_on_error=False, prog="bench fit")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument(
@@ -184,8 +190,8 @@ def _parser(model: Preset, data: Preset) -> "ArgumentParser":
         default=None,
         help="epochs without a better validation loss before training stops",
     )
-    parser.add_class_arguments(model.load_class(), "model", skip={"spec"})
-    parser.add_class_arguments(data.load_class(), "data", skip={"category", "seed", "protocol"})
+    parser.add_class_arguments(model, "model", skip={"spec"})
+    parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
     hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_RESULT, *TRAINER_PLACE}
     parser.add_class_arguments(Trainer, "trainer", skip=hidden)
     return parser

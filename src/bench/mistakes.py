@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from bench.data.datamodule import MVTecAD
 from bench.heat import Picture, lay_over
 from bench.models.base import Detector, ScoredImages, as_floats
 from bench.models.classifier import Classifier
-from bench.pictures import SIDE, colour, row
+from bench.pictures import SIDE, colour, row, save_rows
 
 _SHOWN = 6
 
@@ -62,9 +61,7 @@ class Mistakes:
             if mistake.explanation is not None:
                 panels.append(lay_over(mistake.image, mistake.explanation, 0.0, 1.0))
             rows.append(row(panels, mistake.caption))
-        path = folder / "mistakes.png"
-        Image.fromarray(np.concatenate(rows)).save(path)
-        return path
+        return save_rows(rows, folder / "mistakes.png")
 
 
 def explain(model: Detector, image: torch.Tensor, predicted: torch.Tensor) -> list[NDArray[np.float32]] | None:

@@ -40,10 +40,14 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
             limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
             caption = f"{sample.defect_type}/{sample.path.name}: {limits}, called {verdict}"
             rows.append(row(panels, caption))
-        path = folder / f"{name}.png"
-        Image.fromarray(np.concatenate(rows)).save(path)
-        paths.append(path)
+        paths.append(save_rows(rows, folder / f"{name}.png"))
     return paths
+
+
+def save_rows(rows: list[Picture], path: Path) -> Path:
+    """Write rows, one below the other, as a PNG file."""
+    Image.fromarray(np.concatenate(rows)).save(path, compress_level=1)  # five times as fast, a fifth larger
+    return path
 
 
 def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:

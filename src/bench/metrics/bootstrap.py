@@ -26,12 +26,12 @@ from bench.metrics.classification import (
     class_figures,
     count_figures,
     defect_score,
-    rank_defects,
 )
-from bench.metrics.ranking import Ranking, auroc, average_precision
+from bench.metrics.ranking import Counts
 
 CONFIDENCE = 0.95
 NUMBER = 2000
+_AT_ONCE = 2**16  # drawn images: their counts stay in the cache
 ROUNDING = 1e-12  # .1 + .2 against .3 + 0 is no difference between two sums of recalls
 
 Resamples = NDArray[np.intp]  # (R, N): the images of each of R resamples
@@ -40,6 +40,8 @@ Predictions = NDArray[Any]  # (N, ...)
 Strata = NDArray[Any]  # (N,): the true classes
 # A figure (R,) of the resamples of predictions and their true classes.
 Statistic = Callable[[Predictions, Strata, Resamples], NDArray[np.float64]]
+# The same from how often each distinct score was drawn, ascending: of defective and of normal images, (R, S) each.
+CountFigure = Callable[[Counts, Counts], NDArray[np.float64]]
 
 
 class Intervals(NamedTuple):
@@ -166,26 +168,54 @@ def _apart(cells: NDArray[np.int64], rows: Resamples, size: int) -> NDArray[np.i
     return (cells[rows] + size * np.arange(len(rows))[:, None]).ravel()
 
 
-def _defect_figure(
-    figure: Callable[[Ranking], float], logits: Predictions, targets: Strata, rows: Resamples
-) -> NDArray[np.float64]:
+def _defect_figure(figure: CountFigure, logits: Predictions, targets: Strata, rows: Resamples) -> NDArray[np.float64]:
     logits, targets = check_classification(logits, targets)
     return _ranked(figure, defect_score(logits), targets != GOOD, rows)
 
 
 def _detection_figure(
-    figure: Callable[[Ranking], float], scores: Predictions, defect_types: Strata, rows: Resamples
+    figure: CountFigure, scores: Predictions, defect_types: Strata, rows: Resamples
 ) -> NDArray[np.float64]:
     return _ranked(figure, scores, defect_types != "good", rows)
 
 
 def _ranked(
-    figure: Callable[[Ranking], float], scores: Predictions, defective: NDArray[np.bool_], rows: Resamples
+    figure: CountFigure, scores: Predictions, defective: NDArray[np.bool_], rows: Resamples
 ) -> NDArray[np.float64]:
+    """A figure of each resample, from how often each distinct score is drawn: one sort serves all of them."""
     if scores.shape != defective.shape:
         raise ValueError(f"expected one score for each of {defective.size} images, got {scores.shape}")
-    # A loop, for ranking 500 images takes 40 µs, and counting all resamples at once is not faster.
-    return np.array([figure(rank_defects(scores[row], defective[row])) for row in rows])
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    if defective.all() or not defective.any():
+        return np.full(len(rows), np.nan)
+    distinct, place = np.unique(scores, return_inverse=True)
+
+    def count(drawn: Resamples) -> Counts:
+        cells = _apart(place, drawn, distinct.size)
+        return np.bincount(cells, minlength=len(drawn) * distinct.size).reshape(-1, distinct.size)
+
+    parts = np.array_split(rows, -(-rows.size // _AT_ONCE))
+    return np.concatenate([figure(count(part[:, defective]), count(part[:, ~defective])) for part in parts])
+
+
+def _auroc(anomalous: Counts, normal: Counts) -> NDArray[np.float64]:
+    """`ranking.auroc` of counts (R, S) by ascending score."""
+    pairs = anomalous.sum(axis=1) * normal.sum(axis=1)
+    area: NDArray[np.float64] = 1 - (anomalous * (2 * _at_or_above(normal) - normal)).sum(axis=1) / (2 * pairs)
+    return area
+
+
+def _average_precision(anomalous: Counts, normal: Counts) -> NDArray[np.float64]:
+    """`ranking.average_precision` of counts (R, S) by ascending score."""
+    true = _at_or_above(anomalous)
+    precision = true / np.maximum(true + _at_or_above(normal), 1)  # where nothing is found nothing is gained
+    area: NDArray[np.float64] = (anomalous / anomalous.sum(axis=1, keepdims=True) * precision).sum(axis=1)
+    return area
+
+
+def _at_or_above(counts: Counts) -> Counts:
+    return counts[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
 CLASSIFICATION_STATISTICS: Mapping[str, Statistic] = {
@@ -197,10 +227,10 @@ CLASSIFICATION_STATISTICS: Mapping[str, Statistic] = {
     "image_precision": partial(_count_figure, "image_precision"),
     "image_recall": partial(_count_figure, "image_recall"),
     "calibration_error": _calibration_error,
-    "image_auroc": partial(_defect_figure, auroc),
-    "image_ap": partial(_defect_figure, average_precision),
+    "image_auroc": partial(_defect_figure, _auroc),
+    "image_ap": partial(_defect_figure, _average_precision),
 }
 DETECTION_STATISTICS: Mapping[str, Statistic] = {
-    "image_auroc": partial(_detection_figure, auroc),
-    "image_ap": partial(_detection_figure, average_precision),
+    "image_auroc": partial(_detection_figure, _auroc),
+    "image_ap": partial(_detection_figure, _average_precision),
 }

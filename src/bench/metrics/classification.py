@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, softmax
 
-from bench.metrics.ranking import Ranking, auroc, average_precision, rank
+from bench.metrics.ranking import auroc, average_precision, rank
 
 GOOD = 0
 CALIBRATION_BINS = 15
@@ -28,7 +28,8 @@ def classification_metrics(logits: ArrayLike, targets: ArrayLike) -> dict[str, f
     logits, targets = check_classification(logits, targets)
     confusion = confusion_matrix(logits.argmax(axis=1), targets, logits.shape[1])
     bins, gaps = calibration_gaps(logits, targets)
-    ranking = rank_defects(defect_score(logits), targets != GOOD)
+    score, defective = defect_score(logits), targets != GOOD
+    ranking = rank(score[defective], score[~defective])
     return {
         **{name: float(value) for name, value in count_figures(confusion).items()},
         "calibration_error": float(calibration_error(np.bincount(bins, gaps, CALIBRATION_BINS), targets.size)),
@@ -63,11 +64,6 @@ def defect_score(logits: ArrayLike) -> NDArray[np.float64]:
     logits = np.asarray(logits, dtype=np.float64)
     score: NDArray[np.float64] = logsumexp(logits[:, GOOD + 1 :], axis=1) - logits[:, GOOD]
     return score
-
-
-def rank_defects(scores: NDArray[np.float64], defective: NDArray[np.bool_]) -> Ranking:
-    """Rank the scores (N,) of defective images among those of the good ones."""
-    return rank(scores[defective], scores[~defective])
 
 
 def count_figures(confusion: Counts) -> Figures:
