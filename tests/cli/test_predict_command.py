@@ -280,6 +280,14 @@ def test_the_range_of_colours_is_that_of_the_test_s_maps(bench, run, data_root):
     assert high == pytest.approx(np.median([m.max() for p, m in maps.items() if p.parent.name != "good"]), rel=0.05)
 
 
+def test_a_run_whose_record_has_no_range_of_colours_gives_maps_but_no_overlays(bench, refuse, run, images):
+    earlier = shutil.copytree(run, Path("earlier"))
+    (earlier / "record.json").write_text(json.dumps(record_of(run) | {"map_range": None}))
+    assert "run the cell again, or leave out --overlays" in refuse("predict", "--run", earlier, images, "--overlays")
+    assert bench("predict", "--run", earlier, images, "--maps").status == 0
+    assert len(list(Path("predictions").rglob("*.tiff"))) == 6
+
+
 def test_a_picture_is_not_drawn_into_a_folder_that_is_searched_for_images(refuse, run, images):
     line = refuse("predict", "--run", run, images, "--overlays", "--out", images / "heat")
     assert "would be images next time" in line

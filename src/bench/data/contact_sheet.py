@@ -50,7 +50,9 @@ def draw_contact_sheet(category: Category, description: Description, path: Path)
         top += row.height
     for line, note in enumerate(notes):
         write(draw, (_GAP, top + _GAP + line * _LINE), note, _TEXT, _WIDTH - 2 * _GAP)
-    sheet.save(path)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    sheet.save(partial)
+    partial.replace(path)  # a reader sees the old sheet or the new
 
 
 def class_label(description: Description, name: str) -> str:

@@ -79,8 +79,13 @@ def _check(options: argparse.Namespace) -> None:
 def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
     if not (options.maps or options.overlays):
         return
-    if run.record.map_range is None:
+    if run.record.map_range is None and run.record.metrics.get("pixel_auroc") is None:
         raise UsageError(f"{run.record.model} has no anomaly maps; leave out --maps and --overlays")
+    if run.record.map_range is None and options.overlays:
+        line = (
+            f"{run.folder} is of an earlier version: its record does not say where the colours of maps begin and end"
+        )
+        raise UsageError(f"{line}; run the cell again, or leave out --overlays")
     if run.geometry.crop:
         size, crop = run.geometry.size, run.geometry.crop
         say(f"bench: the run saw the middle {crop} of {size} pixels: beyond, maps hold their lowest value")
