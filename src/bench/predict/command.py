@@ -82,9 +82,7 @@ def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
     if run.record.map_range is None and run.record.metrics.get("pixel_auroc") is None:
         raise UsageError(f"{run.record.model} has no anomaly maps; leave out --maps and --overlays")
     if run.record.map_range is None and options.overlays:
-        line = (
-            f"{run.folder} is of an earlier version: its record does not say where the colours of maps begin and end"
-        )
+        line = f"{run.folder} is of an earlier version: its record does not say where the colours of maps begin and end"
         raise UsageError(f"{line}; run the cell again, or leave out --overlays")
     if run.geometry.crop:
         size, crop = run.geometry.size, run.geometry.crop

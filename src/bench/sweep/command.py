@@ -79,19 +79,23 @@ def sweep(typed: list[str]) -> int:
         known.launcher, {k.removeprefix(_LAUNCHER): v for k, v in options.items() if k.startswith(_LAUNCHER)}
     )
     launcher.check()
-    entries = _entries(known, settings, launcher)
     if known.dry_run:
-        _show_plan(entries, as_json=known.json)
+        _show_plan(_entries(known, settings, launcher), as_json=known.json)
         return 0
+    with launcher.warm():
+        entries = _entries(known, settings, launcher)
+        outcomes = _run(entries, launcher, known.runs)
+    return _conclude(entries, outcomes, as_json=known.json)
 
+
+def _run(entries: "Sequence[Entry]", launcher: "Launcher", runs: Path) -> "dict[int, Outcome]":
     from bench.sweep.drive import run_due
     from bench.tracking.service import tell_offline
 
     try:
-        outcomes = run_due(entries, launcher)
+        return run_due(entries, launcher)
     finally:
-        tell_offline((entry.task.folder for entry in entries if entry.is_due), known.runs)
-    return _conclude(entries, outcomes, as_json=known.json)
+        tell_offline((entry.task.folder for entry in entries if entry.is_due), runs)
 
 
 def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Launcher") -> "list[Entry]":

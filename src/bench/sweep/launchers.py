@@ -1,7 +1,7 @@
 """Where cells are run: a launcher is a class and a file in `conf/launcher` that names it and its settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import yaml
@@ -31,6 +31,11 @@ class Launcher(BaseModel):
 
     def check(self) -> None:
         """Refuse what is not installed, before anything runs."""
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """While this lasts, what takes long and needs no cell may begin; what no cell used ends with it."""
+        yield
 
     def open(self, tasks: Sequence[Task]) -> AbstractContextManager[Pool]:
         """Processes for cells like these; the end of the context is theirs."""

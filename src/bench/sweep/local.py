@@ -5,19 +5,21 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, PrivateAttr
 
 from bench.errors import UsageError
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers import Launcher
 from bench.sweep.tasks import Event, Outcome, Started, Task
-from bench.sweep.work import fail, run_cell
 from bench.sweep.worker_process import Worker
 
 _TICK = 0.5  # seconds between two looks at the clock
 _BYTES_PER_WORKER = 2 * 2**30
+_WARM = 2  # workers that load torch while the plan is made: not one for each of 64 cores, the cells may be few
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 
 
 class LocalLauncher(Launcher):
@@ -37,15 +39,38 @@ class LocalLauncher(Launcher):
     gpus: Literal["auto"] | list[str | int] = "auto"
     gpus_per_worker: PositiveInt = 1
     workers_per_gpu: PositiveInt = 1
+    _warm: list[Worker] = PrivateAttr(default_factory=list)
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """The first workers load torch, where there is no GPU and so no cell can change what they need."""
+        try:
+            if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
+                for environment in self._environments([])[:_WARM]:
+                    self._warm.append(Worker(environment, self._threads([])))
+                    self._warm[-1].start()
+            yield
+        finally:
+            for worker in self._warm:
+                worker.kill()
+            self._warm.clear()
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":
-        """Workers that are started when there is a cell for them."""
-        pool = LocalPool(self._environments(tasks), self._threads(tasks))
+        """Workers that are warm, and others that are started when there is a cell for them."""
+        threads = self._threads(tasks)
+        pool = LocalPool([self._worker(environment, threads) for environment in self._environments(tasks)])
         try:
             yield pool
         finally:
             pool.stop()
+
+    def _worker(self, environment: dict[str, str], threads: int) -> Worker:
+        for worker in self._warm:
+            if worker.arguments == (environment, threads):
+                self._warm.remove(worker)
+                return worker
+        return Worker(environment, threads)
 
     def _environments(self, tasks: Sequence[Task]) -> list[dict[str, str]]:
         """What each worker finds in its environment: its threads and its GPUs."""
@@ -81,14 +106,16 @@ class LocalLauncher(Launcher):
 
 
 class LocalPool:
-    """As many workers as there are environments, each begun when there is a cell for it, and anew when it has died."""
+    """Workers, each begun when there is a cell for it, and anew when it has died."""
 
-    def __init__(self, environments: Sequence[dict[str, str]], threads: int) -> None:
-        self._workers = [Worker(environment, threads) for environment in environments]
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
         """Deal the cells out to the workers, one at a time."""
         if not self._workers:
+            from bench.sweep.work import run_cell
+
             for task in tasks:
                 yield Started(task.number)
                 yield run_cell(task)
@@ -123,6 +150,8 @@ class LocalPool:
 
 
 def _end_of(task: Task, worker: Worker) -> Outcome:
+    from bench.sweep.work import fail
+
     if is_claimed(task.folder):  # another sweep took the cell over
         return Outcome(task.number, "elsewhere")
     return fail(task, f"its process died ({worker.last_words})")

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.record import RECORD, Record
-from bench.run import Options
+
+if TYPE_CHECKING:
+    from bench.run import Options
 
 # `elsewhere`: another process holds the cell; it is asked for again once that one has ended.
 Status = Literal["finished", "failed", "interrupted", "elsewhere"]
@@ -30,7 +32,7 @@ class Task:
     number: int  # place in the plan
     title: str
     cell: Cell
-    options: Options  # `runs` is an absolute path: another machine has another working folder
+    options: "Options"  # `runs` is an absolute path: another machine has another working folder
     found: Found
     retry: int  # how often a cell that fails is tried again
     lease: float

@@ -16,11 +16,11 @@ _SPAWN = multiprocessing.get_context("spawn")  # the fork of a process that has 
 
 
 class Worker:
-    """A process that lives across cells; it is started with its first."""
+    """A process that lives across cells; it is started with its first, or before."""
 
     def __init__(self, environment: Mapping[str, str], threads: int) -> None:
         self.task: Task | None = None
-        self._arguments = (dict(environment), threads)
+        self.arguments = (dict(environment), threads)
         self._process: Any = None
         self._cells: Connection | None = None
         self._words: Connection | None = None
@@ -39,10 +39,23 @@ class Worker:
             return f"killed by {signal.Signals(-code).name}"
         return f"exit status {code}"
 
+    def start(self) -> None:
+        """Begin the process, which loads torch and waits for cells."""
+        for each in self.connections:
+            each.close()
+        self._cells, cells = _SPAWN.Pipe()
+        self._words, words = _SPAWN.Pipe(duplex=False)
+        self._line = b""
+        # No daemon: those may not start processes of their own, and data loaders do.
+        self._process = _SPAWN.Process(target=serve, args=(cells, words, *self.arguments))
+        self._process.start()
+        cells.close()
+        words.close()
+
     def begin(self, task: Task) -> None:
         """Hand over a cell."""
         if self._process is None or not self._process.is_alive():
-            self._start()
+            self.start()
         self.task = task
         with suppress(OSError):  # dead by now: `answer` finds out
             self._open_cells.send(task)
@@ -88,6 +101,11 @@ class Worker:
         try:
             self._process.join(_SECONDS_TO_STOP)
         finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once: it had no cell."""
+        if self._process is not None:
             self._process.kill()
             self._process.join()
 
@@ -95,15 +113,3 @@ class Worker:
     def _open_cells(self) -> Connection:
         assert self._cells is not None
         return self._cells
-
-    def _start(self) -> None:
-        for each in self.connections:
-            each.close()
-        self._cells, cells = _SPAWN.Pipe()
-        self._words, words = _SPAWN.Pipe(duplex=False)
-        self._line = b""
-        # No daemon: those may not start processes of their own, and data loaders do.
-        self._process = _SPAWN.Process(target=serve, args=(cells, words, *self._arguments))
-        self._process.start()
-        cells.close()
-        words.close()
