@@ -179,10 +179,11 @@ def chromium() -> Iterator["Browser"]:
 
 @pytest.fixture
 def all_threads():
-    """All cores, for the tests that train in earnest."""
+    """All cores that other tests leave, for the tests that train in earnest."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
     yield
     torch.set_num_threads(before)
