@@ -51,12 +51,7 @@ def line_chart(
         if own.points:
             parts.append(element("path", element("title", own.label), d=path, class_=kind, stroke_dasharray=dashes))
         samples.append((own.label, element("path", d="M-10 0H10", class_=kind, stroke_dasharray=dashes)))
-    for limit in limits:
-        line, sample = _limit(frame, limit)
-        parts.append(line)
-        samples.append((limit.label, sample))
-    words, end = legend(samples, frame.below)
-    return chart(name, title, description, end, [frame.draw(), frame.inside(parts), words])
+    return _with_limits(name, title, description, frame, parts, samples, limits)
 
 
 def histogram(
@@ -90,12 +85,7 @@ def histogram(
                 below[bar] += own[bar]
         sample = element("rect", x=-10.0, y=-6.0, width=20.0, height=12.0, class_=f"fill {colour(place)}")
         samples.append((label, sample))
-    for limit in limits:
-        line, sample = _limit(frame, limit)
-        parts.append(line)
-        samples.append((limit.label, sample))
-    words, end = legend(samples, frame.below)
-    return chart(name, title, description, end, [frame.draw(), frame.inside(parts), words])
+    return _with_limits(name, title, description, frame, parts, samples, limits)
 
 
 def scatter(
@@ -145,11 +135,22 @@ def scatter(
     return chart(name, title, description, end, [frame.draw(), *parts, words, rows])
 
 
-def _limit(frame: Frame, limit: Limit) -> tuple[Markup, Markup]:
-    """The line, and its sample for the legend."""
-    place = number(frame.x.place(limit.value))
-    line = element("path", d=f"M{place} {number(TOP)}V{number(frame.bottom)}", class_="limit")
-    return line, element("path", d="M-10 0H10", class_="limit")
+def _with_limits(
+    name: str,
+    title: str,
+    description: str,
+    frame: Frame,
+    parts: list[Markup],
+    samples: list[tuple[str, Markup]],
+    limits: Sequence[Limit],
+) -> Markup:
+    """The chart of these parts, with a vertical line for each limit and a legend of all."""
+    for limit in limits:
+        place = number(frame.x.place(limit.value))
+        parts.append(element("path", d=f"M{place} {number(TOP)}V{number(frame.bottom)}", class_="limit"))
+        samples.append((limit.label, element("path", d="M-10 0H10", class_="limit")))
+    words, end = legend(samples, frame.below)
+    return chart(name, title, description, end, [frame.draw(), frame.inside(parts), words])
 
 
 def _steps(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
