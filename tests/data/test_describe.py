@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from sklearn.metrics import roc_auc_score
 
 from bench.data import lettering
 from bench.data.contact_sheet import draw_contact_sheet, percent
@@ -91,6 +93,26 @@ def test_sizes_and_modes_are_counted_as_they_lie_in_the_files(describe, folder):
     _, found = describe()
     assert found.classes[0].sizes == {"40 x 40": 8, "50 x 40": 1}
     assert found.classes[0].modes == {"RGB": 8, "L": 1}
+
+
+def brightness(folder: Path, pattern: str) -> list[float]:
+    return [float(np.asarray(Image.open(path).convert("L")).mean()) for path in sorted(folder.glob(pattern))]
+
+
+def test_brightness_is_measured_as_a_score(describe, folder):
+    _, found = describe()
+    good, test = brightness(folder, "test/good/*.png"), brightness(folder, "test/*/*.png")
+    labels = [path.parent.name != "good" for path in sorted(folder.glob("test/*/*.png"))]
+    assert found.brightness_auroc == pytest.approx(roc_auc_score(labels, test), abs=1e-12)
+    assert [image.brightness for image in found.images if image.path.startswith("cog/test/good/")] == good
+
+
+def test_light_that_tells_defects_is_warned_of(describe, folder):
+    for path in folder.glob("test/good/*.png"):
+        Image.open(path).point(lambda value: min(255, value + 60)).save(path)
+    _, found = describe()
+    assert found.brightness_auroc == 0
+    assert "AUROC of 0.000: light tells defective images from good ones" in to_markdown(found)
 
 
 def test_near_duplicates_are_named_and_those_between_the_splits_marked(describe, folder):

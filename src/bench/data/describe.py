@@ -15,6 +15,7 @@ from bench.data.cache import Geometry
 from bench.data.images import image_mode, read_image, read_mask
 from bench.data.layout import GOOD, Category, Sample
 from bench.data.near_duplicates import SIDE, similar_pairs
+from bench.metrics.ranking import auroc, rank
 from bench.metrics.regions import region_sizes
 
 _MOST_PAIRS = 100  # that are named; a folder of copies has millions
@@ -86,19 +87,26 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels."""
+    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels.
+
+    `brightness` is its mean grey value, 0 to 255.
+    """
 
     path: str
     defect_type: str
     size: str
     mode: str
+    brightness: float
     area_share: float
     regions: int
 
 
 @dataclass(frozen=True)
 class Description:
-    """All figures of one category; `differences` say in what the images are not MVTec's own."""
+    """All figures of one category; `differences` say in what the images are not MVTec's own.
+
+    `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
+    """
 
     category: str
     dataset: str
@@ -110,6 +118,7 @@ class Description:
     imbalance: Imbalance
     imbalance_of_defects: Imbalance
     near_duplicates: NearDuplicates
+    brightness_auroc: float | None
     images: tuple[ImageFacts, ...]
 
 
@@ -145,6 +154,7 @@ def describe_category(category: Category, dataset: str, seen_one: Callable[[], N
         imbalance=_imbalance(classes),
         imbalance_of_defects=_imbalance([c for c in classes if c.name != GOOD]),
         near_duplicates=_near_duplicates(samples, trained, small),
+        brightness_auroc=_brightness_auroc(images[trained:]),
         images=tuple(images),
     )
 
@@ -177,6 +187,7 @@ def _see(sample: Sample, channels: int) -> _Seen:
         defect_type=sample.defect_type,
         size=f"{image.width} x {image.height}",
         mode=image_mode(sample.path),
+        brightness=float(np.asarray(image.convert("L")).mean()),
         area_share=share,
         regions=len(regions),
     )
@@ -219,6 +230,13 @@ def _spread(numbers: Sequence[float] | NDArray[np.int64]) -> Spread:
 def _imbalance(classes: Sequence[DefectClass]) -> Imbalance:
     most, least = max(classes, key=lambda c: c.images), min(classes, key=lambda c: c.images)
     return Imbalance(most.images / least.images, most.name, least.name)
+
+
+def _brightness_auroc(images: Sequence[ImageFacts]) -> float | None:
+    brightness = np.array([image.brightness for image in images])
+    defective = np.array([image.defect_type != GOOD for image in images], dtype=bool)
+    area = auroc(rank(brightness[defective], brightness[~defective]))
+    return None if np.isnan(area) else area
 
 
 def _near_duplicates(samples: Sequence[Sample], train: int, small: NDArray[np.uint8]) -> NearDuplicates:

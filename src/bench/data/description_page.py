@@ -10,6 +10,7 @@ from bench.data.facts import mvtec_categories
 from bench.leaderboard.markdown_cells import grid
 
 SHEET = "contact_sheet.png"
+_HINT = 0.3  # an AUROC as far from .5 as this is worth a warning
 
 
 def to_json(description: Description) -> str:
@@ -49,12 +50,21 @@ def _summary(description: Description) -> str:
         f"Imbalance: {_imbalance(description.imbalance)}; "
         f"of defects alone {_imbalance(description.imbalance_of_defects)}.",
     ]
+    if description.brightness_auroc is not None:
+        lines.append(_brightness(description.brightness_auroc))
     if description.dataset == "synthetic":
         lines.append("Made up by bench; none of these images is MVTec's.")
     elif description.category in mvtec_categories():
         same = "Counts and sizes are those that MVTec published."
         lines.append(f"Not MVTec's own: {'; '.join(description.differences)}." if description.differences else same)
     return "\n\n".join(lines) + "\n"
+
+
+def _brightness(area: float) -> str:
+    text = f"Brightness: as a score, the mean grey value of a test image has an image AUROC of {area:.3f}"
+    if abs(area - 0.5) < _HINT:
+        return f"{text}."
+    return f"{text}: light tells defective images from good ones, and a method may see it instead of the defects."
 
 
 def _imbalance(found: Imbalance) -> str:
