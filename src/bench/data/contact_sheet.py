@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bench.data.describe import DefectClass, Description
+from bench.data.description import DefectClass, Description
 from bench.data.layout import GOOD, Category, Sample
 from bench.data.lettering import font_for, write
 from bench.data.tiles import TILE, Scale, draw_close_up, draw_whole

@@ -1,10 +1,9 @@
-"""What is in a category: classes, sizes, how large and how many defects are, images that show the same again."""
+"""Look at all images of a category: classes, sizes, how large and how many defects are, what shows the same again."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.cache import Geometry
+from bench.data.description import (
+    DefectClass,
+    Defects,
+    Description,
+    ImageFacts,
+    Imbalance,
+    NearDuplicates,
+    Pair,
+    Spread,
+)
 from bench.data.images import image_mode, read_image, read_mask
 from bench.data.layout import GOOD, Category, Sample
 from bench.data.near_duplicates import SIDE, similar_pairs
@@ -19,107 +28,6 @@ from bench.metrics.ranking import auroc, rank
 from bench.metrics.regions import region_sizes
 
 _MOST_PAIRS = 100  # that are named; a folder of copies has millions
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Least, middle and greatest of some numbers."""
-
-    min: float
-    median: float
-    max: float
-
-
-@dataclass(frozen=True)
-class Defects:
-    """The masks of one class. A region is 8-connected; `area_share` is the marked part of an image's pixels."""
-
-    area_share: Spread
-    regions: int
-    regions_per_image: Spread
-    region_pixels: Spread
-
-
-@dataclass(frozen=True)
-class DefectClass:
-    """The images of one class, `good` among them, which has no `defects`; sizes are width x height in pixels."""
-
-    name: str
-    train: int
-    test: int
-    sizes: Mapping[str, int]
-    modes: Mapping[str, int]
-    defects: Defects | None
-
-    @property
-    def images(self) -> int:
-        """Of both splits."""
-        return self.train + self.test
-
-
-@dataclass(frozen=True)
-class Imbalance:
-    """How often the commonest class is there for one image of the rarest."""
-
-    ratio: float
-    commonest: str
-    rarest: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images that show the same photograph; `across_splits` where one is trained on and the other tested."""
-
-    first: str
-    second: str
-    correlation: float
-    across_splits: bool
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """All there are in number, and by name those most alike."""
-
-    count: int
-    across_splits: int
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels.
-
-    `brightness` is its mean grey value, 0 to 255.
-    """
-
-    path: str
-    defect_type: str
-    size: str
-    mode: str
-    brightness: float
-    area_share: float
-    regions: int
-
-
-@dataclass(frozen=True)
-class Description:
-    """All figures of one category; `differences` say in what the images are not MVTec's own.
-
-    `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
-    """
-
-    category: str
-    dataset: str
-    differences: tuple[str, ...]
-    train: int
-    test: int
-    masks: int
-    classes: tuple[DefectClass, ...]
-    imbalance: Imbalance
-    imbalance_of_defects: Imbalance
-    near_duplicates: NearDuplicates
-    brightness_auroc: float | None
-    images: tuple[ImageFacts, ...]
 
 
 class _Seen(NamedTuple):

@@ -8,7 +8,7 @@ from bench.arguments import Parser
 from bench.data.chosen import ALL, add_data_options, chosen_categories
 
 if TYPE_CHECKING:
-    from bench.data.describe import Description
+    from bench.data.description import Description
     from bench.data.layout import Category
 
 

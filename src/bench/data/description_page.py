@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from bench.data.contact_sheet import percent, unwritten
-from bench.data.describe import DefectClass, Description, Imbalance, Spread
+from bench.data.description import DefectClass, Description, Imbalance, Spread
 from bench.data.facts import mvtec_categories
 from bench.leaderboard.markdown_cells import grid
 

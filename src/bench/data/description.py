@@ -1,0 +1,105 @@
+"""What is told of a category: figures of its classes, defects and images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, middle and greatest of some numbers."""
+
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Defects:
+    """The masks of one class. A region is 8-connected; `area_share` is the marked part of an image's pixels."""
+
+    area_share: Spread
+    regions: int
+    regions_per_image: Spread
+    region_pixels: Spread
+
+
+@dataclass(frozen=True)
+class DefectClass:
+    """The images of one class, `good` among them, which has no `defects`; sizes are width x height in pixels."""
+
+    name: str
+    train: int
+    test: int
+    sizes: Mapping[str, int]
+    modes: Mapping[str, int]
+    defects: Defects | None
+
+    @property
+    def images(self) -> int:
+        """Of both splits."""
+        return self.train + self.test
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """How often the commonest class is there for one image of the rarest."""
+
+    ratio: float
+    commonest: str
+    rarest: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that show the same photograph; `across_splits` where one is trained on and the other tested."""
+
+    first: str
+    second: str
+    correlation: float
+    across_splits: bool
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """All there are in number, and by name those most alike."""
+
+    count: int
+    across_splits: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels.
+
+    `brightness` is its mean grey value, 0 to 255.
+    """
+
+    path: str
+    defect_type: str
+    size: str
+    mode: str
+    brightness: float
+    area_share: float
+    regions: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """All figures of one category; `differences` say in what the images are not MVTec's own.
+
+    `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
+    """
+
+    category: str
+    dataset: str
+    differences: tuple[str, ...]
+    train: int
+    test: int
+    masks: int
+    classes: tuple[DefectClass, ...]
+    imbalance: Imbalance
+    imbalance_of_defects: Imbalance
+    near_duplicates: NearDuplicates
+    brightness_auroc: float | None
+    images: tuple[ImageFacts, ...]
