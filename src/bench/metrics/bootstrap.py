@@ -210,8 +210,11 @@ def _average_precision(anomalous: Counts, normal: Counts) -> NDArray[np.float64]
     """`ranking.average_precision` of counts (R, S) by ascending score."""
     true = _at_or_above(anomalous)
     precision = true / np.maximum(true + _at_or_above(normal), 1)  # where nothing is found nothing is gained
-    area: NDArray[np.float64] = (anomalous / anomalous.sum(axis=1, keepdims=True) * precision).sum(axis=1)
-    return area
+    gained = anomalous / anomalous.sum(axis=1, keepdims=True) * precision
+    found = anomalous > 0
+    # Without the zeros between them, so that the terms are added up in the same order, to the same bits.
+    parts = np.split(gained[found], found.sum(axis=1).cumsum()[:-1])
+    return np.array([part.sum() for part in parts])
 
 
 def _at_or_above(counts: Counts) -> Counts:
