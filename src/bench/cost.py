@@ -18,7 +18,7 @@ from bench.models.base import Detector, as_floats
 from bench.record import CostRecord
 
 _WARM_UP = 2
-_REPEATS = (3, 15)
+_FEWEST, _MOST = 3, 15
 _SECONDS = 0.3
 
 
@@ -70,16 +70,15 @@ def measure_cost(model: Detector, data: MVTecAD, watch: Stopwatch, checkpoint: P
 def _seconds_per_batch(model: Detector, images: Tensor) -> float:
     """Median of 3 to 15 warm forward passes: as many as fit into `_SECONDS`."""
     model.eval()
-    fewest, most = _REPEATS
     times: list[float] = []
-    for attempt in range(_WARM_UP + most):
+    for attempt in range(_WARM_UP + _MOST):
         start = time.perf_counter()
         model(images)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         if attempt >= _WARM_UP:
             times.append(time.perf_counter() - start)
-        if len(times) >= fewest and sum(times) > _SECONDS:
+        if len(times) >= _FEWEST and sum(times) > _SECONDS:
             break
     return median(times)
 

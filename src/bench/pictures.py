@@ -46,7 +46,9 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
 
 def save_rows(rows: list[Picture], path: Path) -> Path:
     """Write rows, one below the other, as a PNG file."""
-    Image.fromarray(np.concatenate(rows)).save(path, compress_level=1)  # five times as fast, a fifth larger
+    Image.fromarray(np.concatenate(rows)).save(
+        path, compress_level=1
+    )  # two to three times as fast, a fifth to a third larger
     return path
 
 

@@ -104,7 +104,7 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once: it had no cell."""
+        """End it at once."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
