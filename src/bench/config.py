@@ -206,6 +206,7 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
             )
     try:
         base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
+        base.setdefault("model", {})  # a class may have no settings
         if not options:
             return base
         # Typed from their text, as on any command line; then laid over the rest.

@@ -108,3 +108,16 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As another process would begin: without the module and the folder it came from."""
     monkeypatch.delitem(sys.modules, "mine")
     monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.endswith("elsewhere")])
+
+
+def test_a_class_without_settings_is_run_as_well(bench, mine):
+    setting = ", *, gain: float = 1.0"
+    source = CLASS.replace(setting, "").replace("self.gain = gain", "self.gain = 1.0")
+    assert setting not in source
+    Path("elsewhere/mine.py").write_text(source)
+    Path("elsewhere/mine.yaml").write_text(YAML.replace("model:\n  gain: 2.0\n", ""))
+    outcome = bench("fit", *mine)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    (run,) = Path("runs").glob("mine/screw/*")
+    assert bench("test", "--run", run).status == 0
+    assert bench("sweep", *mine, "--seeds", "0,1", "--launcher.workers", "0").status == 0

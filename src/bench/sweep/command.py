@@ -82,9 +82,9 @@ def sweep(typed: list[str]) -> int:
     if known.dry_run:
         _show_plan(_entries(known, settings, launcher), as_json=known.json)
         return 0
-    with launcher.warm():
-        entries = _entries(known, settings, launcher)
-        outcomes = _run(entries, launcher, known.runs)
+    launcher.warm()
+    entries = _entries(known, settings, launcher)
+    outcomes = _run(entries, launcher, known.runs)
     return _conclude(entries, outcomes, as_json=known.json)
 
 

@@ -1,7 +1,7 @@
 """Where cells are run: a launcher is a class and a file in `conf/launcher` that names it and its settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import yaml
@@ -32,10 +32,8 @@ class Launcher(BaseModel):
     def check(self) -> None:
         """Refuse what is not installed, before anything runs."""
 
-    @contextmanager
-    def warm(self) -> Iterator[None]:
-        """While this lasts, what takes long and needs no cell may begin; what no cell used ends with it."""
-        yield
+    def warm(self) -> None:
+        """Begin what takes long and needs no cell; the plan is made meanwhile."""
 
     def open(self, tasks: Sequence[Task]) -> AbstractContextManager[Pool]:
         """Processes for cells like these; the end of the context is theirs."""

@@ -5,21 +5,19 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt, PrivateAttr
+from pydantic import NonNegativeInt, PositiveInt
 
 from bench.errors import UsageError
 from bench.sweep.claims import is_claimed
+from bench.sweep.fork_server import has_gpu_driver, start_fork_server
 from bench.sweep.launchers import Launcher
 from bench.sweep.tasks import Event, Outcome, Started, Task
 from bench.sweep.worker_process import Worker
 
 _TICK = 0.5  # seconds between two looks at the clock
 _BYTES_PER_WORKER = 2 * 2**30
-_WARM = 2  # workers that load torch while the plan is made: not one for each of 64 cores, the cells may be few
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 
 
 class LocalLauncher(Launcher):
@@ -39,38 +37,21 @@ class LocalLauncher(Launcher):
     gpus: Literal["auto"] | list[str | int] = "auto"
     gpus_per_worker: PositiveInt = 1
     workers_per_gpu: PositiveInt = 1
-    _warm: list[Worker] = PrivateAttr(default_factory=list)
 
-    @contextmanager
-    def warm(self) -> Iterator[None]:
-        """The first workers load torch, where there is no GPU and so no cell can change what they need."""
-        try:
-            if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
-                for environment in self._environments([])[:_WARM]:
-                    self._warm.append(Worker(environment, self._threads([])))
-                    self._warm[-1].start()
-            yield
-        finally:
-            for worker in self._warm:
-                worker.kill()
-            self._warm.clear()
+    def warm(self) -> None:
+        """What workers import is imported while cells are planned."""
+        if not has_gpu_driver() and self._count([]):  # with a GPU, the cells decide on threads
+            start_fork_server(self._threads([]))
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":
-        """Workers that are warm, and others that are started when there is a cell for them."""
+        """Workers, each of which is started when there is a cell for it."""
         threads = self._threads(tasks)
-        pool = LocalPool([self._worker(environment, threads) for environment in self._environments(tasks)])
+        pool = LocalPool([Worker(environment, threads) for environment in self._environments(tasks)])
         try:
             yield pool
         finally:
             pool.stop()
-
-    def _worker(self, environment: dict[str, str], threads: int) -> Worker:
-        for worker in self._warm:
-            if worker.arguments == (environment, threads):
-                self._warm.remove(worker)
-                return worker
-        return Worker(environment, threads)
 
     def _environments(self, tasks: Sequence[Task]) -> list[dict[str, str]]:
         """What each worker finds in its environment: its threads and its GPUs."""

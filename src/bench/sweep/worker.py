@@ -1,4 +1,4 @@
-"""A process that runs one cell after another; torch is imported once, after its environment is set."""
+"""A process that runs one cell after another in the environment of its sweep."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 def serve(cells: Connection, words: Connection, environment: Mapping[str, str], threads: int) -> None:
     """Take tasks from `cells` and answer with their outcomes until it closes; what is printed goes to `words`."""
-    os.environ |= environment  # before torch and CUDA read it
+    os.environ.clear()
+    os.environ |= environment  # before CUDA reads it, and torch where no fork server has imported it
     for stream in (1, 2):
         os.dup2(words.fileno(), stream)
     # Ctrl-C reaches the whole group: the sweep passes it on, as the one signal that a run must survive.

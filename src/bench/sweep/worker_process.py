@@ -1,26 +1,27 @@
 """One worker process as the sweep sees it: what it is asked, what it answers, what it prints, how it ends."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bench.sweep.fork_server import start_method
 from bench.sweep.tasks import Outcome, Task
 from bench.sweep.worker import serve
 
 _SECONDS_TO_STOP = 30.0
-_SPAWN = multiprocessing.get_context("spawn")  # the fork of a process that has used CUDA or OpenMP may hang
 
 
 class Worker:
-    """A process that lives across cells; it is started with its first, or before."""
+    """A process that lives across cells; it is started with its first."""
 
     def __init__(self, environment: Mapping[str, str], threads: int) -> None:
         self.task: Task | None = None
-        self.arguments = (dict(environment), threads)
+        self._environment = environment
+        self._threads = threads
         self._process: Any = None
         self._cells: Connection | None = None
         self._words: Connection | None = None
@@ -39,23 +40,10 @@ class Worker:
             return f"killed by {signal.Signals(-code).name}"
         return f"exit status {code}"
 
-    def start(self) -> None:
-        """Begin the process, which loads torch and waits for cells."""
-        for each in self.connections:
-            each.close()
-        self._cells, cells = _SPAWN.Pipe()
-        self._words, words = _SPAWN.Pipe(duplex=False)
-        self._line = b""
-        # No daemon: those may not start processes of their own, and data loaders do.
-        self._process = _SPAWN.Process(target=serve, args=(cells, words, *self.arguments))
-        self._process.start()
-        cells.close()
-        words.close()
-
     def begin(self, task: Task) -> None:
         """Hand over a cell."""
         if self._process is None or not self._process.is_alive():
-            self.start()
+            self._start()
         self.task = task
         with suppress(OSError):  # dead by now: `answer` finds out
             self._open_cells.send(task)
@@ -101,13 +89,22 @@ class Worker:
         try:
             self._process.join(_SECONDS_TO_STOP)
         finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None:
             self._process.kill()
             self._process.join()
+
+    def _start(self) -> None:
+        for each in self.connections:
+            each.close()
+        self._cells, cells = Pipe()
+        self._words, words = Pipe(duplex=False)
+        self._line = b""
+        # No daemon: those may not start processes of their own, and data loaders do.
+        environment = dict(os.environ) | dict(self._environment)
+        process = start_method().Process(target=serve, args=(cells, words, environment, self._threads))
+        process.start()
+        self._process = process
+        cells.close()
+        words.close()
 
     @property
     def _open_cells(self) -> Connection:
