@@ -24,6 +24,9 @@ from fake_data import write_category
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# Shells let what they start in the background ignore Ctrl-C, and all that the tests start would ignore it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # What a test's machine may have set, and what would lead out of the test's folder.
 _SETTINGS = ("BENCH_DATA", "BENCH_WEIGHTS", "WANDB_API_KEY", "WANDB_PROJECT", "XDG_CACHE_HOME")
 

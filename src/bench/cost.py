@@ -1,7 +1,5 @@
 """What a run costs: time, memory, size."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from lightning import Trainer
 from torch import Tensor
 
 from bench.data.datamodule import MVTecAD
+from bench.memory import peak_bytes
 from bench.models.base import Detector, as_floats
 from bench.record import CostRecord
 
@@ -86,5 +85,4 @@ def _seconds_per_batch(model: Detector, images: Tensor) -> float:
 def _peak_memory(device: torch.device) -> tuple[int, Literal["process", "gpu"]]:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), "gpu"
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
+    return peak_bytes(), "process"

@@ -68,6 +68,17 @@ def test_an_interrupt_while_the_server_imports_is_one_line(small, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_worker_s_cells_take_as_much_memory_as_those_of_a_process_of_its_own(small, tmp_path):
+    peaks = []
+    for workers in (0, 1):
+        runs = tmp_path / str(workers)
+        sweep = start("sweep", *small, "--seeds", "0", "--launcher.workers", workers, "--runs", runs)
+        assert finish(sweep)[0] == 0
+        peaks.append(max(record["cost"]["peak_memory_bytes"] for record in records(runs).values()))
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.1)
+
+
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_lets_workers_write_their_records(two_long, tmp_path):
     runs = tmp_path / "runs"
     sweep = start("sweep", *two_long, *TWO_WORKERS, "--runs", runs)
