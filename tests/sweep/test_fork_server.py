@@ -53,8 +53,9 @@ def test_the_sweep_s_own_environment_and_signals_stay_as_they_were(outside, monk
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_where_there_are_gpus_each_worker_imports_for_itself(monkeypatch, tmp_path):
-    monkeypatch.setattr(fork_server, "_GPU_DRIVERS", (str(tmp_path),))
+@pytest.mark.parametrize(("name", "value"), [("_GPU_DRIVERS", ("/",)), ("sys.platform", "darwin")])
+def test_where_torch_does_not_survive_a_fork_each_worker_imports_for_itself(name, value, monkeypatch):
+    monkeypatch.setattr(f"bench.sweep.fork_server.{name}", value)
     monkeypatch.setattr(fork_server, "ensure_running", lambda: pytest.fail("a server was started"))
     LocalLauncher(workers=2, threads=1).warm()
     assert start_method().get_start_method() == "spawn"

@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from bench.errors import UsageError
 from bench.sweep.claims import is_claimed
-from bench.sweep.fork_server import has_gpu_driver, start_fork_server
+from bench.sweep.fork_server import can_fork, start_fork_server
 from bench.sweep.launchers import Launcher
 from bench.sweep.tasks import Event, Outcome, Started, Task
 from bench.sweep.worker_process import Worker
@@ -40,7 +40,7 @@ class LocalLauncher(Launcher):
 
     def warm(self) -> None:
         """What workers import is imported while cells are planned."""
-        if not has_gpu_driver() and self._count([]):  # with a GPU, the cells decide on threads
+        if can_fork() and self._count([]):
             start_fork_server(self._threads([]))
 
     @contextmanager
