@@ -35,6 +35,35 @@ def test_the_folder_is_named_by_dataset_category_and_format(bench, arguments, ow
     assert (own_folder / "exports" / "mvtec_ad-screw-coco" / "annotations" / "instances_train.json").is_file()
 
 
+def test_all_categories_are_exported_each_into_a_folder_of_its_own(bench, arguments, own_category, tmp_path):
+    write_category(own_category.parent, "nut")
+    words = [*arguments, "--data.root", own_category.parent, "--category", "all"]
+    assert bench(*words).status == 0
+    assert sorted(path.name for path in Path("exports").iterdir()) == ["mvtec_ad-nut-coco", "mvtec_ad-screw-coco"]
+    assert summary(Path("exports/mvtec_ad-nut-coco"))["category"] == "nut"
+    alone = tmp_path / "alone"
+    assert bench(*arguments, "--data.root", own_category.parent, "--category", "nut", "--out", alone).status == 0
+    assert files_below(alone) == files_below(Path("exports/mvtec_ad-nut-coco"))
+    assert bench(*words, "--out", "other").status == 0
+    assert Path("other/mvtec_ad-screw-coco/export.json").is_file()
+
+
+def test_of_all_categories_none_is_written_where_one_would_replace_something(bench, arguments, own_category):
+    write_category(own_category.parent, "nut")
+    Path("exports/mvtec_ad-screw-coco").mkdir(parents=True)
+    Path("exports/mvtec_ad-screw-coco/diary").write_text("dear")
+    outcome = bench(*arguments, "--data.root", own_category.parent, "--category", "all")
+    assert outcome.status == 2
+    assert "mvtec_ad-screw-coco holds something that is no export" in outcome.stderr
+    assert not Path("exports/mvtec_ad-nut-coco").exists()
+
+
+def test_words_for_classes_are_those_of_one_category(bench, arguments):
+    outcome = bench(*arguments, "--category", "all", "--prompts", "words.yaml")
+    assert outcome.status == 2
+    assert outcome.stderr == "bench: --prompts names the classes of one category; export that one by itself\n"
+
+
 def test_its_help_imports_no_torch():
     code = (
         "import sys; from bench.cli import main; main(['data', 'export', '--help']); sys.exit('torch' in sys.modules)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench import __version__
 from bench.arguments import Parser
 from bench.console import say
+from bench.data.chosen import ALL, category_names
 from bench.errors import UsageError
 
 if TYPE_CHECKING:  # they bring torch, and help needs none
@@ -29,10 +30,14 @@ def export_parser() -> Parser:
     """The options of `bench data export`."""
     parser = Parser(prog="bench data export", description="Write a category for detectors and segmenters.")
     parser.add_argument("--format", choices=_FORMATS, required=True, help="what to write")
-    parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw")
+    parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw, or all")
     parser.add_argument("--data", metavar="NAME", default="mvtec_ad", help="dataset: mvtec_ad (default) or synthetic")
     parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="folder of the categories; else BENCH_DATA")
-    parser.add_argument("--out", type=Path, help="folder to write (default: exports/DATASET-CATEGORY-FORMAT)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder to write (default: exports/DATASET-CATEGORY-FORMAT), or to hold those of all categories",
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in that folder")
     parser.add_argument(
         "--classes", choices=("type", "defect"), default="type", help="a class for each defect type, or one for all"
@@ -63,15 +68,34 @@ def export(typed: list[str]) -> int:
     """write images and masks for detectors and segmenters: COCO, YOLO, SAM"""
     known = export_parser().parse_all(typed)
     _settle_own_options(known)
-    out = known.out or Path("exports") / f"{Path(known.data).stem}-{known.category}-{known.format}"
-    out = out.expanduser()
 
-    from bench.data.export.folder import SUMMARY, building, check_target
+    from bench.data.export.folder import check_target
+
+    folders = _folders(known)
+    for out in folders.values():
+        check_target(out, force=known.force)
+    for category, out in folders.items():
+        _export(category, out, known)
+    return 0
+
+
+def _folders(known: Namespace) -> dict[str, Path]:
+    """The folder of each category; where all are exported, `--out` holds theirs."""
+    exports = f"{Path(known.data).stem}-{{}}-{known.format}"
+    if known.category != ALL:
+        return {known.category: (known.out or Path("exports", exports.format(known.category))).expanduser()}
+    if known.prompts:
+        raise UsageError("--prompts names the classes of one category; export that one by itself")
+    out = (known.out or Path("exports")).expanduser()
+    return {name: out / exports.format(name) for name in category_names(_read_data(ALL, known))}
+
+
+def _export(category: str, out: Path, known: Namespace) -> None:
+    from bench.data.export.folder import SUMMARY, building
     from bench.data.export.licence import write_licence
     from bench.data.synthetic import Synthetic
 
-    check_target(out, force=known.force)
-    data = _read_data(known)
+    data = _read_data(category, known)
     contents = _contents(data, known)
     with building(out, force=known.force) as folder:
         _write(contents, folder, known)
@@ -85,7 +109,6 @@ def export(typed: list[str]) -> int:
     for split, counts in summary["counts"].items():
         print(f"{split:<6}{sum(counts.values()):>6} images: {', '.join(f'{n} {name}' for name, n in counts.items())}")
     print(out)
-    return 0
 
 
 def _settle_own_options(known: Namespace) -> None:
@@ -101,13 +124,13 @@ def _settle_own_options(known: Namespace) -> None:
         raise UsageError(f"--seed {known.seed} is negative")
 
 
-def _read_data(known: Namespace) -> "MVTecAD":
+def _read_data(category: str, known: Namespace) -> "MVTecAD":
     from bench.data.datamodule import MVTecAD
     from bench.presets import read_preset
 
     preset = read_preset("data", known.data)
     settings = dict(preset.settings.get("data", {})) | ({"root": known.root} if known.root else {})
-    data = preset.load_class()(known.category, known.seed, "model", **settings)
+    data = preset.load_class()(category, known.seed, "model", **settings)
     if not isinstance(data, MVTecAD):
         raise UsageError(f"class_path '{preset.class_path}' of '{preset.name}' is no {MVTecAD.__name__}")
     if data.random_pose:
