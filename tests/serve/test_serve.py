@@ -203,6 +203,8 @@ def test_a_browser_shows_the_pictures_and_complains_of_nothing(chromium, server,
     picture.wait_for()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 30
     page.get_by_role("link", name="All runs").click()
+    page.get_by_role("link", name="mvtec_ad-one-class").click()
+    page.get_by_role("link", name="All runs").click()
     assert page.get_by_role("heading", name="Leaderboards").is_visible()
     page.close()
     assert noise == []
