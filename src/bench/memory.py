@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
-_of_server = 0  # bytes of files that the fork server of this process had in memory
+_of_server = 0  # bytes of libraries that the fork server of this process had in memory
+_untouched = 0  # of those, what this process had not touched when its run began
 
 
 def release_free_memory() -> None:
@@ -41,7 +42,9 @@ def keep_freed_memory() -> None:
 
 def forget_peak() -> None:
     """Begin to measure the peak anew, where the system can: a process that runs many cells tells each one's own."""
+    global _untouched
     release_free_memory()
+    _untouched = max(0, _of_server - _resident_files())
     with suppress(OSError):  # Linux only, and not in every container
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -49,17 +52,17 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """The largest resident size, with the libraries that a fork has from its server without having touched them yet.
+    """The largest resident size since `forget_peak`, with the libraries that a fork shares with its server.
 
-    Linux does not count those to a fork: 300 MB of torch's code, by which a worker would seem smaller than `bench fit`.
+    Linux does not count those to a fork before it touches them: 300 MB of torch's code, by which a worker would seem
+    smaller than `bench fit`.
     """
     unit = 1 if sys.platform == "darwin" else 1024
-    untouched = max(0, _of_server - _resident_files()) if _of_server else 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + untouched
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + _untouched
 
 
-def remember_files() -> None:
-    """Let `peak_bytes` of every later fork know what this process has in memory of files, as those of libraries."""
+def remember_libraries() -> None:
+    """Let every later fork of this process count what it has in memory of libraries."""
     global _of_server
     _of_server = _resident_files()
 

@@ -68,6 +68,7 @@ def test_a_leaderboard_is_built_from_the_records_and_leads_to_the_runs(get, run)
     assert status == 200
     assert b"0.8000" in body
     assert f'href="runs/{run.name}/"'.encode() in body
+    assert b'<a href="./">All runs</a>' in body
 
 
 def test_a_changed_record_changes_the_page(get, run):

@@ -62,7 +62,7 @@ class Detail:
 
 
 def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None = None) -> str:
-    """The page of these tables; `link` leads to a record's page where pages are served, else to its file below `out`."""
+    """The page of these tables; `link` leads to a record's page where it is served, None to its file below `out`."""
     from bench.pages.page import render_page as render
 
     def to_file(source: Source) -> str | None:

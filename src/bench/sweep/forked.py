@@ -8,7 +8,7 @@ import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 import bench.sweep.work  # noqa: E402, F401  (what a worker needs for any cell)
-from bench.memory import remember_files  # noqa: E402
+from bench.memory import remember_libraries  # noqa: E402
 
-remember_files()
+remember_libraries()
 atexit.register(os._exit, 0)  # the server holds nothing that would have to be put away
