@@ -13,17 +13,30 @@ def run() -> NoReturn:
     """Run the command line of this process and end it."""
     status: list[int] = []
     atexit.register(_leave, status)  # registered before all others, called after them
-    status.append(main())
+    status.append(_write_out(main()))
     sys.exit(status[0])
+
+
+def _write_out(status: int) -> int:
+    """The status of a command, once all that it printed is written."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        pass  # the reader has left; nothing is wrong
+    except OSError as error:
+        if not status:  # else its own line has been said
+            print(f"bench: {error.strerror}", file=sys.stderr)
+        return status or 1
+    return status
 
 
 def _leave(status: list[int]) -> None:
     """Leave without the second and more that Python takes to pull torch's thousands of modules apart."""
     if not status:  # an exception is on its way out
         return
-    with suppress(OSError):  # of the disk or the reader that `main` has heard of
-        print(end="", flush=True)
-        print(end="", flush=True, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # `_write_out` has heard of it
+            print(end="", flush=True, file=stream)
     os._exit(status[0])
 
 

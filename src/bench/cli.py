@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,29 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 = done, 1 = the run failed, 2 = a mistake in the input, 130 = interrupted."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(typed)
-        print(end="", flush=True)  # what cannot be written is said here, not by Python as it ends
-        return status
+        return _dispatch(typed)
     except UsageError as error:
         return _complain(str(error), 2)
     except RunError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; nothing is wrong
-        return 0
-    except OSError as error:
-        return _complain(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", 1)
-
-
-def _run(typed: list[str]) -> int:
-    try:
-        return _dispatch(typed)
     except SystemExit as leaving:
         if leaving.code:
             raise
         return 0  # argparse leaves this way after --help
+    except BrokenPipeError:
+        return 0  # the reader of our output has left; nothing is wrong
+    except OSError as error:
+        return _complain(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", 1)
 
 
 def _complain(message: str, status: int) -> int:

@@ -55,7 +55,7 @@ def peak_bytes() -> int:
     """The largest resident size since `forget_peak`, with the libraries that a fork shares with its server.
 
     Linux does not count those to a fork before it touches them: 300 MB of torch's code, by which a worker would seem
-    smaller than `bench fit`.
+    smaller than `bench fit`. What a worker's first cell touches of them is counted twice: 10 MB of 960.
     """
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + _untouched

@@ -60,6 +60,15 @@ def test_output_that_finds_no_room_is_a_failure_in_one_line():
     assert (done.returncode, done.stderr) == (1, "bench: No space left on device\n")
 
 
+def test_a_failure_stays_one_where_its_output_finds_no_room_or_no_reader():
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([*BENCH], stdout=full, stderr=subprocess.PIPE).returncode == 2
+    with subprocess.Popen([*BENCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 2
+
+
 def test_a_reader_who_leaves_early_is_no_mistake():
     with subprocess.Popen([*BENCH, "models", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

@@ -58,6 +58,15 @@ def test_of_all_categories_none_is_written_where_one_would_replace_something(ben
     assert not Path("exports/mvtec_ad-nut-coco").exists()
 
 
+def test_of_all_categories_none_is_written_where_one_cannot_be(bench, arguments, own_category):
+    write_category(own_category.parent, "nut")
+    (own_category / "test" / "blob" / "000.png").write_bytes(b"no picture")
+    outcome = bench(*arguments, "--data.root", own_category.parent, "--category", "all")
+    assert outcome.status == 2
+    assert "000.png" in outcome.stderr
+    assert not Path("exports").exists()
+
+
 def test_words_for_classes_are_those_of_one_category(bench, arguments):
     outcome = bench(*arguments, "--category", "all", "--prompts", "words.yaml")
     assert outcome.status == 2

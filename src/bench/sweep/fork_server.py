@@ -3,13 +3,16 @@
 import os
 import signal
 import sys
-from multiprocessing import get_context
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.forkserver import ensure_running
+from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from pathlib import Path
 
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")  # Nvidia, AMD, Windows' Linux, Jetson
 _IMPORTS = ["bench.sweep.forked"]
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def can_fork() -> bool:
@@ -21,27 +24,61 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 
-def start_method() -> ForkServerContext | SpawnContext:
-    """Forks of a server that only imports: it has computed nothing, so no thread of OpenMP can make them hang."""
+def start_method(threads: int) -> ForkServerContext | SpawnContext:
+    """Forks of a server, which is started here if none runs and ends with this process, or processes that import anew.
+
+    The server only imports: it has computed nothing, so no thread of OpenMP can make its forks hang.
+    """
     if not can_fork():
         return get_context("spawn")
-    forkserver = get_context("forkserver")
-    forkserver.set_forkserver_preload(_IMPORTS)
-    return forkserver
-
-
-def start_fork_server(threads: int) -> None:
-    """Let the server begin with its imports, for workers of so many threads; it ends with this process."""
-    start_method()
-    outside = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by libraries as they are imported
-    # Ctrl-C reaches the whole group, and the server would answer with a traceback as long as it imports.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_forkserver_preload(_IMPORTS)
+    resource_tracker.ensure_running()  # it would take the server's signals from behind their block
     try:
-        ensure_running()
+        with ExitStack() as circumstances:
+            circumstances.enter_context(_threads_of_libraries(threads))
+            circumstances.enter_context(_signals_blocked())
+            circumstances.enter_context(_silent())
+            ensure_running()
+    except OSError:  # the path of a temporary folder may be too long for a socket
+        return get_context("spawn")
+    return get_context("forkserver")
+
+
+@contextmanager
+def _threads_of_libraries(threads: int) -> Iterator[None]:
+    """They read it as they are imported."""
+    outside = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, handler)
         if outside is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = outside
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A signal to the whole group is the sweep's to answer; a fork's own waits until the fork can hear it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Who reads the sweep's output would otherwise wait for the end of the server's imports after that of the sweep."""
+    streams = {stream: os.dup(stream) for stream in (1, 2)}
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in streams:
+            os.dup2(nothing, stream)
+        yield
+    finally:
+        for stream, outside in streams.items():
+            os.dup2(outside, stream)
+            os.close(outside)
+        os.close(nothing)

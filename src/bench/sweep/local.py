@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from bench.errors import UsageError
 from bench.sweep.claims import is_claimed
-from bench.sweep.fork_server import can_fork, start_fork_server
+from bench.sweep.fork_server import start_method
 from bench.sweep.launchers import Launcher
 from bench.sweep.tasks import Event, Outcome, Started, Task
 from bench.sweep.worker_process import Worker
@@ -40,8 +40,8 @@ class LocalLauncher(Launcher):
 
     def warm(self) -> None:
         """What workers import is imported while cells are planned."""
-        if can_fork() and self._count([]):
-            start_fork_server(self._threads([]))
+        if self._count([]):
+            start_method(self._threads([]))
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from multiprocessing import Pipe
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -99,9 +99,13 @@ class Worker:
         self._words, words = Pipe(duplex=False)
         self._line = b""
         # No daemon: those may not start processes of their own, and data loaders do.
-        environment = dict(os.environ) | dict(self._environment)
-        process = start_method().Process(target=serve, args=(cells, words, environment, self._threads))
-        process.start()
+        arguments = (cells, words, dict(os.environ) | dict(self._environment), self._threads)
+        process = start_method(self._threads).Process(target=serve, args=arguments)
+        try:
+            process.start()
+        except (EOFError, OSError):  # the server died
+            process = get_context("spawn").Process(target=serve, args=arguments)
+            process.start()
         self._process = process
         cells.close()
         words.close()

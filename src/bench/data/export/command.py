@@ -74,29 +74,34 @@ def export(typed: list[str]) -> int:
     folders = _folders(known)
     for out in folders.values():
         check_target(out, force=known.force)
+    data = {category: _read_data(category, known) for category in folders}
+    contents = {
+        category: _contents(data[category], known) for category in folders
+    }  # all of them, before one is written
     for category, out in folders.items():
-        _export(category, out, known)
+        _export(data[category], contents[category], out, known)
     return 0
 
 
 def _folders(known: Namespace) -> dict[str, Path]:
     """The folder of each category; where all are exported, `--out` holds theirs."""
-    exports = f"{Path(known.data).stem}-{{}}-{known.format}"
     if known.category != ALL:
-        return {known.category: (known.out or Path("exports", exports.format(known.category))).expanduser()}
+        return {known.category: (known.out or Path("exports", _name(known.category, known))).expanduser()}
     if known.prompts:
         raise UsageError("--prompts names the classes of one category; export that one by itself")
     out = (known.out or Path("exports")).expanduser()
-    return {name: out / exports.format(name) for name in category_names(_read_data(ALL, known))}
+    return {category: out / _name(category, known) for category in category_names(_read_data(ALL, known))}
 
 
-def _export(category: str, out: Path, known: Namespace) -> None:
+def _name(category: str, known: Namespace) -> str:
+    return f"{Path(known.data).stem}-{category}-{known.format}"
+
+
+def _export(data: "MVTecAD", contents: "Contents", out: Path, known: Namespace) -> None:
     from bench.data.export.folder import SUMMARY, building
     from bench.data.export.licence import write_licence
     from bench.data.synthetic import Synthetic
 
-    data = _read_data(category, known)
-    contents = _contents(data, known)
     with building(out, force=known.force) as folder:
         _write(contents, folder, known)
         contents.place_images(folder)
