@@ -94,8 +94,8 @@ def test_a_study_without_runs_is_refused(refuse, tmp_path):
     assert "no finished run of the sweep attempts" in refuse("study", "attempts", tmp_path / "empty")
 
 
-def test_the_committed_study_is_that_of_the_committed_records(bench, tmp_path):
+@pytest.mark.parametrize("study", ["attempts_mobilenetv2", "long_tail_mobilenetv2"])
+def test_the_committed_studies_are_those_of_the_committed_records(study, bench, tmp_path):
     board = Path(__file__).parents[2] / "leaderboards"
-    assert bench("study", "attempts_mobilenetv2", board / "records", "--out", tmp_path).status == 0
-    name = "attempts_mobilenetv2.md"
-    assert (tmp_path / name).read_bytes() == (board / name).read_bytes()
+    assert bench("study", study, board / "records", "--out", tmp_path).status == 0
+    assert (tmp_path / f"{study}.md").read_bytes() == (board / f"{study}.md").read_bytes()

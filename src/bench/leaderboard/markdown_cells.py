@@ -63,7 +63,8 @@ def fingerprints(rows: Iterable[Row], out: Path) -> str:
 def machine(record: Record) -> str:
     """The GPU, or the processor with the threads it ran."""
     environment = record.environment
-    return str(environment.get("gpu") or f"{environment.get('processor')}, {environment.get('threads')} threads")
+    threads = environment.get("threads")
+    return str(environment.get("gpu") or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
 
 
 def _escape(cell: str) -> str:

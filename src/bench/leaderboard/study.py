@@ -13,6 +13,7 @@ from bench.config import flatten
 from bench.console import say
 from bench.errors import UsageError
 from bench.leaderboard.collect import collect
+from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
 from bench.record import CHANCE_OR_PLACE, PREDICTIONS, Record, write_atomically
 from bench.sweep.grid import Planned, Sweep
@@ -79,7 +80,7 @@ def render_study(name: str, sweep: Sweep, attempts: Sequence[Attempt]) -> str:
         lines += [
             f"| {variant} | not run here: {why} |{' |' * (len(_SHOWN) + 4)}" for variant, why in sweep.not_run.items()
         ]
-        machines = sorted({_machine(a.record) for a in attempts if a.record})
+        machines = sorted({machine(a.record) for a in attempts if a.record})
         lines.append(f"\nOn {'; '.join(machines)}.\n")
     return "\n".join(lines)
 
@@ -160,8 +161,3 @@ def _read_logits(folder: Path) -> dict[tuple[str, str], tuple[str, list[float]]]
             (row["path"], row["sha256"]): (row["defect_type"], [float(value) for value in row["logits"].split()])
             for row in csv.DictReader(file)
         }
-
-
-def _machine(record: Record) -> str:
-    environment = record.environment
-    return str(environment.get("gpu") or f"{environment.get('processor')}, {environment.get('threads')} threads")
