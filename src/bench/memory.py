@@ -44,7 +44,7 @@ def forget_peak() -> None:
     """Begin to measure the peak anew, where the system can: a process that runs many cells tells each one's own."""
     global _untouched
     release_free_memory()
-    _untouched = max(0, _of_server - _resident_files())
+    _untouched = max(0, _of_server - _kernel_says("RssFile"))
     with suppress(OSError):  # Linux only, and not in every container
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -57,21 +57,28 @@ def peak_bytes() -> int:
     Linux does not count those to a fork before it touches them: 300 MB of torch's code, by which a worker would seem
     smaller than `bench fit`. What a worker's first cell touches of them is counted twice: 10 MB of 960.
     """
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + _untouched
+    # Not Linux' ru_maxrss: a process that a large one started has that one's size there.
+    return (_kernel_says("VmHWM") or _peak_of_usage()) + _untouched
 
 
 def remember_libraries() -> None:
     """Let every later fork of this process count what it has in memory of libraries."""
     global _of_server
-    _of_server = _resident_files()
+    _of_server = _kernel_says("RssFile")
 
 
-def _resident_files() -> int:
-    with suppress(OSError):  # Linux only
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssFile:"):
-                return int(line.split()[1]) * 1024
+def _peak_of_usage() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _kernel_says(size: str) -> int:
+    """One of the sizes that Linux tells of a process, in bytes; 0 elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name == size:
+                return int(value.split()[0]) * 1024
     return 0
 
 
