@@ -46,9 +46,8 @@ def draw_extremes(model: Detector, data: MVTecAD, evaluation: Evaluation, folder
 
 def save_rows(rows: list[Picture], path: Path) -> Path:
     """Write rows, one below the other, as a PNG file."""
-    Image.fromarray(np.concatenate(rows)).save(
-        path, compress_level=1
-    )  # two to three times as fast, a fifth to a third larger
+    # Level 1: two to three times as fast as the default, a fifth to a third larger.
+    Image.fromarray(np.concatenate(rows)).save(path, compress_level=1)
     return path
 
 

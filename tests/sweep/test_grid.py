@@ -126,6 +126,7 @@ GRID = ("--models", "vae", "--categories", "screw")
         ((*GRID, "--launcher.wrokers", "2"), "did you mean 'workers'?"),
         ((*GRID, "--launcher.workers", "many"), "--launcher.workers"),
         ((*GRID, "--launcher.lease", "0"), "--launcher.lease"),
+        ((*GRID, "--launcher.threads", "0"), "expects 'auto' or greater than 0, not '0'"),
         ((*GRID, "--modles", "vae"), "did you mean '--models'?"),
         ((*GRID, "--data.root", "/nowhere"), "no data folder at /nowhere"),
         (("nothing.yaml",), "no sweep file nothing.yaml"),

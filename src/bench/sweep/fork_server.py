@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.forkserver import ensure_running, set_forkserver_preload
@@ -34,10 +34,7 @@ def start_method(threads: int) -> ForkServerContext | SpawnContext:
     set_forkserver_preload(_IMPORTS)
     resource_tracker.ensure_running()  # it would take the server's signals from behind their block
     try:
-        with ExitStack() as circumstances:
-            circumstances.enter_context(_threads_of_libraries(threads))
-            circumstances.enter_context(_signals_blocked())
-            circumstances.enter_context(_silent())
+        with _threads_of_libraries(threads), _signals_blocked(), _silent():
             ensure_running()
     except OSError:  # the path of a temporary folder may be too long for a socket
         return get_context("spawn")

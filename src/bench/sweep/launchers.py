@@ -55,9 +55,11 @@ def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
     try:
         return launcher_class.model_validate(settings)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"][:1])
-        raise UsageError(f"--launcher.{place}: {problem['msg']}, not '{problem['input']}'") from error
+        place = error.errors()[0]["loc"][:1]
+        problems = [each for each in error.errors() if each["loc"][:1] == place]  # one for each type that it may have
+        wanted = " or ".join(each["msg"].removeprefix("Input should be ") for each in problems)
+        name = ".".join(map(str, ("launcher", *place)))
+        raise UsageError(f"--{name}: expects {wanted}, not '{problems[0]['input']}'") from error
 
 
 def _put(tree: dict[str, Any], names: Sequence[str], value: Any) -> None:

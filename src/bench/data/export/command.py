@@ -75,9 +75,8 @@ def export(typed: list[str]) -> int:
     for out in folders.values():
         check_target(out, force=known.force)
     data = {category: _read_data(category, known) for category in folders}
-    contents = {
-        category: _contents(data[category], known) for category in folders
-    }  # all of them, before one is written
+    # All of them before one is written: what is wrong in the last leaves no half of an export.
+    contents = {category: _contents(data[category], known) for category in folders}
     for category, out in folders.items():
         _export(data[category], contents[category], out, known)
     return 0
