@@ -16,7 +16,7 @@ from bench.metrics.bootstrap import Interval, classification_intervals, detectio
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.metrics.pixel import PixelResult
-from bench.models.base import Detector, ScoredImages
+from bench.passes import ScoredImages
 from bench.record import ConfusionMatrix, Metrics, Record, write_predictions
 
 
@@ -27,11 +27,6 @@ class Tested(NamedTuple):
     scored: ScoredImages
     threshold: float | None  # None for classifiers
     localised: PixelResult | None
-
-    @classmethod
-    def of(cls, model: Detector, data: MVTecAD, scored: ScoredImages) -> "Tested":
-        """What is kept of a model that has just gone through `scored`."""
-        return cls(data, scored, None if model.track == "supervised" else float(model.threshold), model.localised)
 
 
 @dataclass(frozen=True)

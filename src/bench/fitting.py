@@ -12,10 +12,15 @@ from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch
 from bench.data.datamodule import DataSpec, MVTecAD
-from bench.errors import RunError, UsageError, first_line
-from bench.models.base import Detector, ScoredImages
+from bench.environment import use_full_precision
+from bench.errors import UsageError, first_line
+from bench.evaluation import Tested
+from bench.models.base import Detector
+from bench.models.precision import autocast_dtype
+from bench.passes import Machine, test_images
+from bench.progress import ProgressBar
 from bench.tracking.run import Tracker
-from bench.training import learn, make_trainer, set_threshold
+from bench.training import learn_and_choose_threshold, make_trainer, train
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def parts_of(data: MVTecAD, folder: Path) -> list[Part]:
 
 def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> Detector:
     """Seed everything, then construct the method; `weights` replaces its backbone's, as a checkpoint brings its own."""
+    use_full_precision()  # here, for whatever computes has built its method
     seed_everything(config.settings["seed"], workers=True, verbose=False)
     settings = config.section("model")
     if weights is not None and "weights" in settings:
@@ -52,37 +58,46 @@ def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> D
         raise UsageError(f"{config.model.name} cannot be built with these settings: {first_line(error)}") from error
     if not isinstance(model, Detector):
         raise UsageError(f"class_path '{config.model.class_path}' is no bench.models.base.Detector")
+    model.autocast = autocast_dtype(config.settings["trainer"]["precision"])
     return model
 
 
 def fit_part(
-    model: Detector, part: Part, cell: Cell, trainer: Trainer, watch: Stopwatch, *, resume: bool
-) -> ScoredImages:
-    """Learn, set the threshold, save, test; what each image of the part was scored."""
+    model: Detector, part: Part, cell: Cell, trainer: Trainer, machine: Machine, watch: Stopwatch, *, resume: bool
+) -> Tested | None:
+    """Learn, choose the threshold, save, test; what the first process found in the test of the part."""
     data, folder = part.data, part.folder
     fitted = resume and part.fitted
     earlier = fit_seconds(folder / (CHECKPOINT if fitted else RESUME)) if resume else 0.0
     start = time.perf_counter()
     if fitted:
         load_checkpoint(model, folder / CHECKPOINT, cell.fingerprint)
-    else:
-        learn(trainer, model, data, folder, resume=resume)
-        set_threshold(trainer, model, data, cell.config.settings["threshold_quantile"])
+    elif model.trains:
+        train(trainer, model, data, folder, resume=resume)
+    model.to(machine.device).eval()  # Lightning leaves it on the CPU; from here on it stays where it is
+    if not fitted:
+        learn_and_choose_threshold(model, data, machine, cell.config.settings["threshold_quantile"])
         if is_main_process():
             save_checkpoint(model, cell, folder, earlier + time.perf_counter() - start)
     watch.add("fit", earlier + time.perf_counter() - start)
     with watch.phase("test"):
-        return test_part(model, part, trainer)
+        return test_part(model, part, machine)
 
 
-def test_part(model: Detector, part: Part, trainer: Trainer) -> ScoredImages:
-    """Score each test image of a part once."""
-    trainer.test(model, part.data.test_dataloader(), verbose=False)
-    gathered, count = model.gathered, len(part.data.category.test)
-    assert gathered is not None
-    if gathered.indices.tolist() != list(range(count)):
-        raise RunError(f"the test scored {len(gathered.indices)} images instead of each of {count} once")
-    return gathered
+def test_part(model: Detector, part: Part, machine: Machine) -> Tested | None:
+    """Score each test image of a part once; None on all processes but the first."""
+    model.to(machine.device).eval()
+    data = part.data
+    found = test_images(model, data.test_dataloader(), len(data.category.test), machine)
+    if found is None:
+        return None
+    return Tested(data, found[0], None if model.track == "supervised" else float(model.threshold), found[1])
+
+
+def start_machine(trainer: Trainer, *, progress: bool) -> Machine:
+    """Join the processes of the run, where it has several, before anything is computed."""
+    trainer.strategy.setup_environment()
+    return Machine(trainer.strategy.root_device, ProgressBar("batches") if progress and is_main_process() else None)
 
 
 def part_trainer(part: Part, cell: Cell, tracker: Tracker | None, *, progress: bool) -> Trainer:

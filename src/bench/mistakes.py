@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from bench.data.datamodule import MVTecAD
 from bench.heat import Picture, lay_over
-from bench.models.base import Detector, ScoredImages, as_floats
+from bench.models.base import Detector, as_floats
 from bench.models.classifier import Classifier
+from bench.passes import ScoredImages
 from bench.pictures import SIDE, colour, row, save_rows
 
 _SHOWN = 6

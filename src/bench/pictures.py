@@ -83,7 +83,7 @@ def look_again(
     batch = data.test_batch(indices)
     size = (SIDE, SIDE)
     maps: list[NDArray[np.float32] | None] = [None] * len(indices)
-    prediction = model(as_floats(batch.image.to(model.device)))
+    prediction = model.predict(as_floats(batch.image.to(model.device)))
     if prediction.map is not None:
         maps = [cv2.resize(m.float().cpu().numpy(), size, interpolation=cv2.INTER_LINEAR) for m in prediction.map]
     images = [

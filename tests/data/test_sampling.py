@@ -72,7 +72,7 @@ def test_two_processes_draw_together_what_one_draws(monkeypatch):
     alone = list(_sampler("balanced", samples=64))
     parts = []
     for rank in (0, 1):
-        monkeypatch.setattr(loading, "_rank_and_processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loading, "rank_and_processes", lambda rank=rank: (rank, 2))
         parts.append(list(_sampler("balanced", samples=64)))
     assert [len(part) for part in parts] == [len(alone)] * 2
     for whole, first, second in zip(alone, *parts, strict=True):

@@ -15,6 +15,7 @@ from bench.models.cutpaste import CutPaste
 from bench.models.cutpaste_network import pool
 from bench.models.density import ShrunkGaussian
 from bench.models.statistics import PositionGaussians
+from learning import learn
 
 SPEC = DataSpec(32, 3, 12)
 CLASSES = {"binary": 2, "scar": 2, "three_way": 3}
@@ -126,10 +127,8 @@ def test_grey_images_train_and_are_scored():
 
 def test_the_score_is_half_the_squared_mahalanobis_distance_of_features_before_the_head():
     model = make().eval()
+    learn(model, batch(20).image.split(7))
     with torch.inference_mode():
-        for part in batch(20).image.split(7):
-            model.collect(part)
-        assert model.settle() is False
         features = model.network(batch(20).image)[1].double().numpy()
         score = model(batch(20).image).score
     assert features.shape == (20, 512)
@@ -277,9 +276,8 @@ def test_the_map_of_a_planted_anomaly_peaks_there_and_its_image_scores_highest(d
     normal = 0.5 + 0.05 * torch.randn(12, 3, 64, 64)
     probe = 0.5 + 0.05 * torch.randn(3, 3, 64, 64)
     probe[1, :, 16:32, 40:56] = torch.rand(3, 16, 16)
+    learn(model, [normal])
     with torch.inference_mode():
-        model.collect(normal)
-        model.settle()
         prediction = model(probe)
     assert prediction.score.argmax() == 1
     y, x = divmod(int(prediction.map[1].argmax()), 64)
@@ -289,9 +287,8 @@ def test_the_map_of_a_planted_anomaly_peaks_there_and_its_image_scores_highest(d
 
 def test_the_score_of_windows_is_the_largest_before_up_sampling():
     model = make(DataSpec(64, 3, 12), patch=16, stride=8).eval()
+    learn(model, [batch(6, 64).image])
     with torch.inference_mode():
-        model.collect(batch(6, 64).image)
-        model.settle()
         surprise = model._surprise(model._embed_windows(batch(2, 64).image))
         torch.testing.assert_close(model(batch(2, 64).image).score, surprise.amax(dim=1))
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
-from bench.callbacks import EpochSeed, StatisticsPass
+from bench.callbacks import EpochSeed, StatisticsPasses
 from bench.data.datamodule import DataSpec, MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import as_floats
 from bench.models.deep_svdd import DeepSVDD
 from bench.models.deep_svdd_network import normalise_contrast
+from learning import learn
 
 SPEC = DataSpec(32, 3, 12)
 SMALL = {"latent_dim": 16, "width": 4}
@@ -53,7 +54,7 @@ def batch(count: int = 6) -> Batch:
 def train(model: DeepSVDD, data: MVTecAD, epochs: int, *callbacks: Callback) -> Trainer:
     """Train as a run does."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    own = [EpochSeed(0), StatisticsPass(), *callbacks]
+    own = [EpochSeed(0), StatisticsPasses(), *callbacks]
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, callbacks=own, enable_model_summary=False, **quiet)
     trainer.fit(model, datamodule=data)
     return trainer
@@ -233,8 +234,7 @@ def test_the_centre_is_the_mean_embedding_pushed_away_from_zero():
         [0.0, -0.0, 0.05, -0.05, 0.0999, -0.0999, 0.1, -0.1, 0.5, -0.5, 2.0, -2.0, 1e-9, -1e-9, 0.2, -3]
     )
     model.embed = lambda image: mean * torch.tensor([[0.5], [1.5]])
-    model.collect(images(2))
-    assert model.settle() is False
+    learn(model, [images(2)])
     expected = [0.1, 0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.5, -0.5, 2.0, -2.0, 0.1, -0.1, 0.2, -3]
     np.testing.assert_allclose(model.centre, expected, rtol=1e-6)
     assert float(model.first_variance) == pytest.approx(float(mean.square().mean()) / 4)
@@ -355,12 +355,7 @@ def centre_on(rank: int, folder: Path) -> torch.Tensor:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2, **meeting)
     try:
         torch.manual_seed(0)
-        model = make().eval()
-        with torch.no_grad():
-            for image in images(7)[rank::2].split(2):
-                model.collect(image)
-            model.settle()
-        return model.centre
+        return learn(make().eval(), images(7)[rank::2].split(2), images=7).centre
     finally:
         torch.distributed.destroy_process_group()
 
@@ -375,10 +370,7 @@ def test_two_processes_have_the_centre_of_one(tmp_path):
     together = centre_on(0, tmp_path)
     assert second.join(timeout=60)
     torch.manual_seed(0)
-    alone = make().eval()
-    with torch.no_grad():
-        alone.collect(images(7))
-        alone.settle()
+    alone = learn(make().eval(), [images(7)])
     torch.testing.assert_close(together, alone.centre, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(pickle.loads((tmp_path / "centre.pickle").read_bytes()), together)
 

@@ -6,6 +6,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 
 from bench.models.density import ShrunkGaussian
+from learning import fit
 
 FEATURES = 24
 
@@ -19,9 +20,7 @@ def samples(count: int) -> torch.Tensor:
 
 def fitted(features: torch.Tensor, batch: int) -> ShrunkGaussian:
     gaussian = ShrunkGaussian(features.shape[1])
-    for part in features.split(batch):
-        gaussian.collect(part)
-    gaussian.settle()
+    fit(gaussian, features.split(batch), len(features))
     return gaussian
 
 
@@ -54,8 +53,7 @@ def test_the_shape_before_the_features_is_kept():
 
 def test_a_second_fit_forgets_the_first():
     gaussian = fitted(samples(40) + 3.0, 40)
-    gaussian.collect(samples(60))
-    gaussian.settle()
+    fit(gaussian, [samples(60)], 60)
     torch.testing.assert_close(gaussian.mean, fitted(samples(60), 60).mean)
 
 

@@ -13,12 +13,12 @@ from lightning import Callback, Trainer
 from torch.nn import functional
 
 from bench.callbacks import EpochSeed
+from bench.collectives import average_gradients
 from bench.data.datamodule import DataSpec, MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.f_anogan import FAnoGAN, Noise, gradient_penalty, in_generators_range
 from bench.models.f_anogan_network import EnlargedConvolution, PooledConvolution
-from bench.models.statistics import average_gradients
 from bench.presets import conf_folder
 
 SPEC = DataSpec(16, 3, 12)

@@ -8,6 +8,7 @@ from scipy.spatial.distance import mahalanobis
 
 from bench.data.datamodule import DataSpec
 from bench.models.padim import PaDiM
+from learning import learn
 
 IMAGES = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 PROBES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -16,13 +17,7 @@ PROBES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 def _fitted(**settings) -> PaDiM:
     torch.manual_seed(0)
     model = PaDiM(DataSpec(32, 3, len(IMAGES)), weights="none", **settings).eval()
-    with torch.inference_mode():
-        again = True
-        while again:
-            for part in torch.split(IMAGES, 5):
-                model.collect(part)
-            again = model.settle()
-    return model
+    return learn(model, IMAGES.split(5))
 
 
 def _features(model: PaDiM, images: torch.Tensor, mode: str) -> np.ndarray:

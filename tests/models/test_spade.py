@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.spade import SPADE
+from learning import learn
 
 IMAGES = torch.rand(9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 PROBES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -18,11 +19,7 @@ PROBES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 def fitted(images: torch.Tensor = IMAGES) -> SPADE:
     torch.manual_seed(0)
     model = SPADE(DataSpec(64, 3, len(IMAGES)), backbone="resnet18", weights="none", neighbours=3).eval()
-    with torch.inference_mode():
-        for part in images.split(4):
-            model.collect(part)
-        assert not model.settle()
-    return model
+    return learn(model, images.split(4))
 
 
 def features(model: SPADE, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +54,8 @@ def test_a_left_out_score_is_that_of_a_gallery_without_the_image():
 
 
 def test_neighbours_that_are_not_there_are_refused():
-    with pytest.raises(UsageError, match=r"--model\.neighbours 9 does not lie between 1 and 8"):
-        SPADE(DataSpec(64, 3, 9), backbone="resnet18", weights="none", neighbours=9)
+    with pytest.raises(UsageError, match=r"--model\.neighbours 0 is not positive"):
+        SPADE(DataSpec(64, 3, 9), backbone="resnet18", weights="none", neighbours=0)
 
 
 def test_pyramids_over_the_limit_are_refused_before_they_are_made():

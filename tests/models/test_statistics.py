@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.models.accumulators import State
 from bench.models.statistics import PositionGaussians, PrincipalComponents
+from learning import fit
 
 POSITIONS, IMAGES, CHANNELS = 5, 40, 6
 
@@ -17,10 +19,18 @@ def features() -> torch.Tensor:
 
 def fitted(features: torch.Tensor, batch: int = IMAGES) -> PositionGaussians:
     gaussians = PositionGaussians(POSITIONS, CHANNELS, 0.01)
-    for part in features.split(batch, dim=1):
-        gaussians.collect(part)
-    gaussians.settle()
+    learn(gaussians, features, batch)
     return gaussians
+
+
+def learn(gaussians: PositionGaussians, features: torch.Tensor, batch: int) -> None:
+    """Learn from features (positions, images, channels), a few images at a time."""
+    state = State(gaussians.accumulators(), features.shape[1], torch.device("cpu"))
+    state.fill(
+        (part.transpose(0, 1) for part in features.split(batch, dim=1)),
+        lambda _, part: gaussians.accumulate(state, part.transpose(0, 1)),
+    )
+    gaussians.finish(state)
 
 
 def reference_distance(features: np.ndarray, samples: np.ndarray, regularisation: float = 0.01) -> np.ndarray:
@@ -59,8 +69,7 @@ def test_fewer_images_than_channels_still_have_a_distance(features):
 
 def test_a_second_fit_forgets_the_first(features):
     gaussians = fitted(features + 5.0)
-    gaussians.collect(features)
-    gaussians.settle()
+    learn(gaussians, features, IMAGES)
     expected = fitted(features).squared_distance(features)
     torch.testing.assert_close(gaussians.squared_distance(features), expected)
 
@@ -75,9 +84,7 @@ def test_principal_components_are_those_of_scikit_learn(features):
 
     pooled = features[0] - 300.0
     components = PrincipalComponents(CHANNELS, 3)
-    for part in pooled.split(11):
-        components.collect(part)
-    components.settle()
+    fit(components, pooled.split(11), len(pooled))
     expected = PCA(3).fit(pooled.numpy())
     projected = components.project(pooled).numpy()
     reference = expected.transform(pooled.numpy())

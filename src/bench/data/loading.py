@@ -1,5 +1,6 @@
 """Batches from the cache: which images, in which order, on which process."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bench.collectives import rank_and_processes
 from bench.data.images import image_size, read_mask
 from bench.data.layout import Sample
 from bench.data.transforms import Augmentation, RandomPose
@@ -23,6 +25,9 @@ class Batch(NamedTuple):
     indices: Tensor  # (B,) places in the split
     defect_type: Tensor | None = None  # (B,) 0 = good
     mask: list[Tensor] | None = None  # B boolean masks (H, W), in the resolution of the protocol
+    # Places in the training split, for the host, of images that are the same in every epoch; None where augmentation
+    # changes them, and in a test.
+    unchanging: list[int] | None = None
 
 
 class Draw(NamedTuple):
@@ -83,9 +88,7 @@ class BatchSampler(Sampler[Draw]):
 
     def _batches(self, count: int) -> Iterator[np.ndarray]:
         """Positions in the epoch of this process's part of each batch."""
-        rank, processes = _rank_and_processes()
-        if count < processes:
-            raise UsageError(f"{processes} processes cannot share {count} images; use fewer: --trainer.devices")
+        rank, processes = rank_and_processes()  # asked when a loader starts: the process group may come after it
         positions = np.arange(count)
         if self.shuffle_seed is None:
             own = positions[rank::processes]
@@ -117,7 +120,8 @@ class ImageDataset(Dataset[Batch]):
         if self.augmentation is not None:
             drawn = [(draw.epoch, position) for position in draw.positions]
             images = np.stack([self.augmentation(image, each) for image, each in zip(images, drawn, strict=True)])
-        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices))
+        unchanging = list(draw.indices) if self.augmentation is None else None
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices), unchanging=unchanging)
 
 
 class TestDataset(ImageDataset):
@@ -140,7 +144,8 @@ class TestDataset(ImageDataset):
 
     def __getitem__(self, draw: Draw) -> Batch:
         batch = super().__getitem__(draw)
-        return batch._replace(defect_type=self.types[batch.indices], mask=[self.mask(i) for i in draw.indices])
+        masks = [self.mask(i) for i in draw.indices]
+        return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)
 
     def mask(self, index: int) -> Tensor:
         """The mask (H, W) of one image in the resolution of the protocol, in its pose."""
@@ -156,6 +161,15 @@ class TestDataset(ImageDataset):
         return torch.from_numpy(read_mask(sample.mask))
 
 
+def cores_per_process() -> int:
+    """Cores of this machine that are this training process's own."""
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // together
+    # A sweep gives each of its workers a share of the cores, and says so as torch's threads; so does Lightning where it
+    # starts several processes. torchrun says one thread whatever there is.
+    return max(1, cores if "TORCHELASTIC_RUN_ID" in os.environ else min(cores, torch.get_num_threads()))
+
+
 def make_loader(dataset: ImageDataset, sampler: BatchSampler, workers: int) -> DataLoader[Batch]:
     """A loader whose sampler already yields whole batches."""
     return DataLoader(
@@ -166,10 +180,3 @@ def make_loader(dataset: ImageDataset, sampler: BatchSampler, workers: int) -> D
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def _rank_and_processes() -> tuple[int, int]:
-    # Asked when a loader starts, not when it is made: Lightning makes the process group in between.
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

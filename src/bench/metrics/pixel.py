@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from bench.collectives import rank_and_processes, rows_on_first
 from bench.memory import release_free_memory
 from bench.metrics.curves import Points, overlap_curve
 from bench.metrics.ranking import Ranking, Scores, aupro, auroc, average_precision, f1_max, rank
@@ -89,6 +90,15 @@ class PixelMetrics(Metric):
         self._add("anomalous", scores[mask])
         self._add("region_size", np.concatenate([np.empty(0, np.int32), *sizes]))
         self._add("defect_type", np.repeat(types, mask.sum(axis=(1, 2))).astype(np.int32))
+
+    def gather(self, device: torch.device) -> None:
+        """Bring the pixels of all processes to the first one, by `device`; the others keep none.
+
+        Gathered by torchmetrics, every process would hold all pixels and compute all metrics.
+        """
+        if rank_and_processes()[1] > 1:
+            for name in _STATES:
+                setattr(self, name, [rows_on_first(dim_zero_cat(getattr(self, name)), device)])
 
     def compute(self) -> PixelResult:
         """Compute all metrics from the pixels of all processes."""

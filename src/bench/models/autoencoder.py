@@ -10,6 +10,7 @@ from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
+from bench.models.precision import network_precision
 from bench.models.windows import SlidingWindows
 
 # Windows of a test image that are reconstructed together: enough to fill a device, few enough for its memory.
@@ -119,13 +120,19 @@ class Autoencoder(Detector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error summed over an image (equation 1), or 1 - mean SSIM (equation 4)."""
         target = self.windows.tiles(to_grey(batch.image) if self.grey else batch.image)
-        output = self.decoder(self.encoder(target))
+        output = self.reconstruct(target)
         if self.residual == "l2":
             return {"loss": squared_error(output, target).sum(dim=(1, 2)).mean()}
         return {"loss": 1 - self.ssim(output, target).mean()}
 
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """What is left of images (B, channels, side, side) after their code."""
+        with network_precision(image.device):
+            output: Tensor = self.decoder(self.encoder(image))
+        return output.float()
+
     def _residual_map(self, target: Tensor) -> Tensor:
-        output = self.decoder(self.encoder(target))
+        output = self.reconstruct(target)
         return squared_error(output, target) if self.residual == "l2" else 1 - self.ssim(output, target)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -1,19 +1,20 @@
-"""What every method is: a Lightning module that scores images, and is tested in one way only."""
+"""What every method is: a Lightning module that scores images and says how it learns."""
 
-from collections.abc import Mapping
-from enum import Enum
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
-from bench.memory import release_free_memory
-from bench.metrics.pixel import PixelMetrics, PixelResult
+from bench.errors import RunError, UsageError
+from bench.models.accumulators import Pass
+from bench.models.precision import networks_in
+
+# How a class said what it learns from statistics before `passes`.
+_FORMER = ("collect", "settle", "statistics")
 
 
 class Prediction(NamedTuple):
@@ -24,78 +25,31 @@ class Prediction(NamedTuple):
     logits: Tensor | None = None  # (B, classes), supervised classifiers only
 
 
-class Pass(Enum):
-    """What a pass over images in prediction mode is for."""
-
-    SCORE = "score"
-    COLLECT = "collect"
-    LEFT_OUT = "left out"
-
-
-class ScoredImages(NamedTuple):
-    """(N,) places in the split, (N,) scores and, each empty where a method has none, logits and extents of the maps."""
-
-    indices: Tensor
-    score: Tensor
-    logits: Tensor  # (N, classes) of classifiers
-    extent: Tensor  # (N, 2) median and maximum of each image's anomaly map
-
-
-class Scores(Metric):
-    """Score and logits of each image, gathered from all processes, in the order of the split."""
-
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
-    indices: list[Tensor]
-    score: list[Tensor]
-    logits: list[Tensor]
-    extent: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ScoredImages._fields:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, indices: Tensor, score: Tensor, logits: Tensor | None = None, maps: Tensor | None = None) -> None:
-        """Keep (B,) scores, (B, classes) logits and the extents of (B, H, W) maps of the images at `indices`."""
-        self.indices.append(indices)
-        self.score.append(score.float())
-        self.logits.append(logits.float() if logits is not None else score.new_zeros(len(score), 0))
-        self.extent.append(extent_of(maps) if maps is not None else score.new_zeros(len(score), 0))
-
-    def compute(self) -> ScoredImages:
-        """All images, in the order of the split."""
-        indices, order = torch.sort(dim_zero_cat(self.indices))
-        values = (dim_zero_cat(state)[order].cpu() for state in (self.score, self.logits, self.extent))
-        return ScoredImages(indices.cpu(), *values)
-
-
 class Detector(LightningModule):
     """The base of all methods.
 
     A method says how it scores (`forward`), and how it learns: by gradient (`loss` and `configure_optimizers`), from
-    statistics of the training images (`collect`, `settle`), or both. Buffers have their final shape when it is built.
-
-    Statistics `before` are gathered inside training, at the start of its epoch `statistics_epoch`; `after`, when
-    training has ended, or instead of it.
+    statistics of the training images (`passes`), or both. Buffers have their final shape when it is built.
     """
 
     track: ClassVar[Literal["one-class", "supervised"]] = "one-class"
-    statistics: ClassVar[Literal["none", "before", "after"]] = "none"
-    statistics_epoch: int = 0
+    autocast: torch.dtype | None = None  # what networks compute in when images are scored; None: single precision
+    memory: str = ""  # what its statistics will hold at once, in words, where that is much
     threshold: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.purpose = Pass.SCORE
-        self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
-        self.scores = Scores()
-        self.pixels = PixelMetrics()
-        self.another_pass = False
-        self.gathered: ScoredImages | None = None
-        self.localised: PixelResult | None = None
+        # A score in single precision, as all are: no digit is lost, and devices without double precision hold it.
+        self.register_buffer("threshold", torch.tensor(float("nan")))
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if former := [name for name in _FORMER if name in cls.__dict__]:
+            raise UsageError(
+                f"{cls.__name__} defines '{former[0]}', by which statistics were learned before bench 0.2; "
+                "declare them with passes(), as README's example does"
+            )
 
     def forward(self, image: Tensor) -> Prediction:
         """Score (B, channels, size, size) images in [0, 1]."""
@@ -105,13 +59,14 @@ class Detector(LightningModule):
         """The terms of the training loss by name; `loss` is the one that is minimised."""
         raise NotImplementedError
 
-    def collect(self, image: Tensor) -> None:
-        """Add training images to the statistics."""
-        raise NotImplementedError
+    def passes(self) -> Sequence[Pass]:
+        """The passes over the training images that it learns statistics from, in their order."""
+        return ()
 
-    def settle(self) -> bool:
-        """Turn what all processes collected into buffers and forget it; true if another pass is needed."""
-        raise NotImplementedError
+    @property
+    def fewest_images(self) -> int:
+        """With how few training images its statistics can be learned."""
+        return 1
 
     @property
     def scores_left_out(self) -> bool:
@@ -125,13 +80,37 @@ class Detector(LightningModule):
     @property
     def preparing_epochs(self) -> int:
         """How many of the first epochs only prepare the method, with a loss of their own."""
-        return self.statistics_epoch if self.statistics == "before" else 0
+        return 0
 
     @property
     def trains(self) -> bool:
         """Whether the method learns by gradient."""
         cls = type(self)
         return cls.loss is not Detector.loss or cls.training_step is not Detector.training_step
+
+    @torch.no_grad()
+    def predict(self, image: Tensor) -> Prediction:
+        """What `forward` says of (B, channels, size, size) images, in single precision; its shapes are checked.
+
+        Networks compute in the run's precision, scores and maps outside autocast.
+        """
+        with networks_in(self.autocast, image.device):
+            found = self(image)
+        prediction = Prediction(*(None if part is None else part.float() for part in found))
+        score, anomaly_map, logits = prediction
+        sizes = {"score": (score, 1), "map": (anomaly_map, 3), "logits": (logits, 2)}
+        for name, (part, dimensions) in sizes.items():
+            if part is not None and (part.ndim != dimensions or len(part) != len(image)):
+                raise RunError(
+                    f"{type(self).__name__}.forward gave a {name} of shape {tuple(part.shape)} for {len(image)} images"
+                )
+        return prediction
+
+    @torch.no_grad()
+    def predict_left_out(self, image: Tensor) -> Tensor:
+        """What `left_out_score` says (B,), in the precisions of `predict`."""
+        with networks_in(self.autocast, image.device):
+            return self.left_out_score(image).float()
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
         """Log the terms of the loss and return the one to minimise."""
@@ -140,48 +119,6 @@ class Detector(LightningModule):
     def validation_step(self, batch: Batch, _batch_index: int) -> None:
         """Log the loss of held-out normal images."""
         self._log_loss("validation", batch)
-
-    def predict_step(self, batch: Batch, _batch_index: int) -> None:
-        """Collect statistics or scores, whatever the pass is for."""
-        if self.purpose is Pass.COLLECT:
-            self.collect(batch.image)
-        elif self.purpose is Pass.LEFT_OUT:
-            self.scores.update(batch.indices, self.left_out_score(batch.image))
-        else:
-            self.scores.update(batch.indices, self(batch.image).score)
-
-    def on_predict_epoch_end(self) -> None:
-        """Settle on the device and in every process, before Lightning takes the model off it."""
-        if self.purpose is Pass.COLLECT:
-            release_free_memory()
-            self.another_pass = self.settle()
-        else:
-            self.gathered = self.scores.compute()
-            self.scores.reset()
-
-    def on_test_start(self) -> None:
-        """Forget an earlier test."""
-        release_free_memory()
-        self.scores.reset()
-        self.pixels.reset()
-
-    def test_step(self, batch: Batch, _batch_index: int) -> None:
-        """Score a batch; the same for every method."""
-        prediction: Prediction = self(batch.image)
-        self.scores.update(batch.indices, prediction.score, prediction.logits, prediction.map)
-        if prediction.map is None or batch.mask is None or batch.defect_type is None:
-            return
-        for anomaly_map, mask, defect_type in zip(prediction.map, batch.mask, batch.defect_type, strict=True):
-            fitted = resize_map(anomaly_map, mask.shape)
-            self.pixels.update(fitted[None], mask[None], defect_type[None])
-
-    def on_test_epoch_end(self) -> None:
-        """Gather from all processes and compute."""
-        release_free_memory()
-        self.gathered = self.scores.compute()
-        self.localised = self.pixels.compute() if self.pixels.update_called else None
-        self.scores.reset()
-        self.pixels.reset()
 
     def on_after_batch_transfer(self, batch: Batch, _dataloader_index: int) -> Batch:
         """Turn bytes into [0, 1] on the device, where it costs least."""
@@ -206,7 +143,7 @@ def as_floats(image: Tensor) -> Tensor:
 def extent_of(maps: Tensor) -> Tensor:
     """Median and maximum (B, 2) of each anomaly map (B, H, W)."""
     values = maps.detach().float().flatten(1).cpu()  # torch warns of a median on GPUs: not reproducible
-    return torch.stack([values.median(dim=1).values, values.amax(dim=1)], dim=1).to(maps.device)
+    return torch.stack([values.median(dim=1).values, values.amax(dim=1)], dim=1)
 
 
 def resize_map(anomaly_map: Tensor, shape: torch.Size) -> Tensor:

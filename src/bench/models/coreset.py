@@ -4,14 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.models.statistics import add_over_processes
+from bench.collectives import add_over_processes, rank_and_processes
+from bench.models.precision import full_precision
 
 # Points considered at a time for the next picks, and points compared with those picks at a time.
 _CANDIDATES = 512
 _POINTS_AT_ONCE = 2048
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> Tensor:
     """Choose `count` of all processes' points, each the one farthest from those chosen before it; their ids in order.
 
@@ -31,7 +32,7 @@ def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> T
     distances = start.square()  # squared from here on; -1 once chosen
     chosen: list[Tensor] = []
     missing = count
-    with torch.autocast(points.device.type, enabled=False):
+    with full_precision(points.device):
         while missing:
             candidates, names, far, bound = _farthest(points, ids, distances)
             candidates -= centre
@@ -42,13 +43,6 @@ def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> T
                 _come_nearer(points, centre, norms, distances, candidates[picks])
                 distances[torch.isin(ids, names[picks])] = -1
     return torch.cat(chosen)
-
-
-def rank_and_processes() -> tuple[int, int]:
-    """This process's number and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
 
 
 def _mean(points: Tensor) -> Tensor:

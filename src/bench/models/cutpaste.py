@@ -1,7 +1,8 @@
 """CutPaste: tell images from themselves with a patch moved (Li et al., CVPR 2021, arXiv 2104.04015)."""
 
 import math
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
-from bench.errors import UsageError
+from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction
 from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, paste, random_windows
 from bench.models.cutpaste_network import PretextNetwork, pool
-from bench.models.density import ShrunkGaussian
+from bench.models.density import FEWEST_SAMPLES, ShrunkGaussian
 from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
 from bench.models.schedules import cosine
 from bench.models.statistics import PositionGaussians
@@ -48,8 +49,6 @@ class CutPaste(Detector):
         fine_tuning_rate: the same once a frozen backbone is set free.
         weight_decay: L2 penalty of SGD.
     """
-
-    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
 
     def __init__(
         self,
@@ -122,20 +121,19 @@ class CutPaste(Detector):
         """Whether only the head learns at this step."""
         return self.global_step < self.frozen_steps
 
-    def collect(self, image: Tensor) -> None:
+    def passes(self) -> Sequence[Pass]:
+        """The Gaussians of the trained features."""
+        return [Pass("Gaussians", self.gaussians.accumulators(), self.accumulate, self.gaussians.finish)]
+
+    def accumulate(self, state: State, image: Tensor) -> None:
         """Add training images, as they are, to the Gaussians."""
         embedding = self.network(image)[1][:, None] if self.patch is None else self._embed_windows(image)
-        self.gaussians.collect(embedding.transpose(0, 1) if self.per_location else embedding.flatten(0, 1))
+        self.gaussians.accumulate(state, embedding.transpose(0, 1) if self.per_location else embedding.flatten(0, 1))
 
-    def settle(self) -> bool:
-        """One pass is enough."""
-        self.gaussians.settle()
-        return False
-
-    def setup(self, stage: str) -> None:
-        """Refuse what would train another network than this one."""
-        if stage == "fit" and self.trainer.world_size > 1 and self.network.loses_activations:
-            raise UsageError("BatchNorm of this backbone cannot be synchronised: set --model.freeze_batchnorm true")
+    @property
+    def fewest_images(self) -> int:
+        """Of each image one sample of a place's Gaussian, or as many samples as there are places of the shared one."""
+        return 2 if self.per_location else -(-FEWEST_SAMPLES // self.per_side**2)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Up to gigabytes of Gaussians are left out after each epoch: none is known before training has ended."""

@@ -1,17 +1,18 @@
 """Whole images by the pooled features of a pretrained network: one-class SVM, nearest neighbours, Gaussians."""
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
+from bench.models.accumulators import Pass, Rows, State
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.coreset import rank_and_processes
+from bench.models.density import FEWEST_SAMPLES
 from bench.models.novelty import LevelGaussians, Neighbours, OneClass
-from bench.models.statistics import add_over_processes
 
 
 class DeepFeatures(Detector):
@@ -29,7 +30,6 @@ class DeepFeatures(Detector):
         neighbours: how many nearest images count.
     """
 
-    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
     features: Tensor
     count: Tensor
 
@@ -48,11 +48,8 @@ class DeepFeatures(Detector):
         super().__init__(spec)
         if not nu or not all(0 < each <= 1 for each in nu):
             raise UsageError(f"--model.nu {nu} names no share, or one that does not lie in (0, 1]")
-        if not 1 <= neighbours < spec.train_images:
-            raise UsageError(
-                f"--model.neighbours {neighbours} does not lie between 1 and {spec.train_images - 1}, "
-                f"one less than the {spec.train_images} images learned from"
-            )
+        if neighbours < 1:
+            raise UsageError(f"--model.neighbours {neighbours} is not positive")
         self.backbone = Backbone(backbone, levels, weights, spec.size)
         total = sum(self.backbone.channels)
         self.register_buffer("features", torch.zeros(spec.train_images, total))
@@ -64,36 +61,36 @@ class DeepFeatures(Detector):
             self.scorer = Neighbours(total, neighbours)
         else:
             self.scorer = LevelGaussians(self.backbone.channels)
-        self._images = 0
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = minus the SVM's decision function, or a distance."""
         return Prediction(self.scorer(self._pooled(image), self._known()))
 
-    def collect(self, image: Tensor) -> None:
-        """Keep the features of training images at the places that they have on one process."""
-        if self._images == 0:
-            self.features.zero_()
-        self.features[self._rows(self._images, len(image))] = self._pooled(image)
-        self._images += len(image)
+    def passes(self) -> Sequence[Pass]:
+        """One: the features of all images, in their order."""
+        return [Pass("features", {"features": Rows(into=self.features)}, self.accumulate, self.finish)]
 
-    def settle(self) -> bool:
-        """Join the features of all processes and learn from them."""
-        own = self.features[self._rows(0, self._images)]
-        self.count.fill_(self._images)
-        for part in (self.features, self.count):
-            add_over_processes(part)
-        # Gaussians add up what each process brings; the others need all features together.
-        self.scorer.fit(own if isinstance(self.scorer, LevelGaussians) else self._known())
-        self._images = 0
-        return False
+    def accumulate(self, state: State, image: Tensor) -> None:
+        """Keep the features of training images."""
+        state.features[state.places] = self._pooled(image)
+
+    def finish(self, state: State) -> None:
+        """Learn from all of them."""
+        self.count.fill_(state.images)
+        self.scorer.fit(self._known())
+
+    @property
+    def fewest_images(self) -> int:
+        """As many as the nearest that count; a shrunk Gaussian wants three."""
+        if isinstance(self.scorer, LevelGaussians):
+            return FEWEST_SAMPLES
+        return self.scorer.count if isinstance(self.scorer, Neighbours) else 1
 
     @property
     def scores_left_out(self) -> bool:
         """By a refit without the image on features that are at hand; Gaussians of a thousand channels take too long."""
         return not isinstance(self.scorer, LevelGaussians)
 
-    @torch.inference_mode()
     def left_out_score(self, image: Tensor) -> Tensor:
         """Exact, but that the SVM keeps the nu that was chosen from all images."""
         known, scores = self._known(), []
@@ -119,8 +116,3 @@ class DeepFeatures(Detector):
 
     def _known(self) -> Tensor:
         return self.features[: int(self.count)]
-
-    def _rows(self, first: int, count: int) -> Tensor:
-        """Where this process's images stand on one process: images are dealt in turns."""
-        rank, processes = rank_and_processes()
-        return rank + processes * torch.arange(first, first + count, device=self.features.device)

@@ -1,42 +1,23 @@
 """Deep SVDD: normal images mapped close to one point (Ruff et al., ICML 2018, PMLR 80:4393)."""
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from bench.collectives import add_over_processes
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
+from bench.models.accumulators import Pass, State, Sum
 from bench.models.base import Detector, Prediction
 from bench.models.deep_svdd_network import Decoder, Encoder, normalise_contrast
-from bench.models.statistics import add_over_processes
+from bench.models.precision import network_precision
 
 _LEAST_CENTRE = 0.1
 _COLLAPSED = 1e-3
-
-
-class Moments:
-    """Mean and variance of embeddings over a pass and all processes; in a buffer, DDP would overwrite the sums."""
-
-    def __init__(self) -> None:
-        self._sums: Tensor | None = None
-
-    def add(self, embedding: Tensor) -> None:
-        """Add (B, latent_dim); nothing is read back, so that a GPU never waits."""
-        wide = embedding.detach().double()
-        sums = torch.stack([torch.ones_like(wide), wide, wide.square()]).sum(dim=1)
-        self._sums = sums if self._sums is None else self._sums + sums
-
-    def take(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (latent_dim,) of everything added since the last time."""
-        assert self._sums is not None, "take before add"
-        add_over_processes(self._sums)
-        count, total, squares = self._sums
-        self._sums = None
-        mean = total / count
-        return mean, (squares / count - mean.square()).clamp_min(0)
 
 
 class DeepSVDD(Detector):
@@ -59,7 +40,6 @@ class DeepSVDD(Detector):
         weight_decay: L2 penalty of Adam (the last term of both objectives).
     """
 
-    statistics: ClassVar[Literal["none", "before", "after"]] = "before"
     centre: Tensor
     radius: Tensor
     first_variance: Tensor
@@ -96,12 +76,14 @@ class DeepSVDD(Detector):
         self.nu = nu
         self.warm_up_epochs = warm_up_epochs
         self.contrast_normalisation = contrast_normalisation
-        self.statistics_epoch = self.pretrain_epochs = pretrain_epochs
+        self.pretrain_epochs = pretrain_epochs
         self.pretrain_milestone = pretrain_milestone
         self.milestone = milestone
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self._moments = Moments()
+        self._moments: Tensor | None = (
+            None  # of an epoch's embeddings; DDP would overwrite a buffer
+        )
         self._embedding: Tensor | None = None
         self._warned = False
 
@@ -117,20 +99,30 @@ class DeepSVDD(Detector):
 
     def embed(self, image: Tensor) -> Tensor:
         """phi(x), (B, latent_dim)."""
-        embedding: Tensor = self.encoder(self._normalise(image))
+        with network_precision(image.device):
+            embedding: Tensor = self.encoder(self._normalise(image))
         return embedding.float()
 
-    def collect(self, image: Tensor) -> None:
-        """Add images to the statistics of the first embeddings."""
-        self._moments.add(self.embed(image))
+    @property
+    def preparing_epochs(self) -> int:
+        """Those that train the autoencoder."""
+        return self.pretrain_epochs
 
-    def settle(self) -> bool:
+    def passes(self) -> Sequence[Pass]:
+        """The first embeddings, of the encoder that pre-training leaves."""
+        moments = {"moments": Sum(3, len(self.centre))}
+        return [Pass("centre", moments, self.accumulate, self.finish, epoch=self.pretrain_epochs)]
+
+    def accumulate(self, state: State, image: Tensor) -> None:
+        """Add images to the statistics of the first embeddings."""
+        state.moments += moments_of(self.embed(image))
+
+    def finish(self, state: State) -> None:
         """Fix the centre, their mean; pushed away from 0, which weights of 0 would reach (proposition 1)."""
-        mean, variance = self._moments.take()
+        mean, variance = mean_and_variance(state.moments)
         near = mean.abs() < _LEAST_CENTRE
         self.centre.copy_(torch.where(near, _LEAST_CENTRE * torch.where(mean < 0, -1.0, 1.0), mean))
         self.first_variance.copy_(variance.mean())
-        return False
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error of the autoencoder, summed over pixels, then the objective of Deep SVDD."""
@@ -158,7 +150,7 @@ class DeepSVDD(Detector):
 
     def on_train_epoch_start(self) -> None:
         """Begin Deep SVDD with a new optimiser, as the authors do."""
-        self._moments = Moments()
+        self._moments = None
         if self.current_epoch == self.pretrain_epochs:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -167,7 +159,8 @@ class DeepSVDD(Detector):
         """After each step the radius is the (1 - nu) quantile of the distances in the batch of all processes."""
         if self._embedding is None:
             return
-        self._moments.add(self._embedding)
+        own = moments_of(self._embedding)  # nothing is read back, so that a GPU never waits
+        self._moments = own if self._moments is None else self._moments + own
         if self.objective == "soft_boundary" and self.current_epoch >= self.pretrain_epochs + self.warm_up_epochs:
             distances: Any = self.all_gather(self._squared_distance(self._embedding).sqrt())
             self.radius.copy_(torch.quantile(distances.flatten(), 1 - self.nu))
@@ -175,9 +168,10 @@ class DeepSVDD(Detector):
 
     def on_train_epoch_end(self) -> None:
         """Watch for collapse: embeddings that are all the same say nothing of any image."""
-        if self.pretraining:
+        if self.pretraining or self._moments is None:
             return
-        variance = self._moments.take()[1].mean()
+        add_over_processes(self._moments)
+        variance = mean_and_variance(self._moments)[1].mean()
         self.log("train/embedding_variance", variance)
         if variance <= _COLLAPSED * self.first_variance and not self._warned:
             self._warned = True
@@ -194,3 +188,16 @@ class DeepSVDD(Detector):
 
     def _normalise(self, image: Tensor) -> Tensor:
         return normalise_contrast(image) if self.contrast_normalisation else image
+
+
+def moments_of(embedding: Tensor) -> Tensor:
+    """Number, sum and sum of squares (3, latent_dim) of embeddings (B, latent_dim)."""
+    wide = embedding.detach().to(torch.float32 if embedding.device.type == "mps" else torch.float64)
+    return torch.stack([torch.ones_like(wide), wide, wide.square()]).sum(dim=1)
+
+
+def mean_and_variance(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (latent_dim,) of the embeddings that were summed (3, latent_dim)."""
+    count, total, squares = moments
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp_min(0)

@@ -6,13 +6,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.collectives import average_gradients, from_first_process
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.autoencoder import WINDOWS_AT_ONCE
 from bench.models.base import Detector, Prediction
 from bench.models.f_anogan_network import Critic, Encoder, Generator
-from bench.models.statistics import average_gradients, from_first_process
+from bench.models.precision import full_precision, network_precision
 from bench.models.windows import SlidingWindows
 
 
@@ -106,8 +107,19 @@ class FAnoGAN(Detector):
 
     def residuals(self, image: Tensor, features: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Mean squared differences (B,) between images and drawings: of pixels, and of the critic's features."""
-        feature_residual = (features.float() - self.critic.features(drawn).float()).square().mean(dim=1)
+        feature_residual = (features - self.features(drawn)).square().mean(dim=1)
         return (image - drawn).square().mean(dim=(1, 2, 3)), feature_residual
+
+    def draw(self, code: Tensor) -> Tensor:
+        """Drawings in [-1, 1] of codes (B, latent_dim)."""
+        with network_precision(code.device):
+            drawn: Tensor = self.generator(code)
+        return drawn.float()
+
+    def features(self, image: Tensor) -> Tensor:
+        """The critic's features (B, features) of images or drawings."""
+        with network_precision(image.device):
+            return self.critic.features(image).float()
 
     def search(self, image: Tensor, features: Tensor) -> Tensor:
         """AnoGAN's codes: down the gradient of the score from one draw of the prior."""
@@ -117,7 +129,7 @@ class FAnoGAN(Detector):
             code = self.start.repeat(len(image), 1).requires_grad_()
             optimizer = torch.optim.Adam([code], self.search_rate)
             for _ in range(self.search_steps):
-                pixel_residual, feature_residual = self.residuals(image, features, self.generator(code))
+                pixel_residual, feature_residual = self.residuals(image, features, self.draw(code))
                 (code.grad,) = torch.autograd.grad((pixel_residual + self.kappa * feature_residual).sum(), code)
                 optimizer.step()
         return code.detach()
@@ -162,7 +174,7 @@ class FAnoGAN(Detector):
         if not self.drawing:
             return super().validation_step(batch, batch_index)
         image = self.real(batch)
-        distance = self.critic(image).mean() - self.critic(self.generator(self.noise(image).code)).mean()
+        distance = self.critic(image).float().mean() - self.critic(self.draw(self.noise(image).code)).float().mean()
         return self.log_terms("validation", {"distance": distance}, len(image))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -170,23 +182,21 @@ class FAnoGAN(Detector):
         assert self.encoder is not None
         image = self.real(batch)
         with torch.no_grad():
-            features = self.critic.features(image)
-        pixels, features = (
-            each.mean() for each in self.residuals(image, features, self.generator(self.encoder(image)))
-        )
+            features = self.features(image)
+        pixels, features = (each.mean() for each in self.residuals(image, features, self.draw(self._encode(image))))
         return {"loss": pixels + self.kappa * features, "pixel_residual": pixels, "feature_residual": features}
 
     def critic_loss(self, image: Tensor, noise: Noise) -> dict[str, Tensor]:
         """Hold real images above drawings, with slopes of about 1 in between."""
         with torch.no_grad():
-            drawn = self.generator(noise.code).float()
-        distance = self.critic(image).mean() - self.critic(drawn).mean()
+            drawn = self.draw(noise.code)
+        distance = self.critic(image).float().mean() - self.critic(drawn).float().mean()
         penalty = gradient_penalty(self.critic, image, drawn, noise.share)
         return {"loss": self.penalty * penalty - distance, "distance": distance, "gradient_penalty": penalty}
 
     def generator_loss(self, noise: Noise) -> dict[str, Tensor]:
         """Draw what the critic takes for real."""
-        return {"generator_loss": -self.critic(self.generator(noise.code)).mean()}
+        return {"generator_loss": -self.critic(self.draw(noise.code)).float().mean()}
 
     def real(self, batch: Batch) -> Tensor:
         """Images, or patches of textures, in [-1, 1]."""
@@ -200,10 +210,16 @@ class FAnoGAN(Detector):
 
     def _invert(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Score (B,) and map (B, side, side) of images or windows in [-1, 1]."""
-        features = self.critic.features(image)
-        drawn = self.generator(self.encoder(image) if self.encoder is not None else self.search(image, features))
+        features = self.features(image)
+        drawn = self.draw(self._encode(image) if self.encoder is not None else self.search(image, features))
         pixel_residual, feature_residual = self.residuals(image, features, drawn)
         return pixel_residual + self.kappa * feature_residual, (image - drawn).abs().mean(dim=1)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        assert self.encoder is not None
+        with network_precision(image.device):
+            code: Tensor = self.encoder(image)
+        return code.float()
 
     def _update(self, optimizer: Any, compute: Callable[[], dict[str, Tensor]], images: int) -> Tensor:
         """One step down the first of the terms, by the parameters of one network alone."""
@@ -225,7 +241,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, drawn: Te
 
     Equation 3 of Gulrajani et al. In full precision: of slopes of slopes, half of the digits would leave little.
     """
-    with torch.autocast(real.device.type, enabled=False):
+    with full_precision(real.device):
         between = (real + share * (drawn - real)).detach().requires_grad_()
         (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
         penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()

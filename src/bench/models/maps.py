@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from bench.errors import UsageError
+from bench.models.precision import full_precision
 
 
 class SmoothUpsampling(nn.Module):
@@ -28,7 +29,8 @@ class SmoothUpsampling(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., h, w) distances."""
-        return self.rows @ grid @ self.columns.mT
+        with full_precision(grid.device):
+            return self.rows @ grid.float() @ self.columns.mT
 
 
 class ReceptiveFieldUpsampling(nn.Module):
@@ -55,7 +57,8 @@ class ReceptiveFieldUpsampling(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., n, n) scores of windows."""
-        return self.axis @ grid @ self.axis.mT
+        with full_precision(grid.device):
+            return self.axis @ grid.float() @ self.axis.mT
 
 
 class LogUpsampling(nn.Module):

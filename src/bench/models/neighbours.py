@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.models.precision import full_precision
+
 # Queries and points that are compared at a time: their products stay in a CPU's caches.
 _QUERIES_AT_ONCE = 1024
 _POINTS_AT_ONCE = 256
@@ -21,7 +23,11 @@ def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Te
         raise ValueError(f"{count} neighbours of {len(points)} points")
     distances, places = [], []
     for part in torch.split(queries.float(), _QUERIES_AT_ONCE):
-        found = _by_faiss(part, points, count) if _faiss() and not part.is_cuda else _by_product(part, points, count)
+        found = (
+            _by_faiss(part, points, count)
+            if _faiss() and part.device.type == "cpu"
+            else _by_product(part, points, count)
+        )
         exact = torch.stack([(part - points[column]).square().sum(dim=1).sqrt() for column in found.T], dim=1)
         exact, order = exact.sort(dim=1, stable=True)
         distances.append(exact)
@@ -33,7 +39,7 @@ def _by_product(queries: Tensor, points: Tensor, count: int) -> Tensor:
     """Places (N, count) of the largest x . y - |y|^2 / 2, whose order is that of the distances."""
     best = queries.new_empty(len(queries), 0)
     places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    with torch.autocast(queries.device.type, enabled=False):
+    with full_precision(queries.device):
         for first in range(0, len(points), _POINTS_AT_ONCE):
             part = points[first : first + _POINTS_AT_ONCE]
             likeness = torch.addmm(part.square().sum(dim=1)[None], queries, part.mT, beta=-0.5)

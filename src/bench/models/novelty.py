@@ -128,10 +128,9 @@ class LevelGaussians(nn.Module):
         self.gaussians = nn.ModuleList(ShrunkGaussian(each) for each in channels)
 
     def fit(self, features: Tensor) -> None:
-        """Learn from (N, features) of this process and those of all others, the channels of all levels side by side."""
+        """Learn from (N, features) the channels of all levels side by side."""
         for gaussian, level in self._by_level(features):
-            gaussian.collect(level)
-            gaussian.settle()
+            gaussian.fit(level)
 
     def forward(self, queries: Tensor, _features: Tensor) -> Tensor:
         """Scores (B,) of (B, features); those learned from are no longer needed."""

@@ -1,12 +1,14 @@
 """PaDiM: one Gaussian of pretrained features per position (Defard et al., ICPR 2021 workshops, arXiv 2011.08785)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
+from bench.models.accumulators import Pass, State
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
@@ -28,7 +30,6 @@ class PaDiM(Detector):
         sigma: standard deviation in pixels of the blur of the anomaly map.
     """
 
-    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
     chosen: Tensor
 
     def __init__(
@@ -60,28 +61,33 @@ class PaDiM(Detector):
         self.gaussians = PositionGaussians(self.grid[0] * self.grid[1], kept, regularisation)
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
         self.interpolation = interpolation
-        self._components_known = False
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = maximum of the blurred map of Mahalanobis distances."""
         return self._prediction(self.gaussians.squared_distance(self._embed(image)))
 
-    def collect(self, image: Tensor) -> None:
-        """With PCA the first pass learns the components, the second the Gaussians."""
-        if self.components is not None and not self._components_known:
-            self.components.collect(self._features(image).flatten(0, 2))
-        else:
-            self.gaussians.collect(self._embed(image))
+    def passes(self) -> Sequence[Pass]:
+        """One for the Gaussians; with PCA one before it for the components."""
+        gaussians = Pass("Gaussians", self.gaussians.accumulators(), self.accumulate, self.gaussians.finish)
+        if self.components is None:
+            return [gaussians]
+        learned = self.components
+        first = Pass("components", learned.accumulators(), self.accumulate_components, learned.finish)
+        return [first, gaussians]
 
-    def settle(self) -> bool:
-        """True after the first of PCA's two passes."""
-        if self.components is not None and not self._components_known:
-            self.components.settle()
-            self._components_known = True
-            return True
-        self.gaussians.settle()
-        self._components_known = False
-        return False
+    def accumulate(self, state: State, image: Tensor) -> None:
+        """Add reduced features to the Gaussians."""
+        self.gaussians.accumulate(state, self._embed(image))
+
+    def accumulate_components(self, state: State, image: Tensor) -> None:
+        """Add all features of all positions."""
+        assert self.components is not None
+        self.components.accumulate(state, self._features(image).flatten(0, 2))
+
+    @property
+    def fewest_images(self) -> int:
+        """Two: one has no covariance."""
+        return 2
 
     @property
     def scores_left_out(self) -> bool:

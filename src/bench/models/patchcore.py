@@ -1,20 +1,20 @@
 """PatchCore: distance to the nearest of a few patches that cover all normal ones (Roth et al., CVPR 2022)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 
-from bench.console import say
+from bench.collectives import add_over_processes
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
+from bench.models.accumulators import OwnRows, Pass, State, Sum
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.coreset import choose_covering, rank_and_processes
+from bench.models.coreset import choose_covering
 from bench.models.maps import SmoothUpsampling
 from bench.models.neighbours import nearest
-from bench.models.statistics import add_over_processes
 
 _STARTS = 10
 # On a CPU the 3 x 3 neighbourhoods of more images at a time leave its caches.
@@ -25,8 +25,8 @@ _BYTES = 4
 class PatchCore(Detector):
     """Each patch's distance to the nearest patch of a bank that greedily covers the patches of all training images.
 
-    Two passes collect: the first keeps a random projection of every patch, from which the bank is chosen, the second
-    the chosen patches themselves. All patches are never held. With `projection` null, or no smaller than `features`,
+    The first of two passes keeps a random projection of every patch, from which the bank is chosen, the second the
+    chosen patches themselves. All patches are never held. With `projection` null, or no smaller than `features`,
     there is one pass.
 
     Args:
@@ -44,7 +44,6 @@ class PatchCore(Detector):
         memory_limit: gigabytes that the bank, and what it is chosen from, may take together.
     """
 
-    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
     bank: Tensor
     count: Tensor
     projector: Tensor
@@ -84,9 +83,7 @@ class PatchCore(Detector):
         self.register_buffer("bank", torch.zeros(self._size_of_bank(spec.train_images), features))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
-        self._images = 0
-        self._points: Tensor | None = None
-        self._rows: Tensor | None = None
+        self._rows = torch.empty(0)  # between two passes: (images, positions) places in the bank, -1 for none
 
     def forward(self, image: Tensor) -> Prediction:
         """Map = distances, up-sampled and blurred; score = the largest distance before that, re-weighted if asked."""
@@ -104,52 +101,48 @@ class PatchCore(Detector):
         parts = torch.split(image, _IMAGES_AT_ONCE) if image.device.type == "cpu" else [image]
         return torch.cat([self._embed(part) for part in parts])
 
-    def collect(self, image: Tensor) -> None:
-        """First what the bank is chosen from, then, where that is a projection, the bank."""
+    def passes(self) -> Sequence[Pass]:
+        """What the bank is chosen from, then, where that is a projection, the bank."""
+        width = self.projector.shape[1] if self.projected else self.features
+        points = {"points": OwnRows(self.patches, width)}
+        choice = Pass("patches", points, self.accumulate_points, self.finish_choice)
+        if not self.projected:
+            return [choice]
+        bank = {"bank": Sum(*self.bank.shape, into=self.bank)}
+        return [choice, Pass("bank", bank, self.accumulate_bank, self.finish_bank)]
+
+    def accumulate_points(self, state: State, image: Tensor) -> None:
+        """Keep all patches, or their projections."""
         patches = self.embed(image)
-        if self._rows is None:
-            if self._points is None:
-                self._points = self._make_room(patches)
-            place = self._images * self.patches
-            points = patches.flatten(0, 1)
-            points = points @ self.projector if self.projected else points
-            self._points[place : place + len(points)] = points
-        else:
-            rows = self._rows[self._numbers(self._images, len(image))]
-            self.bank[rows[rows >= 0]] = patches[rows >= 0]
-        self._images += len(image)
+        state.points[state.own_places] = patches @ self.projector if self.projected else patches
 
-    def settle(self) -> bool:
-        """Choose the bank, or join what each process found of it; true after the first of a projection's passes."""
-        if self._rows is None:
-            self._choose()
-            self._images = 0
-            if self.projected:
-                return True
-        add_over_processes(self.bank)
-        self._rows, self._images = None, 0
-        return False
-
-    def _choose(self) -> None:
-        """Fill `_rows` (images, positions) with places in the bank, -1 for patches that are not chosen."""
-        assert self._points is not None, "settle before collect"
-        points = self._points[: self._images * self.patches]
-        total = torch.tensor(self._images, device=points.device)
-        add_over_processes(total)
-        images = int(total)
+    def finish_choice(self, state: State) -> None:
+        """Choose the bank; without a projection its patches are at hand."""
+        points = state.take("points").flatten(0, 1)
+        images, places = state.images, state.all_own_places
         positions = torch.arange(self.patches, device=points.device)
-        ids = (self._numbers(0, self._images)[:, None] * self.patches + positions).flatten()
+        ids = (places[:, None] * self.patches + positions).flatten()
         count = self._size_of_bank(images)
         chosen = choose_covering(points, ids, count, self._start(points, ids, images * self.patches))
         rows = torch.full((images * self.patches,), -1, device=points.device)
         rows[chosen] = torch.arange(count, device=points.device)
-        self.bank.zero_()
         self.count.fill_(count)
-        if not self.projected:
-            own = rows[ids]
-            self.bank[own[own >= 0]] = points[own >= 0]
-        self._rows = rows.view(images, self.patches)
-        self._points = None
+        if self.projected:
+            self._rows = rows.view(images, self.patches)
+            return
+        own = rows[ids]
+        self.bank.zero_()
+        self.bank[own[own >= 0]] = points[own >= 0]
+        add_over_processes(self.bank)
+
+    def accumulate_bank(self, state: State, image: Tensor) -> None:
+        """Put the chosen patches at their places; each is of one process alone."""
+        rows = self._rows[state.places]
+        state.bank[rows[rows >= 0]] = self.embed(image)[rows >= 0]
+
+    def finish_bank(self, state: State) -> None:
+        """The bank is filled: forget what was chosen."""
+        self._rows = torch.empty(0)
 
     def _start(self, points: Tensor, ids: Tensor, total: int) -> Tensor:
         """Mean distance (N,) to a few patches drawn at random: where the authors' choice starts from."""
@@ -163,11 +156,6 @@ class PatchCore(Detector):
             for part, own in zip(torch.split(points, 2**14), torch.split(distance, 2**14), strict=True):
                 own += (part - each).square().sum(dim=1).sqrt() / len(starts)
         return distance
-
-    def _numbers(self, first: int, count: int) -> Tensor:
-        """Numbers in the order of one process of this process's images: images are dealt in turns."""
-        rank, processes = rank_and_processes()
-        return rank + processes * torch.arange(first, first + count, device=self.bank.device)
 
     def _weight(self, patch: Tensor, place: Tensor, bank: Tensor) -> Tensor:
         """1 minus the softmax, over the nearest of the bank's patches to the one at `place`, of distances from `patch`.
@@ -209,12 +197,6 @@ class PatchCore(Detector):
                 "lower --model.share, --model.features or --data.image_size, or raise the limit"
             )
         return words
-
-    def _make_room(self, like: Tensor) -> Tensor:
-        """For all that one process can collect; memory that is not written to is not taken."""
-        say(self.memory)
-        images = -(-self.spec.train_images // rank_and_processes()[1])
-        return like.new_empty(images * self.patches, self.projector.shape[1] if self.projected else self.features)
 
 
 def _check(share: float, level_features: int, features: int, projection: int | None, reweighting: int | None) -> None:

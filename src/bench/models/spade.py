@@ -1,20 +1,18 @@
 """SPADE: nearest images, then nearest pixels of their feature pyramids (Cohen and Hoshen, arXiv 2005.02357)."""
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
+from bench.models.accumulators import Accumulator, Pass, Rows, State
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.coreset import rank_and_processes
 from bench.models.maps import SmoothUpsampling
 from bench.models.neighbours import nearest
-from bench.models.statistics import add_over_processes
 
 _BYTES = 4
 
@@ -33,7 +31,6 @@ class SPADE(Detector):
         memory_limit: gigabytes that the pyramids of all training images may take.
     """
 
-    statistics: ClassVar[Literal["none", "before", "after"]] = "after"
     pooled: Tensor
     count: Tensor
 
@@ -50,11 +47,8 @@ class SPADE(Detector):
         memory_limit: float = 8.0,
     ) -> None:
         super().__init__(spec)
-        if not 1 <= neighbours < spec.train_images:
-            raise UsageError(
-                f"--model.neighbours {neighbours} does not lie between 1 and {spec.train_images - 1}, "
-                f"one less than the {spec.train_images} images learned from"
-            )
+        if neighbours < 1:
+            raise UsageError(f"--model.neighbours {neighbours} is not positive")
         if image_level in levels or not levels:
             raise UsageError("--model.levels names at least one level, and not that of --model.image_level")
         self.backbone = Backbone(backbone, [*levels, image_level], weights, spec.size)
@@ -74,7 +68,6 @@ class SPADE(Detector):
             self.register_buffer(f"level{place}", torch.zeros(spec.train_images, *shape))
         self.pyramid = [f"level{place}" for place in range(len(pyramid))]
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
-        self._images = 0
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = mean squared distance to the nearest images (equation 1); map = to the nearest positions (3)."""
@@ -85,26 +78,25 @@ class SPADE(Detector):
         ]
         return Prediction(distances.square().mean(dim=1), self.to_map(torch.stack(squared)))
 
-    def collect(self, image: Tensor) -> None:
-        """Keep the features of training images at the places that they have on one process."""
-        if self._images == 0:
-            say(self.memory)
-            for buffer in self._gallery():
-                buffer.zero_()
-        levels, pooled = self._features(image)
-        rank, processes = rank_and_processes()
-        rows = rank + processes * torch.arange(self._images, self._images + len(image), device=image.device)
-        for buffer, own in zip(self._gallery(), [*levels, pooled], strict=True):
-            buffer[rows] = own
-        self._images += len(image)
+    def passes(self) -> Sequence[Pass]:
+        """One: the pyramids of all images, in their order."""
+        galleries: dict[str, Accumulator] = {name: Rows(into=getattr(self, name)) for name in self._galleries}
+        return [Pass("pyramids", galleries, self.accumulate, self.finish)]
 
-    def settle(self) -> bool:
-        """Join the features of all processes."""
-        self.count.fill_(self._images)
-        for buffer in (*self._gallery(), self.count):
-            add_over_processes(buffer)
-        self._images = 0
-        return False
+    def accumulate(self, state: State, image: Tensor) -> None:
+        """Keep the features of training images."""
+        levels, pooled = self._features(image)
+        for name, own in zip(self._galleries, [*levels, pooled], strict=True):
+            getattr(state, name)[state.places] = own
+
+    def finish(self, state: State) -> None:
+        """The galleries are filled: know how many images they hold."""
+        self.count.fill_(state.images)
+
+    @property
+    def fewest_images(self) -> int:
+        """As many as the nearest that count."""
+        return self.neighbours
 
     @property
     def scores_left_out(self) -> bool:
@@ -137,5 +129,6 @@ class SPADE(Detector):
         *levels, last = (level.float() for level in self.backbone(image))
         return levels, last.mean(dim=(2, 3))
 
-    def _gallery(self) -> list[Tensor]:
-        return [*(getattr(self, name) for name in self.pyramid), self.pooled]
+    @property
+    def _galleries(self) -> list[str]:
+        return [*self.pyramid, "pooled"]

@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.models.autoencoder import WINDOWS_AT_ONCE, Decoder, Encoder, squared_error
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
+from bench.models.precision import network_precision
 from bench.models.windows import SlidingWindows
 
 # exp(10 / 2) is a standard deviation of 148: beyond it only overflow lies.
@@ -68,7 +69,7 @@ class VAE(Detector):
         errors, bounds = [], []
         for part in torch.split(self.windows.cut(image), WINDOWS_AT_ONCE):
             mean, log_variance = self.encode(part)
-            errors.append(squared_error(self.decoder(mean), part))
+            errors.append(squared_error(self.decode(mean), part))
             bounds.append(self._negative_log_likelihood(errors[-1]) + divergence(mean, log_variance))
         anomaly_map = self.smooth(self.windows.merge(torch.cat(errors)))
         if self.score == "likelihood":
@@ -77,15 +78,23 @@ class VAE(Detector):
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, latent_dim, ...) of the code."""
-        mean, log_variance = self.encoder(image).chunk(2, dim=1)
+        with network_precision(image.device):
+            code: Tensor = self.encoder(image)
+        mean, log_variance = code.float().chunk(2, dim=1)
         return mean, log_variance.clamp(-_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images (B, channels, side, side) of codes (B, latent_dim, ...)."""
+        with network_precision(code.device):
+            image: Tensor = self.decoder(code)
+        return image.float()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative evidence lower bound per image, summed over pixels: a mean over pixels would let the KL term win."""
         image = self.windows.tiles(batch.image)
         mean, log_variance = self.encode(image)
         code = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        likelihood = self._negative_log_likelihood(squared_error(self.decoder(code), image)).mean()
+        likelihood = self._negative_log_likelihood(squared_error(self.decode(code), image)).mean()
         kl = divergence(mean, log_variance).mean()
         return {"loss": likelihood + self.beta * kl, "negative_log_likelihood": likelihood, "kl": kl}
 

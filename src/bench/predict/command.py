@@ -90,7 +90,7 @@ def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
 
 
 def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.Namespace) -> None:
-    from bench.callbacks import ProgressBar
+    from bench.progress import ProgressBar
     from bench.predict.output import Table, describe, open_table, staged, write_pictures
     from bench.predict.stream import BrokenImage, score_images
 

@@ -12,15 +12,17 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
 from bench.config import Config, resolve
 from bench.data.cache import Geometry
 from bench.data.datamodule import DataSpec
+from bench.environment import find_accelerator
 from bench.errors import UsageError, first_line
 from bench.fitting import build_model
 from bench.models.base import Detector, Prediction, as_floats
+from bench.plan import check_device
 from bench.record import PREDICTIONS, Record
 
 Device = Literal["auto", "cpu", "gpu", "mps"]
@@ -37,7 +39,7 @@ class FinishedRun:
     config: Config
     spec: DataSpec
     geometry: Geometry
-    models: Sequence[nn.Module]  # a classifier of each fold; else one
+    models: Sequence[Detector]  # a classifier of each fold; else one
     device: torch.device
 
     @property
@@ -63,10 +65,10 @@ class FinishedRun:
     def score(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Score (B, side, side, channels) images; over several folds, log-probabilities are averaged."""
         image = as_floats(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
-        predictions: list[Prediction] = [model(image) for model in self.models]
+        predictions = [model.predict(image) for model in self.models]
         if len(predictions) == 1:
-            return Prediction(*(None if part is None else part.float().cpu() for part in predictions[0]))  # type: ignore[arg-type]
-        logits = torch.stack([_logits(one).float().log_softmax(dim=1) for one in predictions]).mean(dim=0).cpu()
+            return Prediction(*(None if part is None else part.cpu() for part in predictions[0]))  # type: ignore[arg-type]
+        logits = torch.stack([_logits(one).log_softmax(dim=1) for one in predictions]).mean(dim=0).cpu()
         return Prediction(logits[:, 1:].logsumexp(dim=1) - logits[:, 0], None, logits)
 
     def own_images(self) -> frozenset[str]:
@@ -93,12 +95,13 @@ def load_run(
     several = record.fold == "all"
     files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
     fabric = _fabric(config, device)
-    models: list[nn.Module] = []
+    models: list[Detector] = []
     for file in files:
         spec = read_spec(file)
         detector = build_model(config, spec, weights="none")
         load_checkpoint(detector, file, record.fingerprint)
-        models.append(_ready(detector, fabric))
+        check_device(detector, fabric.device, record.model, "--device")
+        models.append(detector.to(fabric.device).eval())
     return FinishedRun(folder, record, config, spec, geometry, models, fabric.device)
 
 
@@ -123,15 +126,11 @@ def read_spec(checkpoint: Path) -> DataSpec:
 def _fabric(config: Config, device: Device) -> Fabric:
     """One device and the run's precision, without any Trainer: nothing is trained."""
     precision: Any = config.settings["trainer"]["precision"]
+    accelerator = find_accelerator(device)
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision, plugins=[LightningEnvironment()])
+        return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
     except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of the former
         raise UsageError(f"no device '{device}' for precision {precision}: {first_line(error)}") from error
-
-
-def _ready(detector: Detector, fabric: Fabric) -> nn.Module:
-    module: nn.Module = fabric.setup_module(detector).eval()
-    return module
 
 
 def _logits(prediction: Prediction) -> Tensor:

@@ -10,7 +10,8 @@ from PIL import Image
 from bench.data.datamodule import MVTecAD
 from bench.heat import Picture, lay_over
 from bench.mistakes import explain
-from bench.models.base import Detector, ScoredImages, as_floats
+from bench.models.base import Detector, as_floats
+from bench.passes import ScoredImages
 from bench.pictures import look_again
 
 _BATCH = 8  # no more than the pictures of a run take anyway, or its peak memory would be theirs

@@ -1,0 +1,159 @@
+"""The passes of a run over images: statistics, scores of normal images, the test. Each returns what it found."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bench.collectives import rank_and_processes, rows_everywhere, rows_on_first
+from bench.data.loading import Batch
+from bench.errors import RunError
+from bench.memory import release_free_memory
+from bench.metrics.pixel import PixelMetrics, PixelResult
+from bench.models.accumulators import Pass, Rows, State, Sum
+from bench.models.base import Detector, Prediction, as_floats, extent_of, resize_map
+from bench.models.precision import networks_in
+from bench.progress import ProgressBar
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where this process computes, and what shows a person how far it is."""
+
+    device: torch.device
+    bar: ProgressBar | None = None
+
+    def batches(self, loader: DataLoader[Batch], name: str) -> Iterator[Batch]:
+        """The batches of a loader with their images on the device, as floats in [0, 1]."""
+        if self.bar is not None:
+            self.bar.start(name, len(loader))
+        try:
+            for batch in loader:
+                yield batch._replace(image=as_floats(batch.image.to(self.device, non_blocking=True)))
+                if self.bar is not None:
+                    self.bar.advance()
+        finally:
+            if self.bar is not None:
+                self.bar.stop()
+
+
+class ScoredImages(NamedTuple):
+    """(N,) places in the split, (N,) scores and, each empty where a method has none, logits and extents of the maps."""
+
+    indices: Tensor
+    score: Tensor
+    logits: Tensor  # (N, classes) of classifiers
+    extent: Tensor  # (N, 2) median and maximum of each image's anomaly map
+
+
+@torch.no_grad()
+def learn_statistics(
+    model: Detector, passes: Iterable[Pass], make_loader: Callable[[], DataLoader[Batch]], images: int, machine: Machine
+) -> None:
+    """Run passes over `images` training images, one after the other; each loader has this process's share of them."""
+    for each in passes:
+        state = State(each.accumulators, images, machine.device)
+        batches = machine.batches(make_loader(), f"statistics: {each.name}")
+        with networks_in(model.autocast, machine.device):
+            state.fill((batch.image for batch in batches), partial(_accumulate_watched, model, each))
+            release_free_memory()
+            each.finish(state)
+
+
+def score_images(
+    model: Detector, loader: DataLoader[Batch], machine: Machine, *, left_out: bool = False
+) -> NDArray[np.float64]:
+    """Scores (N,) of training images of all processes, in each of them; as if each were left out, where asked."""
+    indices, scores = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
+    for batch in machine.batches(loader, "scores of normal images"):
+        found = model.predict_left_out(batch.image) if left_out else model.predict(batch.image).score
+        indices.append(batch.indices)
+        scores.append(found.cpu())
+    places, values = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores))
+    return values[places.argsort()].double().numpy()
+
+
+def test_images(
+    model: Detector, loader: DataLoader[Batch], images: int, machine: Machine
+) -> tuple[ScoredImages, PixelResult | None] | None:
+    """Score each of a split's test images once; None on all processes but the first, which gathers what all found."""
+    release_free_memory()
+    rows: list[ScoredImages] = []
+    pixels = PixelMetrics(sync_on_compute=False)
+    for batch in machine.batches(loader, "test"):
+        prediction = model.predict(batch.image)
+        rows.append(_row(batch, prediction))
+        if prediction.map is not None and batch.mask is not None and batch.defect_type is not None:
+            for anomaly_map, mask, defect_type in zip(prediction.map, batch.mask, batch.defect_type, strict=True):
+                fitted = resize_map(anomaly_map, mask.shape)
+                pixels.update(fitted[None], mask[None], defect_type[None])
+    release_free_memory()
+    scored = _gathered(rows, machine.device)
+    pixels.gather(machine.device)
+    if rank_and_processes()[0]:
+        return None
+    if scored.indices.tolist() != list(range(images)):
+        raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
+    return scored, pixels.compute() if pixels.update_called else None
+
+
+def _row(batch: Batch, prediction: Prediction) -> ScoredImages:
+    score, maps, logits = prediction
+    score = score.cpu()
+    nothing = score.new_zeros(len(score), 0)
+    return ScoredImages(
+        batch.indices,
+        score,
+        nothing if logits is None else logits.cpu(),
+        nothing if maps is None else extent_of(maps),
+    )
+
+
+def _gathered(rows: Sequence[ScoredImages], device: torch.device) -> ScoredImages:
+    """All rows on the first process, in the order of the split."""
+    nothing = ScoredImages(torch.empty(0, dtype=torch.int64), torch.empty(0), torch.empty(0), torch.empty(0))
+    columns = zip(*rows, strict=True) if rows else ((each,) for each in nothing)
+    together = ScoredImages(*(rows_on_first(torch.cat(column), device) for column in columns))
+    order = together.indices.argsort()
+    return ScoredImages(*(column[order] for column in together)) if len(order) else together
+
+
+def _accumulate_watched(model: Detector, own: Pass, state: State, image: Tensor) -> None:
+    """Accumulate a batch; after the first one, refuse a class that remembers it by itself.
+
+    It would be wrong on several processes, and in a refit, without a word.
+    """
+    if state.own_places[0]:
+        own.accumulate(state, image)
+        return
+    before = _what_it_holds(model, own)
+    own.accumulate(state, image)
+    for name, (value, mark) in _what_it_holds(model, own).items():
+        if name not in before or before[name][0] is not value or before[name][1] != mark:
+            raise RunError(
+                f"{type(model).__name__} changes its '{name}' while it sees the training images; statistics are kept "
+                "in accumulators that passes() declares, and 'finish' turns them into buffers"
+            )
+
+
+def _what_it_holds(model: nn.Module, own: Pass) -> dict[str, tuple[Any, int]]:
+    """All that a model could remember a batch by, but for the pass's accumulators: values, and how they would change.
+
+    Of a tensor the second number is its version, of other values their length.
+    """
+    declared = {id(each.into) for each in own.accumulators.values() if isinstance(each, Sum | Rows)}
+    held: dict[str, tuple[Any, int]] = {}
+    for prefix, module in model.named_modules():
+        for name, value in {**vars(module), **module._buffers}.items():
+            place = f"{prefix}.{name}".lstrip(".")
+            if not isinstance(value, Tensor):
+                held[place] = value, len(value) if isinstance(value, Sized) else 0
+            elif not value.is_inference() and id(value) not in declared:
+                held[place] = value, value._version
+    return held
