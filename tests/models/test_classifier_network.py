@@ -11,6 +11,7 @@ from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.classifier import Classifier
 from bench.models.classifier_network import ClassifierBackbone
+from bench.models.precision import networks_in
 
 CLASSES = ("good", "a", "b")
 PRESETS = ("resnet18", "vgg19", "regnet_y_16gf", "mobilenet_v2", "efficientnet_b0")
@@ -177,3 +178,20 @@ def test_weights_with_folded_batchnorm_are_refused_unless_it_is_frozen(tmp_path)
     with pytest.raises(UsageError, match=r"BatchNorm folded .* --model.freeze_batchnorm true"):
         ClassifierBackbone("torchvision", "mobilenet_v2", weights, 64)
     assert ClassifierBackbone("torchvision", "mobilenet_v2", weights, 64, freeze_batchnorm=True).width == 1280
+
+
+@pytest.mark.parametrize(
+    ("library", "name"), [("timm", "test_resnet"), ("timm", "mobilenetv2_100"), ("torchvision", "alexnet")]
+)
+def test_features_map_and_logits_are_in_single_precision_where_the_network_computes_in_half(library, name):
+    spec = DataSpec(64, 3, 20, classes=CLASSES, class_counts=(12, 5, 3))
+    model, image = Classifier(spec, library=library, backbone=name, weights="none").eval(), torch.rand(2, 3, 64, 64)
+    exact, cpu = model.backbone.with_map(image), torch.device("cpu")
+    with networks_in(torch.bfloat16, cpu):
+        found, logits = model.backbone.with_map(image), model(image).logits
+        explained = model.explain(image, torch.tensor([0, 1]))
+    assert {part.dtype for part in (*found, logits, explained)} == {torch.float32}
+    assert all(part.isfinite().all() for part in (*found, logits, explained))
+    for half, full in zip(found, exact, strict=True):
+        assert not torch.equal(half, full), "the network itself was to compute in half"
+        torch.testing.assert_close(half, full, rtol=0.1, atol=0.1 * full.abs().max().item())

@@ -19,6 +19,7 @@ from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.fastflow import FastFlow
 from bench.models.fastflow_flow import CouplingStep, Flow
+from bench.models.precision import networks_in
 
 SPEC = DataSpec(64, 3, 12)
 SMALL = {"backbone": "mobilenetv2_100", "weights": "none", "levels": [1, 2], "steps": 3}
@@ -163,6 +164,71 @@ def test_the_loss_is_the_negative_log_likelihood_but_for_its_constant():
         numbers += latent[0].numel()
     found = model.loss(Batch(images(), torch.arange(3)))["loss"]
     torch.testing.assert_close(found + numbers * math.log(2 * math.pi) / 2, expected.mean(), rtol=1e-5, atol=0.1)
+
+
+# Half precision
+
+
+def test_latents_and_determinants_are_in_single_precision_where_the_couplings_networks_are_in_half():
+    flow, features = made_flow(6), torch.randn(2, 6, 8, 8)
+    dtypes = []
+    flow.steps[0].network[0].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    with torch.no_grad():
+        exact = flow(features)
+        with torch.autocast("cpu", torch.bfloat16):
+            in_training = flow(features)
+        with networks_in(torch.bfloat16, torch.device("cpu")):
+            in_evaluation = flow(features)
+    assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16]
+    for found, other, expected in zip(in_training, in_evaluation, exact, strict=True):
+        assert found.dtype == torch.float32
+        assert torch.equal(found, other)
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+
+
+@torch.no_grad()
+def test_scale_shift_and_determinant_are_computed_of_a_half_output_in_single_precision():
+    step, features, outputs = CouplingStep(6, 3, hidden_ratio=1.0, clamp=2.0), torch.randn(2, 6, 8, 8), []
+    moved(step)
+    step.network.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, determinant = step(features)
+    assert outputs[0].dtype == torch.bfloat16
+    log_scale, shift = (0.1 * outputs[0].double()).chunk(2, dim=1)
+    log_scale, scale = 2 * log_scale.tanh(), step._scale().double()
+    joined = torch.cat([features[:, :3].double(), features[:, 3:] * log_scale.exp() + shift], dim=1)
+    expected = (joined * scale + step.offset)[:, step.order]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        determinant.double(), log_scale.sum(dim=(1, 2, 3)) + 64 * scale.log().sum(), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_scores_and_maps_in_half_precision_are_single_ones_with_all_their_values():
+    model = make().eval()
+    moved(model.flows, 0.1)
+    exact = model.predict(images())
+    model.autocast = torch.bfloat16
+    found = model.predict(images())
+    assert found.map.dtype == found.score.dtype == torch.float32
+    assert found.map.isfinite().all()
+    assert found.map.unique().numel() > 0.9 * exact.map.unique().numel()
+    torch.testing.assert_close(found.map, exact.map, rtol=0.05, atol=0.05)
+
+
+def test_training_in_half_precision_lowers_the_loss():
+    model, losses = make().train(), []
+    optimizer = model.configure_optimizers()
+    for _ in range(6):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(Batch(images(), torch.arange(3)))["loss"]
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses == sorted(losses, reverse=True)
+    assert all(math.isfinite(loss) for loss in losses)
 
 
 # Training

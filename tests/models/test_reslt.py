@@ -180,3 +180,31 @@ def test_bounds_that_do_not_fall_are_refused(bounds):
 def test_a_beta_that_is_no_share_is_refused(beta):
     with pytest.raises(UsageError, match=r"--model\.beta"):
         make(beta=beta)
+
+
+@pytest.mark.parametrize(
+    ("network", "beyond"),
+    [
+        ({"library": "torchvision", "backbone": "vgg11"}, {"classifier.0", "classifier.3"}),
+        ({"library": "torchvision", "backbone": "mobilenet_v3_small"}, {"classifier.0"}),
+        ({"library": "torchvision", "backbone": "resnet18"}, set()),
+    ],
+)
+def test_what_a_backbone_computes_after_its_last_map_is_frozen_and_all_else_learns(network, beyond):
+    model = make(**network)
+    model.loss(batch(2))["loss"].backward()
+    parameters = dict(model.named_parameters())
+    frozen = {name for name, parameter in parameters.items() if not parameter.requires_grad}
+    assert {name.removeprefix("backbone.network.").rpartition(".")[0] for name in frozen} == beyond
+    without = {name for name, parameter in parameters.items() if parameter.grad is None}
+    assert without == frozen, "DDP waits for the gradient of each parameter that learns"
+
+
+def test_freezing_what_lies_beyond_the_last_map_moves_no_random_draw(monkeypatch):
+    frozen = dict(make(backbone="vgg11", library="torchvision").named_parameters())
+    draw = torch.rand(1)
+    torch.manual_seed(0)
+    monkeypatch.setattr("bench.models.reslt.freeze_beyond_map", lambda *_: None)
+    free = dict(make(backbone="vgg11", library="torchvision").named_parameters())
+    assert draw == torch.rand(1)
+    assert all(torch.equal(value, free[name]) for name, value in frozen.items())

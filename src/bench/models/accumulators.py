@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,11 +156,18 @@ class State:
             return into[: self.images] if isinstance(accumulator, Rows) else into
         if isinstance(accumulator, Sum):
             dtype = torch.float32 if self._device.type == "mps" else torch.float64
-            return torch.zeros(shape, dtype=dtype, device=self._device)
-        if isinstance(accumulator, Rows):
-            return torch.zeros(self.images, *shape, device=self._device)
-        rows = (self._own_images,) if isinstance(accumulator, OwnRows) else ()
-        return torch.zeros(*rows, *shape, device=self._device)
+            return _zeros(shape, dtype, self._device)
+        if isinstance(accumulator, First):
+            return _zeros(shape, torch.float32, self._device)
+        rows = self.images if isinstance(accumulator, Rows) else self._own_images
+        return _zeros((rows, *shape), torch.float32, self._device)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU by numpy, which takes memory from the system only where something is written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(shape, np.float64 if dtype is torch.float64 else np.float32))
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,9 @@ def to_grey(image: Tensor) -> Tensor:
     """Luma (B, 1, H, W) of colour images; grey ones pass."""
     if image.shape[1] == 1:
         return image
-    return (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    # Filled where the images lie: numbers sent to a GPU are waited for.
+    shares = torch.stack([image.new_full((), share) for share in _LUMA])
+    return (image * shares.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
-from bench.models.downloads import pretrained_config
-from bench.models.weights import NONE, input_statistics, load_weights
+from bench.models.precision import network_precision
+from bench.models.weights import input_statistics, load_weights
 
 # On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
 _IMAGES_AT_ONCE_ON_CPU = 2
+_DIFFERS_ALONE_UP_TO = 96  # pixels; measured: at most 75
 
 # timm's modules whose networks take the size of their images when built and give the tokens after any block.
 _TRANSFORMERS = {f"timm.models.{module}" for module in ("vision_transformer", "deit", "cait")}
@@ -26,7 +27,14 @@ class Backbone(nn.Module):
     """Features of a frozen network at some of its levels.
 
     Of a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
-    last norm, and without class and distillation tokens.
+    last norm, and without class and distillation tokens. It takes images of any multiple of its patch: the position
+    embedding of its weights is resampled to their size.
+
+    On a CPU an image's features do not depend on the images that pass with it, to the bit: in a batch it is always one
+    of two, and neither its place nor the other changes it. (Alone, MobileNetV2 and EfficientNet say something else in
+    the last digit of images of up to 75 pixels, on two threads and more. A single larger image passes alone, in half
+    the time.) On other devices all images of a batch pass at once, and the size of the batch, by which their libraries
+    choose how to compute, may change last digits.
 
     Args:
         name: any timm architecture.
@@ -43,7 +51,7 @@ class Backbone(nn.Module):
         super().__init__()
         if name not in timm.list_models():
             raise unknown("backbone", name, timm.list_models(), hint="timm.list_models() names them all")
-        network = _create(name, weights, size)
+        network = _create(name, size)
         load_weights(network, name, weights)
         mean, std = input_statistics(name, weights)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -69,12 +77,22 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features (B, C, H, W) per level of (B, 1 or 3, size, size) images in [0, 1]."""
+        """Features (B, C, H, W) per level of (B, 1 or 3, size, size) images in [0, 1], in single precision."""
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        if image.device.type != "cpu" or len(image) <= _IMAGES_AT_ONCE_ON_CPU:
-            return self._run(image)
-        parts = [self._run(part) for part in torch.split(image, _IMAGES_AT_ONCE_ON_CPU)]
-        return [torch.cat(level) for level in zip(*parts, strict=True)]
+        with network_precision(image.device):
+            levels = self._run(image) if image.device.type != "cpu" else self._run_on_cpu(image)
+        return [level.float() for level in levels]
+
+    def _run_on_cpu(self, image: Tensor) -> list[Tensor]:
+        """A few images at a time, always equally many: the last ones are repeated where one lacks."""
+        count = len(image)
+        parts = list(torch.split(image, _IMAGES_AT_ONCE_ON_CPU))
+        if count % _IMAGES_AT_ONCE_ON_CPU and (count > 1 or image.shape[-1] <= _DIFFERS_ALONE_UP_TO):
+            repeated = torch.arange(_IMAGES_AT_ONCE_ON_CPU) % len(parts[-1])
+            parts[-1] = parts[-1][repeated].contiguous(memory_format=torch.channels_last)
+        if len(parts) == 1:
+            return [level[:count] for level in self._run(parts[0])]
+        return [torch.cat(level)[:count] for level in zip(*map(self._run, parts), strict=True)]
 
     def _run(self, image: Tensor) -> list[Tensor]:
         if self._blocks:
@@ -112,16 +130,10 @@ class Backbone(nn.Module):
                 setattr(parent, name.rpartition(".")[2], nn.Identity())
 
 
-def _create(name: str, weights: str, size: int) -> nn.Module:
+def _create(name: str, size: int) -> nn.Module:
     """The whole network; of a transformer, the one for images of `size`, as its position embedding has their size."""
     if not _is_transformer(name):
         return timm.create_model(name)
-    fitting = pretrained_config(name, None).input_size[-1]
-    if weights != NONE and size != fitting:
-        raise UsageError(
-            f"the weights of {name} are for images of {fitting} pixels, not {size}: "
-            f"set --data.image_size {fitting} and --data.crop null"
-        )
     network: Any = timm.create_model(name, img_size=size)
     patch = network.patch_embed.patch_size[0]
     if size % patch:

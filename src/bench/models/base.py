@@ -96,15 +96,15 @@ class Detector(LightningModule):
         """
         with networks_in(self.autocast, image.device):
             found = self(image)
-        prediction = Prediction(*(None if part is None else part.float() for part in found))
-        score, anomaly_map, logits = prediction
+        score, anomaly_map, logits = (None if part is None else part.float() for part in found)
+        assert score is not None
         sizes = {"score": (score, 1), "map": (anomaly_map, 3), "logits": (logits, 2)}
         for name, (part, dimensions) in sizes.items():
             if part is not None and (part.ndim != dimensions or len(part) != len(image)):
                 raise RunError(
                     f"{type(self).__name__}.forward gave a {name} of shape {tuple(part.shape)} for {len(image)} images"
                 )
-        return prediction
+        return Prediction(score, anomaly_map, logits)
 
     @torch.no_grad()
     def predict_left_out(self, image: Tensor) -> Tensor:

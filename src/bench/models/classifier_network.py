@@ -9,6 +9,7 @@ from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from bench.errors import UsageError, first_line, unknown
+from bench.models.precision import network_precision
 from bench.models.weights import (
     NONE,
     input_statistics,
@@ -58,15 +59,16 @@ class ClassifierBackbone(nn.Module):
             self.network.get_submodule(self.last).register_forward_hook(_keep_output)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features (B, width) of (B, 1 or 3, side, side) images in [0, 1]."""
+        """Features (B, width) of (B, 1 or 3, side, side) images in [0, 1], in single precision."""
         return self.with_map(image)[0]
 
     def with_map(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """The same, and the last map (B, C, h, w); None where a network has none, as transformers."""
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.network(image)
+        with network_precision(image.device):
+            features: Tensor = self.network(image)
         last = self.network.get_submodule(self.last).__dict__.pop("kept_output") if self.has_map else None
-        return features.flatten(1), last
+        return features.flatten(1).float(), last
 
     @property
     def has_map(self) -> bool:
@@ -119,9 +121,12 @@ def _check_batchnorm(network: nn.Module, weights: str) -> None:
         )
 
 
-def _keep_output(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+def _keep_output(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     # On the module itself, by a function of its own: a copy keeps its own output, and pickling knows the name.
-    module.__dict__["kept_output"] = output
+    # The network goes on with what is kept, so that its features have a gradient for it in half precision too.
+    kept = output.float()
+    module.__dict__["kept_output"] = kept
+    return kept
 
 
 def _torchvision_network(name: str, weights: str) -> tuple[nn.Module, Any]:

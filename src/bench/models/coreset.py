@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from bench.collectives import add_over_processes, rank_and_processes
+from bench.models.chunks import rows_at_once
 from bench.models.precision import full_precision
 
-# Points considered at a time for the next picks, and points compared with those picks at a time.
+# Points considered at a time for the next picks, and points compared with those picks at a time on a CPU.
 _CANDIDATES = 512
 _POINTS_AT_ONCE = 2048
 
@@ -28,7 +29,7 @@ def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> T
         start: (N,) distances before anything is chosen.
     """
     centre = _mean(points)
-    norms = torch.cat([(part - centre).square().sum(dim=1) for part in torch.split(points, _POINTS_AT_ONCE)])
+    norms = torch.cat([(part - centre).square().sum(dim=1) for part in torch.split(points, _at_once(points))])
     distances = start.square()  # squared from here on; -1 once chosen
     chosen: list[Tensor] = []
     missing = count
@@ -41,14 +42,14 @@ def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> T
             missing -= len(picks)
             if missing:
                 _come_nearer(points, centre, norms, distances, candidates[picks])
-                distances[torch.isin(ids, names[picks])] = -1
+                distances.masked_fill_(torch.isin(ids, names[picks]), -1)
     return torch.cat(chosen)
 
 
 def _mean(points: Tensor) -> Tensor:
     """The mean of all processes' points: far from it, norms are large and small distances cancel."""
     total = torch.zeros(points.shape[1] + 1, dtype=torch.float64, device=points.device)
-    for part in torch.split(points, _POINTS_AT_ONCE):
+    for part in torch.split(points, _at_once(points)):
         total[:-1] += part.double().sum(dim=0)
     total[-1] = len(points)
     add_over_processes(total)
@@ -95,8 +96,14 @@ def _next_picks(candidates: Tensor, far: Tensor, bound: float, most: int) -> Ten
 def _come_nearer(points: Tensor, centre: Tensor, norms: Tensor, distances: Tensor, picked: Tensor) -> None:
     """Update squared distances with those to the new, centred picks."""
     own = picked.square().sum(dim=1)
-    for first in range(0, len(points), _POINTS_AT_ONCE):
-        part = slice(first, first + _POINTS_AT_ONCE)
+    at_once = _at_once(points)
+    for first in range(0, len(points), at_once):
+        part = slice(first, first + at_once)
         squared = torch.addmm(own[None], points[part] - centre, picked.mT, alpha=-2).amin(dim=1)
         squared += norms[part]
         distances[part] = torch.minimum(distances[part], squared.clamp_min_(0))
+
+
+def _at_once(points: Tensor) -> int:
+    """Points whose differences from a centre, in double precision, and distances to all candidates are made at once."""
+    return rows_at_once(points.device, 8 * points.shape[1] + 4 * _CANDIDATES, on_cpu=_POINTS_AT_ONCE)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bench.models.autoencoder import to_grey
+
 AREA = (0.02, 0.15)  # of the image
 WIDE, TALL = (0.3, 1.0), (1.0, 3.3)  # height / width
 SCAR_WIDTH, SCAR_LENGTH = (2.0, 16.0), (10.0, 25.0)  # pixels
 SCAR_ANGLE = math.radians(45)
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class Rectangles(NamedTuple):
@@ -52,7 +53,7 @@ def draw_scars(count: int, side: int, scale: float = 1.0) -> Rectangles:
 
 def paste(image: Tensor, patches: Rectangles, strength: float) -> Tensor:
     """Images (B, C, H, W) in [0, 1] with a patch of their own, its colours jittered by `strength`, at another place."""
-    height, width, angle, source, target = (part.to(image.device)[..., None, None] for part in patches)
+    height, width, angle, source, target = (_send(part, image.device)[..., None, None] for part in patches)
     y = torch.arange(image.shape[2], device=image.device)[:, None] - target[:, 0]
     x = torch.arange(image.shape[3], device=image.device) - target[:, 1]
     # Where each pixel lies in the patch: the rotation undone.
@@ -68,7 +69,7 @@ def paste(image: Tensor, patches: Rectangles, strength: float) -> Tensor:
 def random_windows(image: Tensor, side: int) -> Tensor:
     """One window (B, C, side, side) at a random place of each image (section 2.4)."""
     corner = [torch.randint(length - side + 1, (len(image), 1)) for length in image.shape[2:]]
-    rows, columns = ((start + torch.arange(side)).to(image.device) for start in corner)
+    rows, columns = (_send(start + torch.arange(side), image.device) for start in corner)
     batch = torch.arange(len(image), device=image.device)[:, None, None]
     return image[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
@@ -85,8 +86,8 @@ def jitter(image: Tensor, inside: Tensor, strength: float) -> Tensor:
         for kind, change in enumerate(_CHANGES if image.shape[1] == 3 else _CHANGES[:2]):
             due = (order[:, place] == kind).nonzero()[:, 0]
             if len(due):
-                own, there = amount[kind, due].to(image.device).view(-1, 1, 1, 1), due.to(image.device)
-                image[there] = change(image[there], own, inside[there])
+                own, there = _send(amount[kind, due], image.device), _send(due, image.device)
+                image[there] = change(image[there], own.view(-1, 1, 1, 1), inside[there])
     return image
 
 
@@ -95,12 +96,12 @@ def _brightness(image: Tensor, amount: Tensor, _inside: Tensor) -> Tensor:
 
 
 def _contrast(image: Tensor, amount: Tensor, inside: Tensor) -> Tensor:
-    mean = (_grey(image) * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    mean = (to_grey(image) * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     return (image + amount * (image - mean)).clamp(0, 1)
 
 
 def _saturation(image: Tensor, amount: Tensor, _inside: Tensor) -> Tensor:
-    return (image + amount * (image - _grey(image))).clamp(0, 1)
+    return (image + amount * (image - to_grey(image))).clamp(0, 1)
 
 
 def _hue(image: Tensor, amount: Tensor, _inside: Tensor) -> Tensor:
@@ -111,7 +112,8 @@ def _hue(image: Tensor, amount: Tensor, _inside: Tensor) -> Tensor:
     scale = chroma.where(chroma > 0, 1)
     sector = (4 + (red - green) / scale).where(value > green, 2 + (blue - red) / scale)
     sector = sector.where(value > red, (green - blue) / scale)
-    distance = (image.new_tensor([5, 3, 1]).view(1, 3, 1, 1) + sector + 6 * amount) % 6
+    offsets = 5 - 2 * torch.arange(3, dtype=image.dtype, device=image.device)
+    distance = (offsets.view(1, 3, 1, 1) + sector + 6 * amount) % 6
     turned: Tensor = value - chroma * distance.minimum(4 - distance).clamp(0, 1)
     return turned
 
@@ -119,10 +121,9 @@ def _hue(image: Tensor, amount: Tensor, _inside: Tensor) -> Tensor:
 _CHANGES: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (_brightness, _contrast, _saturation, _hue)
 
 
-def _grey(image: Tensor) -> Tensor:
-    if image.shape[1] == 1:
-        return image
-    return (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+def _send(drawn: Tensor, device: torch.device) -> Tensor:
+    """Few numbers that were drawn on the CPU; the copy to a GPU is not waited for."""
+    return drawn.to(device, non_blocking=True)
 
 
 def _uniform(count: int, limits: tuple[float, float]) -> Tensor:

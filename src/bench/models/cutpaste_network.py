@@ -5,10 +5,11 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
+from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
+from bench.models.precision import network_precision
 from bench.models.weights import input_statistics, load_weights
 
 _HIDDEN, _PROJECTION = 512, 128
@@ -60,19 +61,19 @@ class PretextNetwork(nn.Module):
         self.head = _head(top.shape[1], head_layers, classes)
         self.train()
 
-    @property
-    def loses_activations(self) -> bool:
-        """Whether torch's conversion to synchronised BatchNorm would drop activations that timm keeps inside."""
-        return any(isinstance(module, BatchNormAct2d) for module in self.backbone.modules())
-
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Last features (B, C, h, w) and the description (B, width) of (B, 1 or 3, side, side) images in [0, 1]."""
+        """Last features (B, C, h, w) and the description (B, width) of (B, 1 or 3, side, side) images in [0, 1].
+
+        Both are in single precision, whatever the network computes in.
+        """
         image = (image - self.mean) / self.std
-        if self.level is None:
-            top = self.backbone.forward_features(image)
-            return top, pool(top)
-        top, levels = self.backbone.forward_intermediates(image, indices=[self.level])
-        return top, pool(levels[0])
+        with network_precision(image.device):
+            if self.level is None:
+                top = described = self.backbone.forward_features(image)
+            else:
+                top, levels = self.backbone.forward_intermediates(image, indices=[self.level])
+                described = levels[0]
+        return top.float(), pool(described.float())
 
     def explain(self, top: Tensor) -> Tensor:
         """Grad-CAM (B, h, w) of the pasted classes' joint logit (Selvaraju et al., ICCV 2017, equations 1 and 2).

@@ -81,9 +81,7 @@ class DeepSVDD(Detector):
         self.milestone = milestone
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self._moments: Tensor | None = (
-            None  # of an epoch's embeddings; DDP would overwrite a buffer
-        )
+        self._moments: Tensor | None = None  # of an epoch's embeddings; DDP would overwrite a buffer
         self._embedding: Tensor | None = None
         self._warned = False
 

@@ -47,6 +47,9 @@ class Decoder(nn.Sequential):
 class CodeNorm(nn.BatchNorm1d):
     """BatchNorm that lets a last batch of one image pass: that has no variance."""
 
+    # Of several GPUs' images together there is never one alone: torch's synchronised BatchNorm does all that is needed.
+    alike_over_processes = True
+
     def forward(self, code: Tensor) -> Tensor:
         """Normalise (B, features)."""
         if len(code) > 1:

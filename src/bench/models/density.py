@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.accumulators import Accumulator, First, State, Sum
+from bench.models.chunks import rows_at_once
 
-# Samples handled together, in double precision: no second copy of all features is ever made.
+# Samples handled together on a CPU, in double precision: no second copy of all features is ever made.
 _SAMPLES_AT_ONCE = 4096
 
 FEWEST_SAMPLES = 3  # two are equally far from their mean: nothing tells how far to shrink
@@ -39,7 +40,7 @@ class ShrunkGaussian(nn.Module):
     def accumulate(self, state: State, features: Tensor) -> None:
         """Add samples (N, features)."""
         shift = state.first("shift", lambda: features.float().mean(dim=0))
-        for part in torch.split(features, _SAMPLES_AT_ONCE):
+        for part in torch.split(features, self._at_once(features)):
             shifted = part.to(state.total.dtype) - shift
             square = shifted.square().sum(dim=1)
             state.samples += len(part)
@@ -68,9 +69,12 @@ class ShrunkGaussian(nn.Module):
 
     def squared_distance(self, features: Tensor) -> Tensor:
         """Squared Mahalanobis distance (...) of (..., features)."""
-        parts = torch.split(features.flatten(0, -2), _SAMPLES_AT_ONCE)
+        parts = torch.split(features.flatten(0, -2), self._at_once(features))
         squared = [((part.double() - self.mean) @ self.whitening.mT).square().sum(dim=1).float() for part in parts]
         return torch.cat(squared).reshape(features.shape[:-1])
+
+    def _at_once(self, features: Tensor) -> int:
+        return rows_at_once(features.device, 8 * len(self.mean), on_cpu=_SAMPLES_AT_ONCE)
 
 
 def _shrunk(n: Tensor, total: Tensor, scatter: Tensor, quartic: Tensor, cubic: Tensor) -> tuple[Tensor, Tensor]:

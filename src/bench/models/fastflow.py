@@ -12,6 +12,7 @@ from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
 from bench.models.fastflow_flow import Flow
 from bench.models.maps import LogUpsampling
+from bench.models.remembered import RememberedFeatures
 
 
 class FastFlow(Detector):
@@ -62,6 +63,7 @@ class FastFlow(Detector):
         self.to_map = nn.ModuleList(LogUpsampling(shape[1:], spec.size) for shape in shapes)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.remembered = RememberedFeatures(self.backbone)
 
     def forward(self, image: Tensor) -> Prediction:
         """Map = -log of the mean over levels of exp(-z^2 / 2), z^2 averaged over channels; score = its maximum.
@@ -72,14 +74,15 @@ class FastFlow(Detector):
         """
         levels = [
             enlarge(-latent.square().mean(dim=1) / 2)
-            for enlarge, (latent, _) in zip(self.to_map, self._latents(image), strict=True)
+            for enlarge, (latent, _) in zip(self.to_map, self._latents(self.backbone(image)), strict=True)
         ]
         anomaly_map = math.log(len(levels)) - torch.stack(levels).logsumexp(dim=0)
         return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative log-likelihood of the features, but for its constant: summed over positions and levels."""
-        terms = [latent.square().sum(dim=(1, 2, 3)) / 2 - det for latent, det in self._latents(batch.image)]
+        latents = self._latents(self.remembered(batch))
+        terms = [latent.square().sum(dim=(1, 2, 3)) / 2 - determinant for latent, determinant in latents]
         return {"loss": torch.stack(terms).sum(dim=0).mean()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -87,7 +90,11 @@ class FastFlow(Detector):
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.Adam(learned, self.learning_rate, weight_decay=self.weight_decay)
 
-    def _latents(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Latent values (B, C, h, w) of each level and the logarithms (B,) of the Jacobian's determinant."""
-        levels = zip(self.flows, self.norms, self.backbone(image), strict=True)
-        return [flow(norm(features.float())) for flow, norm, features in levels]
+    def on_train_end(self) -> None:
+        """Training alone meets the same images again."""
+        self.remembered.forget()
+
+    def _latents(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Latent values (B, C, h, w) of each level's features and the logarithms (B,) of the Jacobian's determinant."""
+        parts = zip(self.flows, self.norms, levels, strict=True)
+        return [flow(norm(features).float()) for flow, norm, features in parts]

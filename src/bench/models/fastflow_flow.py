@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from bench.models.precision import network_precision
+
 # The pre-activation at which a channel's scale is 1.
 _UNIT_SCALE = 2 * math.log(math.exp(5) - 1)
 
@@ -16,6 +18,8 @@ class CouplingStep(nn.Module):
     What FrEIA calls an `AllInOneBlock`, which the field's implementations use: a test finds the same numbers. It is not
     used here, because its last release is of 2022 and has no types, its shuffles are products with dense matrices, and
     two of those per step lie among its parameters and in every checkpoint (88 MB for WideResNet-50-2).
+
+    Only the sub-network may compute in half precision: scales, shifts and determinants are in that of the features.
 
     Args:
         channels: channels of the features, two at least.
@@ -58,8 +62,10 @@ class CouplingStep(nn.Module):
         return torch.cat([passive, (active - shift) * (-log_scale).exp()], dim=1)
 
     def _coupling(self, passive: Tensor) -> tuple[Tensor, Tensor]:
+        with network_precision(passive.device):
+            found = self.network(passive)
         # A tenth, so that the flow begins near the identity.
-        log_scale, shift = (0.1 * self.network(passive)).chunk(2, dim=1)
+        log_scale, shift = (0.1 * found.to(passive.dtype)).chunk(2, dim=1)
         return self.clamp * log_scale.tanh(), shift
 
     def _scale(self) -> Tensor:

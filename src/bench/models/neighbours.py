@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.models.chunks import rows_at_once
 from bench.models.precision import full_precision
 
-# Queries and points that are compared at a time: their products stay in a CPU's caches.
+# Queries and points that are compared at a time on a CPU: their products stay in its caches.
 _QUERIES_AT_ONCE = 1024
 _POINTS_AT_ONCE = 256
 
@@ -22,7 +23,9 @@ def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Te
     if not 1 <= count <= len(points):
         raise ValueError(f"{count} neighbours of {len(points)} points")
     distances, places = [], []
-    for part in torch.split(queries.float(), _QUERIES_AT_ONCE):
+    row_bytes = 4 * max(points.shape[1], _POINTS_AT_ONCE)
+    at_once = rows_at_once(queries.device, row_bytes, on_cpu=_QUERIES_AT_ONCE)
+    for part in torch.split(queries.float(), at_once):
         found = (
             _by_faiss(part, points, count)
             if _faiss() and part.device.type == "cpu"
@@ -39,9 +42,10 @@ def _by_product(queries: Tensor, points: Tensor, count: int) -> Tensor:
     """Places (N, count) of the largest x . y - |y|^2 / 2, whose order is that of the distances."""
     best = queries.new_empty(len(queries), 0)
     places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    at_once = rows_at_once(queries.device, 4 * len(queries), on_cpu=_POINTS_AT_ONCE)
     with full_precision(queries.device):
-        for first in range(0, len(points), _POINTS_AT_ONCE):
-            part = points[first : first + _POINTS_AT_ONCE]
+        for first in range(0, len(points), at_once):
+            part = points[first : first + at_once]
             likeness = torch.addmm(part.square().sum(dim=1)[None], queries, part.mT, beta=-0.5)
             # `max` is several times faster than `topk` of one.
             top, own = likeness.max(1, keepdim=True) if count == 1 else likeness.topk(min(count, len(part)), dim=1)

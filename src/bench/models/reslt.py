@@ -10,6 +10,7 @@ from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.classifier import Classifier, known_types, share_right, twice_if_single
+from bench.models.classifier_network import ClassifierBackbone
 
 
 class ResLT(Classifier):
@@ -44,6 +45,7 @@ class ResLT(Classifier):
         self.beta = beta
         self.register_buffer("masks", branch_masks(spec.class_counts, tail_below), persistent=False)
         self.head = ResidualBranches(channels, len(self.masks), len(spec.classes))
+        freeze_beyond_map(self.backbone, spec.size)
 
     def classify(self, features: Tensor, last: Tensor | None) -> Tensor:
         """The sum of all branches."""
@@ -76,6 +78,25 @@ class ResidualBranches(nn.Module):
         pooled = self.split(last).mean(dim=(2, 3)).unflatten(1, (self.branches, -1))
         logits: Tensor = self.classifier(pooled.transpose(0, 1))
         return logits
+
+
+def freeze_beyond_map(backbone: ClassifierBackbone, size: int) -> None:
+    """Freeze what a backbone computes after its last map, as VGG's two hidden layers: nothing learns from it here.
+
+    DDP waits for the gradient of each parameter that is not frozen.
+    """
+    learned = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    if not learned:
+        return
+    was_training = backbone.training
+    backbone.eval()
+    with torch.enable_grad():
+        last = backbone.with_map(torch.zeros(1, 3, size, size))[1]
+        assert last is not None
+        gradients = torch.autograd.grad(last.sum(), learned, allow_unused=True)
+    backbone.train(was_training)
+    for parameter, gradient in zip(learned, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 def branch_masks(counts: Sequence[int], tail_below: Sequence[int] | None) -> Tensor:

@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.models.accumulators import Accumulator, Pass, Rows, State
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
+from bench.models.chunks import rows_at_once
 from bench.models.maps import SmoothUpsampling
 from bench.models.neighbours import nearest
 
@@ -111,19 +112,19 @@ class SPADE(Detector):
     def _nearest_positions(self, levels: list[Tensor], places: Tensor) -> Tensor:
         """Squared distances (h, w) of one image's positions to the nearest of all positions of the images at `places`.
 
-        One image at a time: fifty would take a gigabyte.
+        One image at a time on a CPU: fifty would take a gigabyte.
         """
         own = self._concatenated(levels)
         found: Tensor = own.new_full((len(own),), torch.inf)
-        for place in places.tolist():
-            gallery = self._concatenated([getattr(self, name)[place, None] for name in self.pyramid])
+        for part in torch.split(places, rows_at_once(own.device, own.nbytes, on_cpu=1)):
+            gallery = self._concatenated([getattr(self, name)[part] for name in self.pyramid])
             found = torch.minimum(found, nearest(own, gallery)[0][:, 0])
         return found.square().view(self.grid)
 
     def _concatenated(self, levels: list[Tensor]) -> Tensor:
-        """(positions, channels) of all levels of one image, the coarser ones enlarged bilinearly."""
+        """(images * positions, channels) of all levels of some images, the coarser ones enlarged bilinearly."""
         enlarged = [levels[0], *(interpolate(level, self.grid, mode="bilinear") for level in levels[1:])]
-        return torch.cat(enlarged, dim=1)[0].flatten(1).mT.contiguous()
+        return torch.cat(enlarged, dim=1).flatten(2).mT.flatten(0, 1).contiguous()
 
     def _features(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         *levels, last = (level.float() for level in self.backbone(image))

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.accumulators import Accumulator, First, State, Sum
+from bench.models.chunks import rows_at_once
 from bench.models.precision import full_precision
 
 # Positions whose matrices are handled together: on a CPU enough to fill its cores, few enough to stay in their caches.
 _POSITIONS_AT_ONCE = 256
-_BYTES_AT_ONCE = 2**28  # of double-precision matrices, on a GPU: few launches
+_FACTORS_AT_ONCE = 64  # covariances that are factorised together: several copies of them are made
 # Rows of a scatter matrix that are summed together: what lies above the diagonal beyond them is left out.
 _ROWS_AT_ONCE = 32
+# An accumulator of fewer bytes would not return to the system when it is freed: glibc keeps what is below 32 MiB.
+_BYTES_OF_SUMS = 2**26
 
 
 class PositionGaussians(nn.Module):
@@ -25,6 +28,7 @@ class PositionGaussians(nn.Module):
 
     mean: Tensor
     whitening: Tensor
+    count: Tensor
 
     def __init__(self, positions: int, channels: int, regularisation: float) -> None:
         super().__init__()
@@ -34,26 +38,26 @@ class PositionGaussians(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def accumulators(self) -> dict[str, Accumulator]:
-        """Sums of features and of their products, shifted."""
+        """Sums of features and of their products, shifted; the products of a few positions in each accumulator."""
         positions, channels = self.mean.shape
-        scatter = {
-            f"scatter_{part.start}_{rows.start}": Sum(len(range(positions)[part]), rows.stop - rows.start, rows.stop)
-            for part in self._parts()
-            for rows in _blocks(channels)
-        }
+        size = sum((rows.stop - rows.start) * rows.stop for rows in _blocks(channels))
+        scatter = {f"scatter_{part.start}": Sum(part.stop - part.start, size) for part in self._stored_parts()}
         return {"shift": First(positions, channels), "total": Sum(positions, channels), **scatter}
 
     @torch.no_grad()
     def accumulate(self, state: State, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
         shift = state.first("shift", lambda: features.float().mean(dim=1))
+        self.whitening.untyped_storage().resize_(0)  # its memory is needed by the sums, until they end in it
         with full_precision(features.device):
-            for part in self._parts():
-                shifted = features[part].to(state.total.dtype) - shift[part, None]
-                state.total[part] += shifted.sum(dim=1)
-                for rows in _blocks(features.shape[2]):
-                    scatter = getattr(state, f"scatter_{part.start}_{rows.start}")
-                    scatter.baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
+            for stored in self._stored_parts():
+                scatter = getattr(state, f"scatter_{stored.start}")
+                for part in self._parts(stored):
+                    shifted = features[part].to(state.total.dtype) - shift[part, None]
+                    state.total[part] += shifted.sum(dim=1)
+                    own = scatter[part.start - stored.start : part.stop - stored.start]
+                    for rows, sums in _matrices(own, features.shape[2]):
+                        sums.baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
 
     @torch.no_grad()
     def finish(self, state: State) -> None:
@@ -68,14 +72,19 @@ class PositionGaussians(nn.Module):
         mean = state.total / n
         channels = mean.shape[1]
         identity = torch.eye(channels, device=mean.device, dtype=mean.dtype)
-        for part in self._parts():
-            scatter = mean.new_zeros(len(mean[part]), channels, channels)
-            for rows in _blocks(channels):
-                scatter[:, rows, : rows.stop] = state.take(f"scatter_{part.start}_{rows.start}")
-            scatter = scatter.tril() + scatter.tril(-1).mT
-            covariance = scatter.baddbmm_(mean[part, :, None], mean[part, None, :], alpha=-n).div_(n - 1)
-            factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
-            self.whitening[part] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+        self.whitening.untyped_storage().resize_(self.whitening.numel() * self.whitening.element_size())
+        for stored in self._stored_parts():
+            scatter = state.take(f"scatter_{stored.start}")
+            for part in self._parts(stored, _FACTORS_AT_ONCE):
+                covariance = mean.new_zeros(part.stop - part.start, channels, channels)
+                own = scatter[part.start - stored.start : part.stop - stored.start]
+                for rows, sums in _matrices(own, channels):
+                    covariance[:, rows, : rows.stop] = sums
+                covariance = covariance.tril() + covariance.tril(-1).mT
+                covariance.baddbmm_(mean[part, :, None], mean[part, None, :], alpha=-n).div_(n - 1)
+                factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
+                self.whitening[part] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+            del scatter, own, sums  # before the next factors take their place
         self.mean.copy_(mean + state.shift)
         self.count.fill_(n)
 
@@ -97,14 +106,16 @@ class PositionGaussians(nn.Module):
         n = float(self.count)
         return squared * ((n - 2) / (n - 1) * (n / (n - 1)) ** 2) / (1 - squared * (n / (n - 1) ** 2)).clamp_min(1e-12)
 
-    def _parts(self) -> Iterator[slice]:
+    def _parts(self, among: slice | None = None, on_cpu: int = _POSITIONS_AT_ONCE) -> Iterator[slice]:
         """Positions taken together: few enough that nothing the size of all features is ever made again."""
         positions, channels = self.mean.shape
-        at_once = _POSITIONS_AT_ONCE
-        if self.mean.device.type != "cpu":
-            at_once = max(at_once, _BYTES_AT_ONCE // (8 * channels**2))
-        for start in range(0, positions, at_once):
-            yield slice(start, min(start + at_once, positions))
+        at_once = rows_at_once(self.mean.device, 8 * channels**2, on_cpu=on_cpu)
+        return _slices(slice(0, positions) if among is None else among, at_once)
+
+    def _stored_parts(self) -> Iterator[slice]:
+        """Positions whose sums lie in one accumulator."""
+        positions, channels = self.mean.shape
+        return _slices(slice(0, positions), max(_POSITIONS_AT_ONCE, _BYTES_OF_SUMS // (4 * channels**2)))
 
 
 class PrincipalComponents(nn.Module):
@@ -149,7 +160,20 @@ class PrincipalComponents(nn.Module):
             return (features.float() - self.mean) @ self.directions
 
 
+def _slices(whole: slice, at_once: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, at_once):
+        yield slice(start, min(start + at_once, whole.stop))
+
+
 def _blocks(channels: int) -> Iterator[slice]:
     """Rows of a symmetric matrix that are summed together."""
-    for start in range(0, channels, _ROWS_AT_ONCE):
-        yield slice(start, min(start + _ROWS_AT_ONCE, channels))
+    return _slices(slice(0, channels), _ROWS_AT_ONCE)
+
+
+def _matrices(sums: Tensor, channels: int) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each block and its sums (positions, rows, last row), views of (positions, numbers)."""
+    first = 0
+    for rows in _blocks(channels):
+        height = rows.stop - rows.start
+        yield rows, sums[:, first : first + height * rows.stop].view(len(sums), height, rows.stop)
+        first += height * rows.stop

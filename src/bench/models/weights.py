@@ -1,6 +1,7 @@
 """ImageNet weights: from a file, from a tag of timm's, or by explicit wish none; never silently random."""
 
 import hashlib
+import math
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from bench.errors import UsageError
 from bench.models.downloads import pretrained_config, timm_file, torchvision_file
 
 NONE = "none"
+
+_POSITIONS = "pos_embed"  # timm's name of a transformer's position embedding
 
 # timm and torchvision define these alike, layer by layer, under other names.
 _TORCHVISION_NAMES = {
@@ -63,7 +66,7 @@ def fill(
     """Load a file's tensors; `head` begins the names that may differ, `other_names` those of the other library."""
     # Files of DenseNets are from before torch forbade points in names; torchvision renames them likewise.
     renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", k): v for k, v in _read(path).items()}
-    state = _rename(renamed, model, head, other_names)
+    state = _resample_positions(_rename(renamed, model, head, other_names), model)
     own = model.state_dict()
     if missing := _missing(state, model, head):
         raise UsageError(f"{path} does not fit {name}: it lacks '{missing[0]}' and {len(missing) - 1} more")
@@ -135,6 +138,24 @@ def _rename(
     if theirs is None or len(theirs) != len(own) or not set(theirs) <= state.keys():
         return state
     return {mine: state[key] for mine, key in zip(own, theirs, strict=True)}
+
+
+def _resample_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Bring a transformer's position embedding (1, tokens, width) to the grid of patches that the network is built for.
+
+    As timm does. What is no square grid, or of another network, is left as it is, and does not fit.
+    """
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    found, own = state.get(_POSITIONS), model.state_dict().get(_POSITIONS)
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if found is None or own is None or grid is None or found.shape == own.shape:
+        return state
+    prefix = own.shape[1] - math.prod(grid)  # class and distillation tokens; CaiT has none
+    places = found.shape[1] - prefix if found.ndim == 3 else 0
+    if places < 1 or math.isqrt(places) ** 2 != places or found.shape[2] != own.shape[2]:
+        return state
+    return state | {_POSITIONS: resample_abs_pos_embed(found, list(grid), num_prefix_tokens=prefix)}
 
 
 def _layers(model: nn.Module) -> list[str]:

@@ -1,0 +1,100 @@
+"""BatchNorm whose statistics are those of the images of all GPUs together."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from lightning.pytorch.plugins import LayerSync
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench.collectives import rank_and_processes
+from bench.errors import UsageError
+
+# What the synchronised module computes in their place.
+_KNOWN_FORWARDS = (_BatchNorm.forward, BatchNormAct2d.forward)
+
+
+class Place(NamedTuple):
+    """Where a module lies: `name` in `parent`."""
+
+    parent: nn.Module
+    name: str
+    module: _BatchNorm
+
+
+class TrainedBatchNormSync(LayerSync):
+    """Synchronises BatchNorm that is trained, while it is trained; a plugin for Lightning's Trainer.
+
+    Lightning's own, `sync_batchnorm`, converts frozen networks as well, and loses the activation that timm keeps within
+    its BatchNorm, for good: the network that it leaves behind is another one. This one leaves frozen networks alone,
+    converts by timm's converter, keeps hooks, and puts the very modules back that it took out.
+
+    torch synchronises on GPUs only: not to be used on CPUs.
+    """
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[Place, nn.SyncBatchNorm]] = []
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Put synchronised modules in the place of trained BatchNorm, with the same parameters and statistics."""
+        if rank_and_processes()[1] == 1:
+            return model
+        synchronised: dict[nn.Module, nn.SyncBatchNorm] = {}  # a module may lie in two places
+        for place in list(trained_batchnorm(model)):
+            if place.module not in synchronised:
+                _check_forward(place.module)
+                synchronised[place.module] = _synchronised(place.module)
+            setattr(place.parent, place.name, synchronised[place.module])
+            self._replaced.append((place, synchronised[place.module]))
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Put the original modules back, with what has been learned."""
+        while self._replaced:
+            place, synchronised = self._replaced.pop()
+            original = place.module
+            # Not only their values: a move to another device replaces buffers by others.
+            original._parameters.update(synchronised._parameters)
+            original._buffers.update(synchronised._buffers)
+            original.train(synchronised.training)
+            setattr(place.parent, place.name, original)
+        return model
+
+
+def trained_batchnorm(module: nn.Module, *, around: bool = False) -> Iterator[Place]:
+    """BatchNorm within a module that learns: with a trained scale, or without one in a network that is trained.
+
+    The parameters within a module say whether it is trained; where it has none, those `around` it.
+    """
+    trained = _learns(module, around)
+    for name, child in module._modules.items():
+        if isinstance(child, _BatchNorm):
+            if _learns(child, trained) and not isinstance(child, nn.SyncBatchNorm):
+                yield Place(module, name, child)
+        elif child is not None:
+            yield from trained_batchnorm(child, around=trained)
+
+
+def _learns(module: nn.Module, around: bool) -> bool:
+    parameters = list(module.parameters())
+    return any(parameter.requires_grad for parameter in parameters) if parameters else around
+
+
+def _synchronised(original: _BatchNorm) -> nn.SyncBatchNorm:
+    convert: Any = convert_sync_batchnorm
+    synchronised: nn.SyncBatchNorm = convert(original)
+    for name, value in vars(original).items():
+        if "_hook" in name:  # the same dictionaries: a handle that was given out still removes its hook
+            vars(synchronised)[name] = value
+    return synchronised
+
+
+def _check_forward(module: _BatchNorm) -> None:
+    """Refuse a class that computes something of its own, which the synchronised one would leave out."""
+    kind = type(module)
+    if kind.forward not in _KNOWN_FORWARDS and not getattr(module, "alike_over_processes", False):
+        raise UsageError(
+            f"{kind.__name__} is a BatchNorm with a forward of its own, which cannot be synchronised over GPUs: "
+            "train on one, --trainer.devices 1"
+        )
