@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.config import TRAINER_PLACE, Config
+from bench.config import Config
+from bench.decisive import without_places
 
 # Raised whenever the same settings would give other figures.
 PROTOCOL = 2
-
-# Settings that say where things lie or how they are loaded: no figure depends on them.
-_PLACES = {"data": frozenset({"root", "cache", "num_workers"}), "trainer": frozenset(TRAINER_PLACE)}
 
 _JSON = json.JSONEncoder(sort_keys=True)
 _members: dict[str, str] = {}  # what was encoded: thousands of records share most sections
@@ -47,12 +45,7 @@ def fingerprint_of(
 
 def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, str]:
     """The settings that a figure depends on, each as a member of a JSON object, equal ones alike."""
-    decisive = {
-        section: {k: v for k, v in content.items() if k not in _PLACES.get(section, ())}
-        if isinstance(content, dict)
-        else content
-        for section, content in settings.items()
-    }
+    decisive = without_places(settings)
     if "weights" in decisive["model"]:  # their content in place of their path
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
     return {key: _member(key, value) for key, value in decisive.items()}

@@ -1,5 +1,6 @@
 """Checkpoints that hold tensors and plain values only, and are refused when they are another model's."""
 
+import math
 import os
 import pickle
 import time
@@ -22,6 +23,8 @@ from bench.models.base import Detector
 CHECKPOINT = "model.ckpt"  # the finished model
 RESUME = "last.ckpt"  # everything that training goes on from
 _SECONDS = "fit_seconds"
+_SHARE = 0.05  # of training's time that may go into saving
+_LOST_AT_MOST = 180.0  # seconds of training between two saves, whatever these take
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -32,16 +35,32 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(ModelCheckpoint):
-    """After each epoch, everything that training goes on from, in one file."""
+    """After an epoch, everything that training goes on from, in one file.
+
+    After each epoch where that costs less than a twentieth of the time; else as often as it does not, and after some
+    minutes at the latest. Nothing is saved in the midst of an epoch: an interrupted run goes on from the end of one,
+    and comes to the figures of an undisturbed run.
+    """
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         super().__init__(folder, Path(RESUME).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         self.stamp = stamp(cell)
         self.begin = time.perf_counter()
+        self._saved_at, self._took = -math.inf, 0.0  # when training went on after the last save, and what it took
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         trainer.strategy.checkpoint_io = WholeFiles()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where it is time, by the clock of the first process: all of them take part in saving."""
+        start = time.perf_counter()
+        wait = min(self._took / _SHARE, _LOST_AT_MOST)
+        if not trainer.strategy.broadcast(start - self._saved_at >= wait):
+            return
+        super().on_train_epoch_end(trainer, pl_module)
+        self._saved_at = time.perf_counter()
+        self._took = self._saved_at - start
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["bench"] = {**self.stamp, _SECONDS: time.perf_counter() - self.begin}

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from bench.decisive import PLACES, defaults_of_idle, name_once
 from bench.errors import UsageError, unknown
 from bench.presets import Preset, conf_folder, read_preset, read_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-# What of Lightning's Trainer decides a result, and what only says where and how loudly it is computed.
-TRAINER_RESULT = (
+# What of Lightning's Trainer decides a result. `bench.plan` refuses some, which stay for the records that name them.
+_TRAINER_RESULT = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "deterministic", "overfit_batches",
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
 )  # fmt: skip
-TRAINER_PLACE = ("accelerator", "strategy", "devices", "num_nodes", "benchmark", "profiler", "detect_anomaly")
+_TRAINER_PLACE = {key.removeprefix("trainer.") for key in PLACES if key.startswith("trainer.")}
 SECTIONS = ("model", "data", "trainer")
 _PRESET_KEYS = ("name", "class_path")
 
@@ -76,8 +77,11 @@ def resolve(
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser = _parser(model_preset, data_preset)
-    presets = _parse(parser, base, {})
-    settings = _parse(parser, _merged(base, own), options)
+    defaults = flatten(parser.get_defaults().as_dict())
+    method = model_preset.name, model_preset.load_class()
+    presets, settings = _parse(parser, base, {}), _parse(parser, _merged(base, own), options)
+    presets = _merged(presets, _nested(defaults_of_idle(*method, flatten(presets), defaults)))
+    settings = _merged(settings, _nested(defaults_of_idle(*method, flatten(settings), defaults, typed=options)))
     _check(settings)
     before, after = flatten(presets), flatten(settings)
     overrides = {key: value for key, value in after.items() if before.get(key) != value}
@@ -192,7 +196,7 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
     )
     parser.add_class_arguments(model, "model", skip={"spec"})
     parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
-    hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_RESULT, *TRAINER_PLACE}
+    hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *_TRAINER_RESULT, *_TRAINER_PLACE}
     parser.add_class_arguments(Trainer, "trainer", skip=hidden)
     return parser
 
@@ -207,13 +211,14 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
     try:
         base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
         base.setdefault("model", {})  # a class may have no settings
-        if not options:
-            return base
         # Typed from their text, as on any command line; then laid over the rest.
-        typed = flatten(parser.parse_args([f"--{key}={value}" for key, value in options.items()]).as_dict())
+        words = [f"--{key}={value}" for key, value in options.items()]
+        typed = flatten(parser.parse_args(words).as_dict()) if words else {}
     except ArgumentError as error:
         raise UsageError(_one_line(str(error))) from error
-    return _merged(base, _nested({key: typed[key] for key in options}))
+    settings = _merged(base, _nested({key: typed[key] for key in options}))
+    name_once(settings["trainer"], flatten(tree) | dict(options))
+    return settings
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

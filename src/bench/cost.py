@@ -72,9 +72,11 @@ def _seconds_per_batch(model: Detector, images: Tensor) -> float:
     times: list[float] = []
     for attempt in range(_WARM_UP + _MOST):
         start = time.perf_counter()
-        model(images)
+        model.predict(images)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
+        elif model.device.type == "mps":
+            torch.mps.synchronize()
         if attempt >= _WARM_UP:
             times.append(time.perf_counter() - start)
         if len(times) >= _FEWEST and sum(times) > _SECONDS:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import flatten
+from bench.decisive import makes_method
 from bench.errors import UsageError
 
 SCHEMA = 1
@@ -21,12 +22,6 @@ PREDICTIONS = "predictions.csv"
 Status = Literal["finished", "failed", "interrupted"]
 Metrics = dict[str, float | None]
 Interval = tuple[float, float]
-
-# Settings that tell runs of one method apart by no more than chance or place.
-CHANCE_OR_PLACE = frozenset(
-    {"seed", "data.root", "data.cache", "data.num_workers", "model.weights"}
-    | {f"trainer.{key}" for key in ("accelerator", "strategy", "devices", "num_nodes", "benchmark")}
-)
 
 
 class DataRecord(BaseModel):
@@ -101,6 +96,11 @@ class Record(BaseModel):
     command: str
     wandb: dict[str, Any] | None = None
 
+    @property
+    def device(self) -> str:
+        """What it was computed on: `cpu`, or a GPU by its name."""
+        return self.cost.device if self.cost else str(self.environment.get("gpu") or "cpu")
+
     def write(self, folder: Path) -> Path:
         """Write `record.json` in `folder`."""
         text = json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False)
@@ -141,13 +141,12 @@ def _too_new(file: Path, schema: int) -> UsageError:
 
 def changed_settings(record: Record) -> dict[str, Any]:
     """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
-    return {key: value for key, value in sorted(record.overrides.items()) if key not in CHANCE_OR_PLACE}
+    return {key: value for key, value in sorted(record.overrides.items()) if makes_method(key)}
 
 
 def flat_settings(record: Record) -> dict[str, Any]:
     """All settings that a method or protocol consists of, by their dotted names."""
-    settings = flatten(record.config)
-    return {key: value for key, value in settings.items() if key not in CHANCE_OR_PLACE and key != "category"}
+    return {key: value for key, value in flatten(record.config).items() if makes_method(key)}
 
 
 def write_atomically(path: Path, text: str) -> Path:

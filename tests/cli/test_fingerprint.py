@@ -1,17 +1,25 @@
 """A fingerprint names all that decides a result, and nothing else."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
 
-from bench.cell import Cell
-from bench.config import Config, resolve
+from bench.cell import PROTOCOL, Cell, fingerprint_of
+from bench.config import Config, _parser_of, flatten, resolve
 from bench.data.layout import read_category
+from bench.decisive import PLACES
 from bench.models.weights import identify_weights
 from bench.presets import preset_names
+from bench.record import Record
 from fake_data import SIDE, save, weave
+
+COMMITTED = [
+    Record.read(file) for file in sorted((Path(__file__).parents[2] / "leaderboards" / "records").rglob("record.json"))
+]
 
 
 def _config(model: str = "vae", **options: str) -> Config:
@@ -128,3 +136,50 @@ def test_settings_printed_and_read_again_have_the_same_fingerprint(tmp_path):
     (tmp_path / "printed.yaml").write_text(config.to_yaml(), encoding="utf-8")
     again = resolve(model=None, data=None, category=None, files=[tmp_path / "printed.yaml"], options={})
     assert _fingerprint(again) == _fingerprint(config)
+
+
+@pytest.mark.parametrize("record", COMMITTED, ids=lambda record: f"{record.model}-{record.fingerprint}")
+def test_a_committed_record_keeps_its_fingerprint(record):
+    own = [
+        fingerprint_of(record.config, record.weights, record.data.digest, version) for version in range(1, PROTOCOL + 1)
+    ]
+    assert record.fingerprint in own
+
+
+@pytest.mark.parametrize("record", COMMITTED, ids=lambda record: f"{record.model}-{record.fingerprint}")
+def test_what_its_method_cannot_use_had_its_default_in_a_committed_record(record):
+    config = resolve(model=None, data=None, category=None, files=[record.config], options={})
+    again = flatten(config.as_dict())
+    assert {key: value for key, value in flatten(record.config).items() if again[key] != value} == {}
+
+
+@pytest.mark.parametrize("order", [int | float | None, float | int | None])
+def test_one_batch_is_not_all_batches_whatever_else_was_imported(monkeypatch, order):
+    signature = inspect.signature(Trainer.__init__)
+    limit = signature.parameters["limit_train_batches"].replace(annotation=order)
+    parameters = dict(signature.parameters) | {"limit_train_batches": limit}
+    monkeypatch.setattr(
+        Trainer.__init__, "__signature__", signature.replace(parameters=list(parameters.values())), raising=False
+    )
+    _parser_of.cache_clear()
+    try:
+        one, share, all_of_them = (_config(trainer__limit_train_batches=text) for text in ("1", "0.5", "1.0"))
+        file = resolve(
+            model="vae", data=None, category="screw", files=[{"trainer": {"limit_train_batches": 1}}], options={}
+        )
+    finally:
+        _parser_of.cache_clear()
+    found = [config.settings["trainer"]["limit_train_batches"] for config in (one, file, share, all_of_them)]
+    assert [repr(limit) for limit in found] == ["1", "1", "0.5", "None"]
+    assert _fingerprint(one) == _fingerprint(file) != _fingerprint(all_of_them) == _fingerprint(_config())
+
+
+@pytest.mark.parametrize(("alias", "name"), [("32", "32-true"), ("bf16", "bf16-mixed")])
+def test_a_precision_by_another_name_is_the_same(alias, name):
+    assert _fingerprint(_config(trainer__precision=alias)) == _fingerprint(_config(trainer__precision=name))
+
+
+@pytest.mark.parametrize("key", sorted(PLACES))
+def test_everything_in_the_one_list_is_left_out(key):
+    config, (section, _, name) = _config(), key.partition(".")
+    assert _fingerprint(_with(config, section, name, "another")) == _fingerprint(config)

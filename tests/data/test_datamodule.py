@@ -2,11 +2,13 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bench.data.datamodule import MVTecAD
+from bench.data.loading import cores_per_process
 from bench.data.synthetic import Synthetic
 from bench.errors import UsageError
 
@@ -95,3 +97,65 @@ def test_a_patch_larger_than_the_texture_is_refused(tmp_path):
 def test_settings_that_cannot_be_are_refused(data_root, settings, word):
     with pytest.raises(UsageError, match=word):
         MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "symmetries"])
+def test_batches_of_loader_processes_are_those_of_the_training_process(data_root, augmentation):
+    drawn = []
+    for workers in (0, 2):
+        data = _screw(data_root, samples_per_epoch=30, batch_size=8, augmentation=augmentation, num_workers=workers)
+        torch.manual_seed(0)
+        drawn.append([(batch.image, batch.indices) for batch in _epoch(data, 1)])
+        after = torch.rand(1)
+        drawn[-1].append((after, after))
+    assert len(drawn[0]) == 5
+    for one, other in zip(*drawn, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _workers(data: MVTecAD, device: str) -> int:
+    """How many loader processes training on this device gets."""
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    return data.train_dataloader().num_workers
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than this machine has cores
+@pytest.mark.parametrize(
+    ("device", "augmentation", "cores", "expected"),
+    [
+        ("cuda", "symmetries", 16, 8),
+        ("cuda", "symmetries", 3, 3),
+        ("cuda", "none", 16, 0),
+        ("cpu", "symmetries", 16, 0),
+    ],
+)
+def test_loader_processes_are_for_augmentation_on_a_gpu(data_root, monkeypatch, device, augmentation, cores, expected):
+    monkeypatch.setattr("bench.data.datamodule.cores_per_process", lambda: cores)
+    assert _workers(_screw(data_root, augmentation=augmentation), device) == expected
+
+
+def test_loader_processes_can_be_named(data_root, monkeypatch):
+    monkeypatch.setattr("bench.data.datamodule.cores_per_process", lambda: 16)
+    assert _workers(_screw(data_root, augmentation="symmetries", num_workers=2), "cuda") == 2
+    with pytest.raises(UsageError, match=r"--data\.num_workers -1 is negative"):
+        _screw(data_root, num_workers=-1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads", "expected"),
+    [
+        ({}, 16, 16),
+        ({}, 4, 4),  # a worker of a sweep
+        ({"LOCAL_WORLD_SIZE": "4"}, 16, 4),
+        ({"LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "a"}, 1, 4),
+        ({"LOCAL_WORLD_SIZE": "32"}, 1, 1),
+    ],
+)
+def test_processes_of_a_machine_share_its_cores(monkeypatch, variables, threads, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    for name in ("LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cores_per_process() == expected

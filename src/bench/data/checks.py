@@ -17,14 +17,18 @@ def check_geometry(image_size: int, crop: int | None, texture_patch: int | None,
         raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
 
 
-def check_draws(validation_share: float, batch_size: int, samples_per_epoch: int | None) -> None:
-    """Shares and numbers of images."""
+def check_draws(
+    validation_share: float, batch_size: int, samples_per_epoch: int | None, num_workers: int | Literal["auto"]
+) -> None:
+    """Shares and numbers of images, and who draws them."""
     if not 0 <= validation_share < 1:
         raise UsageError(f"--data.validation_share {validation_share} does not lie in [0, 1)")
     if batch_size < 1:
         raise UsageError(f"--data.batch_size {batch_size} is not positive")
     if samples_per_epoch is not None and samples_per_epoch < 1:
         raise UsageError(f"--data.samples_per_epoch {samples_per_epoch} is not positive; null takes each image once")
+    if num_workers != "auto" and num_workers < 0:
+        raise UsageError(f"--data.num_workers {num_workers} is negative; 0 loads in the training process")
 
 
 def check_fold(fold: int | Literal["all"] | None, folds: int, per_class: int | None, *, random_pose: bool) -> None:

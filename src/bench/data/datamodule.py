@@ -14,7 +14,7 @@ from bench.data.checks import check_draws, check_fold, check_geometry
 from bench.data.facts import mvtec_categories
 from bench.data.folds import Sampling, sampling_weights
 from bench.data.layout import Category, named_root, read_category
-from bench.data.loading import Batch, BatchSampler, Draw, make_loader
+from bench.data.loading import Batch, BatchSampler, Draw, cores_per_process, make_loader
 from bench.data.one_class import OneClassSplit
 from bench.data.supervised import LabelledFold, LabelledSplit
 from bench.data.transforms import Augmentation, Policy
@@ -57,7 +57,7 @@ class MVTecAD(LightningDataModule):
         sampling: how often classes are drawn: `each_once` as often as they have images, `balanced` all alike,
             `square_root` in between.
         minority_augmentation: another policy for classes with less than half as many images as the largest.
-        num_workers: loader processes per training process; matters only with augmentation.
+        num_workers: loader processes per training process; auto: where a GPU waits for augmentation one per core to 8.
         cache: folder of the decoded images; without it BENCH_CACHE or the user's cache folder.
     """
 
@@ -82,12 +82,12 @@ class MVTecAD(LightningDataModule):
         per_class: int | None = None,
         sampling: Sampling = "each_once",
         minority_augmentation: Policy | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = "auto",
         cache: str | None = None,
     ) -> None:
         super().__init__()
         check_geometry(image_size, crop, texture_patch, protocol)
-        check_draws(validation_share, batch_size, samples_per_epoch)
+        check_draws(validation_share, batch_size, samples_per_epoch, num_workers)
         check_fold(fold, folds, per_class, random_pose=random_pose)
         if random_pose and crop is None:
             raise UsageError("--data.random_pose true crops at random: set --data.crop to the side that is kept")
@@ -204,7 +204,7 @@ class MVTecAD(LightningDataModule):
             weights=sampling_weights(types, self.sampling),
         )
         dataset = self.split.train_dataset(self._augmentations() if self._augments else None)
-        return make_loader(dataset, sampler, self.num_workers)
+        return make_loader(dataset, sampler, self._loader_workers if self.num_workers == "auto" else self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The held-out normal images; no loader where none are held out."""
@@ -222,6 +222,12 @@ class MVTecAD(LightningDataModule):
     def ordered_train_loader(self, indices: list[int]) -> DataLoader[Batch]:
         """Training images as they are, each once: for statistics, held-out scores and validation."""
         return make_loader(self.split.train_dataset(), BatchSampler(indices, self.batch_size), 0)
+
+    @property
+    def _loader_workers(self) -> int:
+        """Only augmentation makes a loader slower than a method, and only a GPU is so fast that it would wait."""
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+        return min(8, cores_per_process()) if on_gpu and self._augments else 0
 
     @cached_property
     def _labelled(self) -> LabelledSplit:

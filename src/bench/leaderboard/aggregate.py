@@ -73,6 +73,14 @@ class Row:
         """The records alone."""
         return [source.record for source in self.sources]
 
+    @cached_property
+    def devices(self) -> dict[str, list[int]]:
+        """The seeds that were run on each device; several devices are marked wherever the row is shown."""
+        found: dict[str, list[int]] = {}
+        for record in self.records:
+            found.setdefault(record.device, []).append(record.seed)
+        return dict(sorted(found.items()))
+
     def by_seed(self, metric: str) -> dict[int, float] | None:
         """A metric of each seed; None where a record lacks it."""
         return self._complete.get(metric)

@@ -14,7 +14,7 @@ from bench.published import Figure
 _COLUMNS = (
     "dataset", "track", "protocol", "official", "fold", "protocol_version", "category", "digest", "model", "variant",
     "metric", "mean", "spread", "seeds", "published", "published_for", "comparable", "best", "difference",
-    "low", "high", "difference_seeds", "fingerprints",
+    "low", "high", "difference_seeds", "fingerprints", "devices",
 )  # fmt: skip
 Line = dict[str, str]
 
@@ -46,6 +46,7 @@ def _mean_lines(ranking: Ranking, standing: Standing) -> Iterator[Line]:
     for group, categories in ranking.groups().items():
         digests = " ".join(f"{name}:{ranking.digests[name][:12]}" for name in categories)
         own = {"category": group, "digest": digests, "model": standing.method.model, "variant": standing.method.variant}
+        own["devices"] = "; ".join(standing.devices)
         for metric in metrics:
             if found := standing.macro(metric, categories):
                 figure = standing.published_mean(metric, categories)
@@ -56,6 +57,7 @@ def _mean_lines(ranking: Ranking, standing: Standing) -> Iterator[Line]:
 
 def _category_lines(section: Section, row: Row) -> Iterator[Line]:
     own = {"category": row.category, "digest": row.digest, "model": row.method.model, "variant": row.method.variant}
+    own["devices"] = "; ".join(row.devices)
     seeds = {"seeds": " ".join(str(record.seed) for record in row.records)}
     comparable = not row.differences
     for name in sorted({name for record in row.records for name in record.metrics}):

@@ -10,6 +10,8 @@ from bench.leaderboard.collect import Source
 from bench.published import Figure
 from bench.record import Record
 
+MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
+
 
 def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """A table whose first columns are words, the others numbers."""
@@ -40,7 +42,7 @@ def seeds(row: Row, out: Path) -> str:
     for source in row.sources:
         link, seed = link_to(source, out), source.record.seed
         cells.append(f"[{seed}]({link})" if link else str(seed))
-    return " ".join(cells)
+    return " ".join([*cells, *([MIXED] if len(row.devices) > 1 else [])])
 
 
 def link_to(source: Source, out: Path) -> str | None:
@@ -64,7 +66,8 @@ def machine(record: Record) -> str:
     """The GPU, or the processor with the threads it ran."""
     environment = record.environment
     threads = environment.get("threads")
-    return str(environment.get("gpu") or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
+    gpu = environment.get("gpu") if record.device != "cpu" else None  # bench 0.1 named one that only lay there
+    return str(gpu or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
 
 
 def _escape(cell: str) -> str:

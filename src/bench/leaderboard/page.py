@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.config import flatten
+from bench.decisive import makes_method
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
 from bench.leaderboard.columns import TRACKS
@@ -29,7 +30,7 @@ from bench.leaderboard.wording import (
     table_notes,
     table_title,
 )
-from bench.record import CHANCE_OR_PLACE, Record, changed_settings
+from bench.record import Record, changed_settings
 
 Link = Callable[[Source], str | None]
 
@@ -149,11 +150,7 @@ def _examples(tables: Sequence[Table]) -> dict[Method, Record]:
 def _settings(record: Record) -> str:
     """All settings of a method, a line each, but for those of chance and place."""
     settings = flatten(record.config)
-    lines = [
-        f"{key}: {value}"
-        for key, value in settings.items()
-        if key != "category" and (key not in CHANCE_OR_PLACE or key == "model.weights")
-    ]
+    lines = [f"{key}: {value}" for key, value in settings.items() if makes_method(key) or key == "model.weights"]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bench.comparison import describe_figure
 from bench.leaderboard.aggregate import Method, Row, Summary
 from bench.leaderboard.columns import COSTS, TRACKS
-from bench.leaderboard.markdown_cells import figure, machine
+from bench.leaderboard.markdown_cells import MIXED, figure, machine
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
 from bench.leaderboard.wording import describe_seeds, difference_to_best
@@ -81,7 +81,8 @@ def results(table: Table) -> Grid:
     titles += [Column(cost.title) for cost in COSTS.values()]
     lines = []
     for section, row in rows:
-        cells = [Cell(row.category), _count(len(row.sources))]
+        seeds = len(row.sources)
+        cells = [Cell(row.category), Cell(f"{seeds} {MIXED}" if len(row.devices) > 1 else str(seeds), str(seeds))]
         cells += [_summary(row.summarise(name)) for name in columns.quality]
         if intervals:
             found = section.differences.get(row.method)
@@ -118,7 +119,7 @@ def ranked(table: Table, ranking: Ranking) -> Grid:
         cells = [
             Cell() if rank is None else Cell(f"{rank:.2f}", repr(rank)),
             Cell(f"{have}/{len(ranking.categories)}", str(have)),
-            Cell(seeds, seeds.partition("-")[0]),
+            Cell(seeds, seeds.partition(" ")[0].partition("-")[0]),
         ]
         cells += [_summary(standing.macro(name, ranking.categories)) for name in columns.quality]
         cells += [_summary(standing.macro(columns.headline, groups[name])) for name in split]
@@ -192,10 +193,6 @@ def _heat_cell(found: Summary | None, low: float, high: float) -> HeatCell:
     colour = heat_colour((found.mean - low) / (high - low))
     seeds = "1 seed" if found.count == 1 else f"{found.count} seeds"
     return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found)}, {seeds}")
-
-
-def _count(count: int) -> Cell:
-    return Cell(str(count), str(count))
 
 
 def _summary(found: Summary | None) -> Cell:

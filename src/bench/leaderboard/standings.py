@@ -67,6 +67,11 @@ class Standing:
         return whole
 
     @cached_property
+    def devices(self) -> list[str]:
+        """What its runs were computed on."""
+        return sorted({device for row in self.rows.values() for device in row.devices})
+
+    @cached_property
     def differences(self) -> list[str]:
         """In what the protocol is not that of the published figures, in any category."""
         return list(dict.fromkeys(text for row in self.rows.values() for text in row.differences))

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from bench.config import flatten
 from bench.console import say
+from bench.decisive import makes_method
 from bench.errors import UsageError
 from bench.leaderboard.collect import collect
 from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
-from bench.record import CHANCE_OR_PLACE, PREDICTIONS, Record, write_atomically
+from bench.record import PREDICTIONS, Record, write_atomically
 from bench.sweep.grid import Planned, Sweep
 
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
@@ -137,7 +138,7 @@ def _is_of(record: Record, cell: Planned) -> bool:
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flatten(config).items() if key == "seed" or key not in CHANCE_OR_PLACE}
+    return {key: value for key, value in flatten(config).items() if makes_method(key) or key in ("seed", "category")}
 
 
 def _place(cell: Planned) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from bench.comparison import MARK, reference_of
 from bench.data.facts import mvtec_categories
 from bench.leaderboard.aggregate import Method, TableKey
 from bench.leaderboard.columns import TRACKS
+from bench.leaderboard.markdown_cells import MIXED
 from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
@@ -88,14 +89,14 @@ def some_seeds(section: Section, method: Method) -> str:
 
 
 def remarks(section: Section) -> list[str]:
-    """Which differences are over some of the seeds alone, and why some methods have none."""
+    """Which rows are of several devices, which differences over some of the seeds, and why some methods have none."""
     some, none = defaultdict(list), defaultdict(list)
     for method, found in section.differences.items():
         if isinstance(found, str):
             none[found].append(method.label)
         elif seeds := some_seeds(section, method):
             some[seeds].append(method.label)
-    parts = []
+    parts = _mixed_rows(section)
     if some:
         listed = "; ".join(f"{seeds} ({', '.join(labels)})" for seeds, labels in sorted(some.items()))
         parts.append(f"{SOME} Not the difference of the means shown, but over the seeds that both have: {listed}.")
@@ -103,6 +104,19 @@ def remarks(section: Section) -> list[str]:
         listed = "; ".join(f"{reason} ({', '.join(labels)})" for reason, labels in sorted(none.items()))
         parts.append(f"No difference to the best: {listed}.")
     return parts
+
+
+def _mixed_rows(section: Section) -> list[str]:
+    listed = [
+        f"{row.method.label} on {', '.join(f'{name} (seed {_numbers(seeds)})' for name, seeds in row.devices.items())}"
+        for row in section.rows
+        if len(row.devices) > 1
+    ]
+    return [f"{MIXED} Seeds on different devices, whose costs do not compare: {'; '.join(listed)}."] if listed else []
+
+
+def _numbers(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def footnotes(table: Table) -> list[str]:
@@ -147,9 +161,10 @@ def describe_sets(ranking: Ranking, of: int) -> str:
 
 
 def describe_seeds(standing: Standing) -> str:
-    """`3`, or `1-3` where categories have several numbers of them."""
+    """`3`, or `1-3` where categories have several numbers of them; marked where their devices differ."""
     counts = sorted({len(row.sources) for row in standing.rows.values()})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return f"{text} {MIXED}" if len(standing.devices) > 1 else text
 
 
 def explain_ranking(ranking: Ranking, title: str) -> str:
@@ -160,7 +175,8 @@ def explain_ranking(ranking: Ranking, title: str) -> str:
     )
     if len(ranking.ranked) < len(ranking.standings):
         text += " Methods that lack a category stand below, unranked; a mean is shown where nothing of it is missing."
-    return text
+    mixed = [f"{s.method.label} on {', '.join(s.devices)}" for s in ranking.standings if len(s.devices) > 1]
+    return f"{text} {MIXED} Runs on different devices: {'; '.join(mixed)}." if mixed else text
 
 
 def describe_significance(ranking: Ranking) -> str:

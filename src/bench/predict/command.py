@@ -90,9 +90,9 @@ def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
 
 
 def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.Namespace) -> None:
-    from bench.progress import ProgressBar
     from bench.predict.output import Table, describe, open_table, staged, write_pictures
     from bench.predict.stream import BrokenImage, score_images
+    from bench.progress import ProgressBar
 
     stdout, count = sys.stdout, Counter[str]()  # a progress bar puts something else in stdout's place
     bar = ProgressBar("images")

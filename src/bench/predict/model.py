@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
 from bench.config import Config, resolve
+from bench.console import say
 from bench.data.cache import Geometry
 from bench.data.datamodule import DataSpec
 from bench.environment import find_accelerator
@@ -95,12 +96,16 @@ def load_run(
     several = record.fold == "all"
     files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
     fabric = _fabric(config, device)
+    single = config.settings["trainer"]["precision"] == "16-mixed" and fabric.device.type == "cpu"
+    if single:
+        say(f"{folder} scored in half precision, which a CPU lacks: here in single precision, scores differ a little")
     models: list[Detector] = []
     for file in files:
         spec = read_spec(file)
         detector = build_model(config, spec, weights="none")
         load_checkpoint(detector, file, record.fingerprint)
         check_device(detector, fabric.device, record.model, "--device")
+        detector.autocast = None if single else detector.autocast
         models.append(detector.to(fabric.device).eval())
     return FinishedRun(folder, record, config, spec, geometry, models, fabric.device)
 

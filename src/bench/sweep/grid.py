@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config import Config, resolve
+from bench.config import Config, flatten, resolve
 from bench.data.chosen import ALL, category_names
+from bench.decisive import unusable
 from bench.errors import UsageError
+from bench.plan import check_settings
 from bench.presets import Preset, conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
 
 
@@ -101,31 +103,76 @@ def _cells(
     sweep: Sweep, options: Mapping[str, str], data: str | None, files: Sequence[Any], sets: Mapping[str, list[str]]
 ) -> Iterator[Planned]:
     models, seeds = list(dict.fromkeys(sweep.models)), list(dict.fromkeys(sweep.seeds))
-    foreign = _foreign_settings(models, [*options, *sets])
-    for model, (name, settings) in product(models, (sweep.variants or {"": {}}).items()):
-        typed = {key: text for key, text in options.items() if key not in foreign[model]}
-        axes = {key: values for key, values in sets.items() if key not in foreign[model]}
-        for values in product(*axes.values()):
-            own = dict(zip(axes, values, strict=True))
-            title = ", ".join([*filter(None, [name]), *(f"{k.rpartition('.')[2]}={v}" for k, v in own.items())])
-            layers = [*files, sweep.settings, settings]
-            configs = [
-                resolve(model=model, data=data, category=ALL, files=[*layers, {"seed": seed}], options=typed | own)
-                for seed in seeds
-            ]
-            for category in _categories(sweep.categories, configs[0]):
-                for config in configs:
-                    yield Planned(title, replace(config, category=category))
+    variants = sweep.variants or {"": {}}
+    named = [*options, *sets, *flatten(sweep.settings), *(key for each in variants.values() for key in flatten(each))]
+    others = _settings_of_others(models, named)
+    for model in models:
+        typed = {key: text for key, text in options.items() if key not in others[model]}
+        axes = {key: values for key, values in sets.items() if key not in others[model]}
+        for name, settings in _own_variants(variants, others[model]).items():
+            layers = [_without(sweep.settings, others[model]), settings]
+            for values in product(*axes.values()):
+                own = dict(zip(axes, values, strict=True))
+                title = ", ".join([*filter(None, [name]), *(f"{k.rpartition('.')[2]}={v}" for k, v in own.items())])
+                configs = [
+                    resolve(
+                        model=model,
+                        data=data,
+                        category=ALL,
+                        files=[*files, *layers, {"seed": seed}],
+                        options=typed | own,
+                    )
+                    for seed in seeds
+                ]
+                _check(configs[0], layers)
+                for category in _categories(sweep.categories, configs[0]):
+                    for config in configs:
+                        yield Planned(title, replace(config, category=category))
 
 
-def _foreign_settings(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
-    """By model the settings that it lacks and another has: they are meant for that one. What none has is a mistake."""
-    own = {
-        model: {f"model.{name}" for name in constructor_keywords(read_preset("model", model).load_class())}
-        for model in models
-    }
+def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
+    """By model the settings that it lacks or cannot use and another one can: they are meant for that one.
+
+    What none has or can use is a mistake, which `resolve` or `_check` tells.
+    """
+    classes = {model: read_preset("model", model).load_class() for model in models}
+    own = {model: {f"model.{name}" for name in constructor_keywords(found)} for model, found in classes.items()}
     of_some = set().union(*own.values())
-    return {model: {key for key in keys if key in of_some - own[model]} for model in models}
+    barred = {model: (of_some - own[model]) | set(unusable(found)) for model, found in classes.items()}
+    usable = {key for key in keys if any(key not in names for names in barred.values())}
+    return {model: usable & names for model, names in barred.items()}
+
+
+def _own_variants(variants: Mapping[str, Mapping[str, Any]], others: set[str]) -> dict[str, dict[str, Any]]:
+    """A model's variants without the settings of others; one that this makes equal to another is left out."""
+    kept = {name: dict(each) for name, each in variants.items() if not others & flatten(each).keys()}
+    for name, each in variants.items():
+        own = _without(each, others)
+        if name not in kept and own not in kept.values():
+            kept[name] = own
+    return {name: kept[name] for name in variants if name in kept}
+
+
+def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[str, Any]:
+    """Nested settings without those of these dotted names, nor sections that this empties."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            if below := _without(value, keys, f"{prefix}{key}."):
+                found[key] = below
+        elif f"{prefix}{key}" not in keys:
+            found[key] = value
+    return found
+
+
+def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what no run can honour, and what a sweep file says that none of its methods can use."""
+    check_settings(config, here=False)
+    reasons, settings = unusable(config.model.load_class()), flatten(config.settings)
+    for layer in layers:
+        for key, value in flatten(layer).items():
+            if key in reasons and settings[key] != value:
+                raise UsageError(f"{config.model.name} {reasons[key]}: leave out {key}")
 
 
 def _categories(named: Sequence[str], config: Config) -> list[str]:

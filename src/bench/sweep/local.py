@@ -1,9 +1,11 @@
 """Worker processes on this machine, one per GPU or per share of its cores, each of which runs many cells."""
 
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from multiprocessing.connection import wait
 from typing import Literal
 
@@ -18,6 +20,8 @@ from bench.sweep.worker_process import Worker
 
 _TICK = 0.5  # seconds between two looks at the clock
 _BYTES_PER_WORKER = 2 * 2**30
+# An index or a UUID; CUDA ignores what follows the first word of another kind, such as -1.
+_GPU = re.compile(r"\d+$|GPU-|MIG-")
 
 
 class LocalLauncher(Launcher):
@@ -146,4 +150,6 @@ def _visible_gpus() -> list[str]:
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [gpu.strip() for gpu in named.split(",")] if named else [str(i) for i in range(torch.cuda.device_count())]
+    if named is None:
+        return [str(index) for index in range(torch.cuda.device_count())]
+    return list(takewhile(_GPU.match, (word.strip() for word in named.split(","))))

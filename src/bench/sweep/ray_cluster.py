@@ -1,9 +1,9 @@
 """Cells as tasks of a Ray cluster, or of one on this machine."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
@@ -23,14 +23,14 @@ class RayLauncher(Launcher):
     Args:
         address: of a running cluster (`auto`, or `ray://host:port`); null starts one on this machine.
         cpus: cores of each cell, which are torch's threads as well.
-        gpus: GPUs of each cell; a fraction shares one.
+        gpus: GPUs of each cell; a fraction shares one; auto: 1 where the cluster has any and a cell may use it, else 0.
         local_cpus: cores that a cluster on this machine may use; null: all.
         deaths: how often a cell is run again whose worker or node died, from its last epoch.
     """
 
     address: str | None = None
     cpus: float = Field(default=1, gt=0)
-    gpus: NonNegativeFloat = 0
+    gpus: Literal["auto"] | NonNegativeFloat = "auto"
     local_cpus: NonNegativeInt | None = None
     deaths: NonNegativeInt = 3
 
@@ -61,14 +61,23 @@ class RayLauncher(Launcher):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RunError(f"Ray cannot be reached at {self.address or 'this machine'}: {reason}") from error
         try:
-            self._check_resources(ray.cluster_resources())
-            yield RayPool(self)
+            resources = ray.cluster_resources()
+            gpus = self._gpus(tasks, resources)
+            self._check_resources(resources, gpus)
+            yield RayPool(self, gpus)
         finally:
             ray.shutdown()
 
-    def _check_resources(self, resources: dict[str, float]) -> None:
+    def _gpus(self, tasks: Sequence[Task], resources: Mapping[str, float]) -> float:
+        """Of each cell: Ray hides all GPUs from a task that asks for none."""
+        if self.gpus != "auto":
+            return self.gpus
+        cpu = all(task.cell.config.section("trainer").get("accelerator") == "cpu" for task in tasks)
+        return 1 if resources.get("GPU", 0) >= 1 and not cpu else 0
+
+    def _check_resources(self, resources: Mapping[str, float], gpus: float) -> None:
         """A task that no node can ever run would wait for ever."""
-        for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
+        for name, wanted in (("CPU", self.cpus), ("GPU", gpus)):
             if wanted > resources.get(name, 0):
                 raise UsageError(
                     f"--launcher.{name.lower()}s {wanted:g} is more than the {resources.get(name, 0):g} of the cluster"
@@ -78,8 +87,9 @@ class RayLauncher(Launcher):
 class RayPool:
     """The tasks of one sweep."""
 
-    def __init__(self, launcher: RayLauncher) -> None:
+    def __init__(self, launcher: RayLauncher, gpus: float) -> None:
         self._launcher = launcher
+        self._gpus = gpus
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
         """Submit the cells and wait for them."""
@@ -87,7 +97,7 @@ class RayPool:
 
         launcher = self._launcher
         remote: Any = ray.remote(
-            num_cpus=launcher.cpus, num_gpus=launcher.gpus, max_retries=launcher.deaths, retry_exceptions=False
+            num_cpus=launcher.cpus, num_gpus=self._gpus, max_retries=launcher.deaths, retry_exceptions=False
         )(run_in_worker)
         waiting = {remote.remote(task, max(1, int(launcher.cpus))): task for task in tasks}
         begun: set[int] = set()
