@@ -8,10 +8,10 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from bench.collectives import from_first_process
 from bench.errors import RunError
 from bench.models.base import Detector
 from bench.passes import Machine, learn_statistics
-from bench.collectives import from_first_process
 
 
 class EpochSeed(Callback):

@@ -14,9 +14,10 @@ from bench.cell import Cell
 from bench.checkpoint import RESUME, ResumeCheckpoint
 from bench.console import say
 from bench.data.datamodule import MVTecAD
-from bench.environment import trainer_settings
+from bench.environment import device_of, trainer_settings
 from bench.memory import keep_freed_memory
 from bench.models.base import Detector
+from bench.models.batchnorm import TrainedBatchNormSync
 from bench.passes import Machine, learn_statistics, score_images
 from bench.processes import cluster_plugins
 from bench.progress import ProgressBar
@@ -38,11 +39,13 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
         callbacks.append(LearningRate())
     if progress:
         callbacks.append(ProgressBar())
+    # torch has no synchronised BatchNorm for CPUs.
+    batchnorm = [TrainedBatchNormSync()] if device_of(settings).type == "cuda" else []
     return Trainer(
         **settings,
         logger=logger,
         callbacks=callbacks,
-        plugins=cluster_plugins(),
+        plugins=[*cluster_plugins(), *batchnorm],
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,

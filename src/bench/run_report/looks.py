@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.callbacks import ProgressBar
 from bench.data.datamodule import MVTecAD
 from bench.data.images import read_image
 from bench.data.loading import Batch
@@ -19,6 +18,7 @@ from bench.metrics.pixel import PixelMetrics
 from bench.models.base import resize_map
 from bench.pictures import colour
 from bench.predict.model import FinishedRun
+from bench.progress import ProgressBar
 from bench.run_report.predictions import Predicted
 
 SIDE = 320  # pixels of a picture on the page
