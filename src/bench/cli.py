@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +15,7 @@ from bench.arguments import Parser, fit_parser, read_settings, run_parser
 from bench.console import is_main_process
 from bench.data.command import data
 from bench.errors import RunError, UsageError, unknown
+from bench.processes import find_launch, require_one_process
 from bench.sweep.command import sweep
 
 _EXAMPLES = """examples:
@@ -46,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"bench: {message}", file=sys.stderr)
+    if is_main_process() or find_launch() is None:  # who is started by hand speaks on a terminal of its own
+        print(f"bench: {message}", file=sys.stderr)
     return status
 
 
@@ -61,9 +65,13 @@ def _dispatch(typed: list[str]) -> int:
     command = _COMMANDS.get(typed[0])
     if command is None:
         raise unknown("command", typed[0], _COMMANDS)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if typed[0] not in _SHARED:
+        require_one_process(typed[0])
     if is_main_process():
-        signal.signal(signal.SIGTERM, _interrupt)
-    return command(typed[1:])
+        return command(typed[1:])
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        return command(typed[1:])
 
 
 def _interrupt(*_: Any) -> NoReturn:
@@ -154,7 +162,7 @@ def _test(typed: list[str]) -> int:
         model=known.model, data=known.data, category=None, files=[Record.read(known.run).config], options=options
     )
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)
-    if is_main_process():
+    if evaluation is not None:  # the first process has it
         print_test(evaluation, record, as_json=known.json)
     return 0
 
@@ -248,3 +256,4 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "data": data,
     "wandb": _wandb,
 }
+_SHARED = ("fit", "test")  # what several processes can do together

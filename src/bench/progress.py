@@ -65,7 +65,8 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is not None and self._task is not None:
-            loss = trainer.callback_metrics.get("train/loss")
+            # Only the first process has a bar, and Lightning would wait for the others to ask for the mean as well.
+            loss = trainer.callback_metrics.get("train/loss") if trainer.world_size == 1 else None
             shown = f", loss {float(loss):.4g}" if loss is not None else ""
             self._progress.update(self._task, description=f"training, epoch {trainer.current_epoch + 1}{shown}")
 

@@ -3,14 +3,15 @@
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -21,20 +22,22 @@ from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch, measure_cost
 from bench.data.datamodule import MVTecAD
-from bench.environment import describe_environment
+from bench.environment import describe_environment, device_of
 from bench.errors import RunError, UsageError, first_line
-from bench.evaluation import Evaluation, Tested, evaluate
-from bench.fitting import Part, build_model, fit_part, part_trainer, parts_of, test_part
+from bench.evaluation import Evaluation, evaluate
+from bench.fitting import Part, build_model, fit_part, part_trainer, parts_of, start_machine, test_part
+from bench.joining import agreed, join, lost_another, own_voice, same_as_first
 from bench.memory import forget_peak
 from bench.mistakes import Mistakes
 from bench.models.base import Detector
 from bench.models.weights import identify_weights
 from bench.pictures import draw_confusion, draw_extremes
+from bench.plan import check_plan, check_settings
 from bench.record import DataRecord, Record, write_atomically
 from bench.run_folder import TRACEBACK, make_folders, read_finished, writing_to
+from bench.supervisor import share
 from bench.tracking.run import Extent, Tracker
 from bench.tracking.service import Images, choose_mode
-from bench.training import check_plan, check_track
 
 
 @dataclass(frozen=True)
@@ -53,43 +56,113 @@ class Options:
     command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))  # what the record says it was
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What a run has before it learns from its first image."""
+
+    data: MVTecAD
+    cell: Cell
+    folder: Path
+    parts: list[Part]
+    started: str
+
+
 def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     """Run one cell; its record, its folder, and whether it was already there."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     quieten_lightning()
     forget_peak()
+    count = join(config.section("trainer"))
+    with agreed():
+        begun = _begin(config, options, started)
+        with writing_to(begun.folder):
+            done = None if options.force else read_finished(begun.folder)
+    if same_as_first(done is not None):
+        if done is None:  # on a disk that this process does not share
+            raise SystemExit(0)
+        return done, begun.folder, True
+    with agreed():
+        model = _check(begun, options)
+        make_folders(begun.parts, begun.folder, begun.cell, resume=options.resume is not None)
+    if count > 1:
+        del model  # each process builds its own
+        return _fit_together(begun, options, count), begun.folder, False
+    with own_voice():
+        return _fit_here(begun, model, options), begun.folder, False
+
+
+def _begin(config: Config, options: Options, started: str) -> _Begun:
     data, cell = prepare(config)
     folder = options.resume or cell.folder(options.runs)
     if folder.resolve().name != cell.fingerprint:
         raise UsageError(f"{folder} is no run of these settings and data; leave out what differs, or --resume")
-    if is_main_process() and not options.force:
-        with writing_to(folder):
-            if done := read_finished(folder):
-                return done, folder, True
-    mode = choose_mode(options.wandb)
-    parts = parts_of(data, folder)
-    model = build_model(config, parts[0].data.spec)
-    check_plan(model, parts[0].data, config)
-    make_folders(parts, folder, cell, resume=options.resume is not None)
+    return _Begun(data, cell, folder, parts_of(data, folder), started)
 
+
+def _check(begun: _Begun, options: Options) -> Detector:
+    """Refuse what cannot end well; the model of the first part."""
+    if is_main_process():
+        choose_mode(options.wandb)
+    model = build_model(begun.cell.config, begun.parts[0].data.spec)
+    for part in begun.parts:
+        check_plan(model, part.data, begun.cell.config)
+    return model
+
+
+def _fit_together(begun: _Begun, options: Options, count: int) -> Record:
+    """Have processes of this machine do it, and see to it that the record says how it ended."""
+    draft, nodes = _draft(begun, options), begun.cell.config.section("trainer").get("num_nodes", 1)
+
+    def correct(error: BaseException, reason: str, details: str) -> None:
+        if not is_main_process():
+            return
+        record = draft
+        with suppress(UsageError):  # none is there, or one of another version
+            if (written := Record.read(begun.folder)).started == draft.started:
+                record = written
+        if record.status == "finished":
+            return
+        record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record.error = reason
+        with writing_to(begun.folder):
+            (begun.folder / TRACEBACK).unlink(missing_ok=True)
+            if details:
+                write_atomically(begun.folder / TRACEBACK, details)
+            record.write(begun.folder)
+
+    arguments = (begun.cell.config, options, begun.started)
+    with own_voice():
+        return share(fit_share, arguments, count=count, nodes=nodes, told=correct)
+
+
+def fit_share(config: Config, options: Options, started: str) -> Record:
+    """What each of the processes does that share a run; its checks have been made."""
+    quieten_lightning()
+    forget_peak()
+    begun = _begin(config, options, started)
+    return _fit_here(begun, build_model(config, begun.parts[0].data.spec), options)
+
+
+def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
+    """Learn and test in this process, alone or with others; the first one writes the record."""
+    cell, folder, parts = begun.cell, begun.folder, begun.parts
     with writing_to(folder):
-        own_mode = mode if is_main_process() else "disabled"
-        extent = _extent(options, data)
-        tracker = Tracker(cell, folder, own_mode, track=model.track, group=options.group, extent=extent)
-        record = new_record(cell, data, started, options.command)
+        mode = choose_mode(options.wandb) if is_main_process() else "disabled"
+        extent = _extent(options, begun.data)
+        tracker = Tracker(cell, folder, mode, track=model.track, group=options.group, extent=extent)
+        record = _draft(begun, options)
         record.wandb = tracker.describe()
-        record.data.classes = data.class_counts
-        record.data.validation_images = len(parts[0].data.validation_indices)
-        record.data.masks_without_pixels = data.split.masks_without_pixels
         try:
             _fit_all(parts, model, record, cell, tracker, options, folder)
         except BaseException as error:
+            lost = lost_another(error)
             record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.error = first_line(error)
+            record.error = "another process of the run has ended" if lost else first_line(error)
             if isinstance(error, KeyboardInterrupt | UsageError | RunError | OSError):
                 raise
-            write_atomically(folder / TRACEBACK, traceback.format_exc())
-            raise RunError(f"the run failed: {record.error}; see {folder / TRACEBACK}") from error
+            if is_main_process():
+                write_atomically(folder / TRACEBACK, traceback.format_exc())
+            raise CrashError(f"the run failed: {record.error}; see {folder / TRACEBACK}") from error
         finally:
             if is_main_process():
                 record.write(folder)
@@ -97,7 +170,23 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
         if is_main_process():
             for part in parts:
                 (part.folder / RESUME).unlink(missing_ok=True)  # the finished model lies beside it
-    return record, folder, False
+    return record
+
+
+class CrashError(RunError):
+    """A run that ended as nobody foresaw; its cause says how."""
+
+    crashed = True
+
+
+def _draft(begun: _Begun, options: Options) -> Record:
+    """The record of a run that has begun, without figures."""
+    data = begun.data
+    record = new_record(begun.cell, data, begun.started, options.command)
+    record.data.classes = data.class_counts
+    record.data.validation_images = len(begun.parts[0].data.validation_indices)
+    record.data.masks_without_pixels = data.split.masks_without_pixels
+    return record
 
 
 def _extent(options: Options, data: MVTecAD) -> Extent:
@@ -121,12 +210,15 @@ def _fit_all(
             model = build_model(cell.config, part.data.spec)
         trainer = part_trainer(part, cell, tracker, progress=options.progress)
         with _interruptible(trainer):
-            scored = fit_part(model, part, cell, trainer, watch, resume=options.resume is not None)
-        tested.append(Tested.of(model, part.data, scored))
-        if is_main_process() and model.track == "supervised":
-            mistakes.look(model, part.data, scored)
-            tracker.look(model, part.data, scored)
-    if not is_main_process():
+            machine = start_machine(trainer, progress=options.progress)
+            found = fit_part(model, part, cell, trainer, machine, watch, resume=options.resume is not None)
+        if found is None:  # the first process has what all have found
+            continue
+        tested.append(found)
+        if model.track == "supervised":
+            mistakes.look(model, part.data, found.scored)
+            tracker.look(model, part.data, found.scored)
+    if not tested:
         return
     evaluation = evaluate(tested)
     evaluation.write(record, folder)
@@ -136,27 +228,46 @@ def _fit_all(
         mistakes.draw(folder)
     else:
         draw_extremes(model, parts[0].data, evaluation, folder)
-        tracker.look(model, parts[0].data, scored, evaluation.map_range)
+        tracker.look(model, parts[0].data, tested[0].scored, evaluation.map_range)
     tracker.log_test(evaluation)
     record.status = "finished"
 
 
-def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple[Evaluation, Record]:
-    """Test the checkpoints of a finished run again; the new figures beside the run's own record."""
+def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple[Evaluation | None, Record]:
+    """Test the checkpoints of a finished run again; the new figures, on the first process, beside the run's record."""
     quieten_lightning()
-    record = Record.read(folder)
-    data, cell = prepare(config)
-    if data.whole.digest != record.data.digest:
-        raise UsageError(f"these are not the images that {folder} was tested on; set --data.root to the folder of then")
-    tested = []
+    settings = config.section("trainer")
+    count = join(settings)
+    with agreed():
+        record = Record.read(folder)
+        data, cell = prepare(config)
+        if data.whole.digest != record.data.digest:
+            raise UsageError(
+                f"these are not the images that {folder} was tested on; set --data.root to the folder of then"
+            )
+    if count > 1:
+        arguments = (config, folder, progress)
+        return share(test_share, arguments, count=count, nodes=settings.get("num_nodes", 1)), record
+    with own_voice():
+        return _test_here(data, cell, folder, progress=progress), record
+
+
+def test_share(config: Config, folder: Path, progress: bool) -> Evaluation | None:
+    """What each of the processes does that share a test."""
+    quieten_lightning()
+    return _test_here(*prepare(config), folder, progress=progress)
+
+
+def _test_here(data: MVTecAD, cell: Cell, folder: Path, *, progress: bool) -> Evaluation | None:
+    fingerprint, tested = Record.read(folder).fingerprint, []
     for part in parts_of(data, folder):
-        model = build_model(config, part.data.spec, weights="none")
-        load_checkpoint(model, part.folder / CHECKPOINT, record.fingerprint)
+        model = build_model(cell.config, part.data.spec, weights="none")
+        load_checkpoint(model, part.folder / CHECKPOINT, fingerprint)
         trainer = part_trainer(part, cell, None, progress=progress)
         with _interruptible(trainer):
-            scored = test_part(model, part, trainer)
-        tested.append(Tested.of(model, part.data, scored))
-    return evaluate(tested), record
+            found = test_part(model, part, start_machine(trainer, progress=progress))
+        tested += [] if found is None else [found]
+    return evaluate(tested) if tested else None
 
 
 def prepare(config: Config) -> tuple[MVTecAD, Cell]:
@@ -165,7 +276,7 @@ def prepare(config: Config) -> tuple[MVTecAD, Cell]:
     data: MVTecAD = config.data.load_class()(
         config.category, settings["seed"], settings["protocol"], **config.section("data")
     )
-    check_track(config)
+    check_settings(config)
     data.prepare_data()
     return data, Cell(config, data.whole.digest, identify_weights(settings["model"].get("weights")))
 
@@ -173,6 +284,7 @@ def prepare(config: Config) -> tuple[MVTecAD, Cell]:
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
     """Lightning turns Ctrl-C into an exit with 1, and a SIGTERM into one of its own: both mean interrupted."""
+    trainer.callbacks.append(_OwnSignal())  # type: ignore[attr-defined] # a list
     try:
         yield
     except SIGTERMException as error:
@@ -182,6 +294,21 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt("interrupted") from error
+
+
+class _OwnSignal(Callback):
+    """Answer a SIGTERM as before the training.
+
+    Lightning's own answer tells the other processes of it from within the signal's handler, in the midst of whatever
+    they tell each other: both sides wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
@@ -205,7 +332,7 @@ def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
             digest=cell.data_digest, counts=data.whole.counts, validation_images=0, differences=data.differences
         ),
         weights=cell.weights,
-        environment=describe_environment(),
+        environment=describe_environment(device_of(config.section("trainer"))),
         started=started,
         command=command,
     )

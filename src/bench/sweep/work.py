@@ -4,8 +4,6 @@ import errno
 import gc
 import os
 import shlex
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +12,7 @@ import torch
 
 from bench.checkpoint import CHECKPOINT, RESUME, check_stamp
 from bench.errors import RunError, UsageError
+from bench.processes import find_launch, without_launch
 from bench.run import fit
 from bench.run_folder import writing_to
 from bench.sweep.claims import claim
@@ -29,6 +28,7 @@ def run_cell(task: Task) -> Outcome:
     start = time.perf_counter()
     try:
         os.chdir(task.working_folder)
+        _stand_alone()
         with writing_to(task.folder), claim(task.folder, task.lease) as is_ours:
             outcome = _run_claimed(task) if is_ours else Outcome(task.number, "elsewhere")
     except KeyboardInterrupt:
@@ -36,6 +36,14 @@ def run_cell(task: Task) -> Outcome:
     except (UsageError, RunError, OSError) as error:
         outcome = Outcome(task.number, "failed", str(error), _is_full(error))
     return replace(outcome, seconds=time.perf_counter() - start)
+
+
+def _stand_alone() -> None:
+    """Forget that this process is one of several: the tasks of a SLURM job, each of which may run a cell of its own."""
+    if find_launch():
+        alone = without_launch()
+        os.environ.clear()
+        os.environ |= alone
 
 
 def _run_claimed(task: Task) -> Outcome:
@@ -53,12 +61,9 @@ def _run_claimed(task: Task) -> Outcome:
 
 def _attempt(task: Task) -> Outcome:
     try:
-        if needs_own_process(task):
-            _fit_in_own_process(task)
-        else:
-            resume = task.folder if _can_resume(task) else None
-            command = shlex.join(["bench", *fit_arguments(task.cell.config)])
-            fit(task.cell.config, replace(task.options, resume=resume, command=command))
+        resume = task.folder if _can_resume(task) else None
+        command = shlex.join(["bench", *fit_arguments(task.cell.config)])
+        fit(task.cell.config, replace(task.options, resume=resume, command=command))
         return Outcome(task.number, "finished")
     except Exception as error:  # a cell may fail in any way, and the next one must not
         if not isinstance(error, UsageError | RunError | OSError):
@@ -75,35 +80,6 @@ def fail(task: Task, error: str, *, disk_full: bool = False) -> Outcome:
     with suppress(UsageError, OSError):
         write_failure(task, error)
     return Outcome(task.number, "failed", error, disk_full)
-
-
-def needs_own_process(task: Task) -> bool:
-    """Whether the cell is run by several processes: Lightning starts them by the command of this one."""
-    settings = task.cell.config.section("trainer")
-    return settings.get("devices", 1) not in (1, "1") or settings.get("num_nodes", 1) != 1
-
-
-def _fit_in_own_process(task: Task) -> None:
-    options = task.options
-    words = [sys.executable, "-m", "bench", *fit_arguments(task.cell.config), "--runs", str(options.runs)]
-    words += ["--force"] if options.force else []
-    words += ["--wandb", options.wandb] if options.wandb else []
-    words += ["--group", options.group] if options.group else []
-    words += ["--wandb_images", options.wandb_images] if options.wandb_images != "auto" else []
-    words += ["--wandb_checkpoint"] if options.wandb_checkpoint else []
-    words += ["--resume", str(task.folder)] if _can_resume(task) else []
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _, stderr = process.communicate()
-        except BaseException:
-            process.terminate()
-            process.communicate()
-            raise
-    if process.returncode == 130:
-        raise KeyboardInterrupt
-    if process.returncode:
-        last = (stderr.strip().splitlines() or [f"status {process.returncode}"])[-1]
-        raise RunError(last.removeprefix("bench: "))
 
 
 def _can_resume(task: Task) -> bool:

@@ -18,7 +18,8 @@ from bench.console import say
 from bench.data.datamodule import MVTecAD
 from bench.errors import first_line
 from bench.evaluation import Evaluation
-from bench.models.base import Detector, ScoredImages
+from bench.models.base import Detector
+from bench.passes import ScoredImages
 from bench.record import PREDICTIONS, RECORD, Record
 from bench.tracking.directions import smaller_is_better
 from bench.tracking.gallery import Gallery
