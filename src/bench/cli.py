@@ -156,7 +156,7 @@ def _test(typed: list[str]) -> int:
     from bench.config import resolve
     from bench.record import Record
     from bench.report import print_test
-    from bench.run import test_again
+    from bench.retest import test_again
 
     config = resolve(
         model=known.model, data=known.data, category=None, files=[Record.read(known.run).config], options=options

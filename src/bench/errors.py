@@ -12,6 +12,10 @@ class RunError(Exception):
     """A run that began and could not end well; its record says why (exit status 1)."""
 
 
+class CrashError(RunError):
+    """A run that ended as nobody foresaw; its cause says how."""
+
+
 def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> UsageError:
     """Name what was typed, and the nearest thing that exists."""
     names = sorted(known)

@@ -1,31 +1,25 @@
 """The whole life of a run, from top to bottom."""
 
 import shlex
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-
 from bench.callbacks import quieten_lightning
 from bench.cell import Cell
-from bench.checkpoint import CHECKPOINT, RESUME, load_checkpoint
+from bench.checkpoint import CHECKPOINT, RESUME
 from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch, measure_cost
 from bench.data.datamodule import MVTecAD
 from bench.environment import describe_environment, device_of
-from bench.errors import RunError, UsageError, first_line
-from bench.evaluation import Evaluation, evaluate
-from bench.fitting import Part, build_model, fit_part, part_trainer, parts_of, start_machine, test_part
+from bench.errors import CrashError, RunError, UsageError, first_line
+from bench.evaluation import evaluate
+from bench.fitting import Part, build_model, fit_part, part_trainer, parts_of, start_machine
+from bench.interruption import interruptible
 from bench.joining import agreed, join, lost_another, own_voice, same_as_first
 from bench.memory import forget_peak
 from bench.mistakes import Mistakes
@@ -173,12 +167,6 @@ def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
     return record
 
 
-class CrashError(RunError):
-    """A run that ended as nobody foresaw; its cause says how."""
-
-    crashed = True
-
-
 def _draft(begun: _Begun, options: Options) -> Record:
     """The record of a run that has begun, without figures."""
     data = begun.data
@@ -209,7 +197,7 @@ def _fit_all(
         if number:
             model = build_model(cell.config, part.data.spec)
         trainer = part_trainer(part, cell, tracker, progress=options.progress)
-        with _interruptible(trainer):
+        with interruptible(trainer):
             machine = start_machine(trainer, progress=options.progress)
             found = fit_part(model, part, cell, trainer, machine, watch, resume=options.resume is not None)
         if found is None:  # the first process has what all have found
@@ -233,43 +221,6 @@ def _fit_all(
     record.status = "finished"
 
 
-def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple[Evaluation | None, Record]:
-    """Test the checkpoints of a finished run again; the new figures, on the first process, beside the run's record."""
-    quieten_lightning()
-    settings = config.section("trainer")
-    count = join(settings)
-    with agreed():
-        record = Record.read(folder)
-        data, cell = prepare(config)
-        if data.whole.digest != record.data.digest:
-            raise UsageError(
-                f"these are not the images that {folder} was tested on; set --data.root to the folder of then"
-            )
-    if count > 1:
-        arguments = (config, folder, progress)
-        return share(test_share, arguments, count=count, nodes=settings.get("num_nodes", 1)), record
-    with own_voice():
-        return _test_here(data, cell, folder, progress=progress), record
-
-
-def test_share(config: Config, folder: Path, progress: bool) -> Evaluation | None:
-    """What each of the processes does that share a test."""
-    quieten_lightning()
-    return _test_here(*prepare(config), folder, progress=progress)
-
-
-def _test_here(data: MVTecAD, cell: Cell, folder: Path, *, progress: bool) -> Evaluation | None:
-    fingerprint, tested = Record.read(folder).fingerprint, []
-    for part in parts_of(data, folder):
-        model = build_model(cell.config, part.data.spec, weights="none")
-        load_checkpoint(model, part.folder / CHECKPOINT, fingerprint)
-        trainer = part_trainer(part, cell, None, progress=progress)
-        with _interruptible(trainer):
-            found = test_part(model, part, start_machine(trainer, progress=progress))
-        tested += [] if found is None else [found]
-    return evaluate(tested) if tested else None
-
-
 def prepare(config: Config) -> tuple[MVTecAD, Cell]:
     """Decode the data once and fix the cell; every mistake in the data is found here, before anything is written."""
     settings = config.settings
@@ -279,36 +230,6 @@ def prepare(config: Config) -> tuple[MVTecAD, Cell]:
     check_settings(config)
     data.prepare_data()
     return data, Cell(config, data.whole.digest, identify_weights(settings["model"].get("weights")))
-
-
-@contextmanager
-def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit with 1, and a SIGTERM into one of its own: both mean interrupted."""
-    trainer.callbacks.append(_OwnSignal())  # type: ignore[attr-defined] # a list
-    try:
-        yield
-    except SIGTERMException as error:
-        raise KeyboardInterrupt("terminated") from error
-    except SystemExit as error:
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
-            raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt("interrupted") from error
-
-
-class _OwnSignal(Callback):
-    """Answer a SIGTERM as before the training.
-
-    Lightning's own answer tells the other processes of it from within the signal's handler, in the midst of whatever
-    they tell each other: both sides wait for ever.
-    """
-
-    def __init__(self) -> None:
-        self._handler = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handler)
 
 
 def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, NoReturn
 
-from bench.errors import RunError, UsageError, first_line
+from bench.errors import CrashError, RunError, UsageError, first_line
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -74,7 +74,7 @@ def _tell(connection: Connection, error: Exception) -> None:
 
     foreseen = isinstance(error, UsageError | RunError | OSError)
     told = error if foreseen else RunError(f"{type(error).__name__}: {first_line(error)}")
-    crash = error.__cause__ if getattr(error, "crashed", False) else None
+    crash = error.__cause__ if isinstance(error, CrashError) else None
     trace = "" if foreseen and crash is None else "".join(traceback.format_exception(crash or error))
     with suppress(OSError):
         connection.send(Failure(told, _plain(error.__cause__), first_line(crash or error), trace, lost_another(error)))

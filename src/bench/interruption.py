@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM in the midst of Lightning: both mean that the run was interrupted."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+
+@contextmanager
+def interruptible(trainer: Trainer) -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit with 1, and a SIGTERM into one of its own: both mean interrupted."""
+    trainer.callbacks.append(_OwnSignal())  # type: ignore[attr-defined] # a list
+    try:
+        yield
+    except SIGTERMException as error:
+        raise KeyboardInterrupt("terminated") from error
+    except SystemExit as error:
+        if trainer.state.status != TrainerStatus.INTERRUPTED:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt("interrupted") from error
+
+
+class _OwnSignal(Callback):
+    """Answer a SIGTERM as before the training.
+
+    Lightning's own answer tells the other processes of it from within the signal's handler, in the midst of whatever
+    they tell each other: both sides wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
