@@ -8,6 +8,7 @@ on one GPU; `--quick` runs the same code in small, on a CPU too:
 """
 
 import argparse
+import csv
 import json
 import os
 import signal
@@ -30,7 +31,6 @@ sys.path[:0] = [str(SOURCE), str(TESTS)]  # bench need not be installed; the ima
 
 MISSING = ""
 try:
-    import pandas as pd
     import torch
     from lightning.pytorch.callbacks import LambdaCallback
 
@@ -282,15 +282,15 @@ def compare_devices(task: Task) -> None:
     write_category(task.folder, side=64, train=23)
 
     def found(preset: str, devices: str) -> dict[str, Any]:
-        options = task.small(preset, data__root=str(task.folder), trainer__devices=devices)
-        options |= {"trainer.accelerator": "cpu"} if task.quick else {}
+        runs, options = task.folder / f"{preset}-{devices}", task.small(preset, trainer__devices=devices)
+        options |= {"data.root": str(task.folder)} | ({"trainer.accelerator": "cpu"} if task.quick else {})
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         command = [sys.executable, "-m", "bench", "fit", "--model", preset, "--category", "screw", *words, "--json"]
-        runs = task.folder / f"{preset}-{devices}"
         done = subprocess.run([*command, "--runs", str(runs)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{devices} devices: {done.stderr.strip()[-300:]}")
-        scores = pd.read_csv(next(runs.rglob("predictions.csv")))["score"]
+        rows = next(runs.rglob("predictions.csv")).read_text().splitlines()
+        scores = [float(row["score"]) for row in csv.DictReader(rows)]
         return {"scores": torch.tensor([json.loads(done.stdout)["metrics"]["threshold"], *scores], dtype=torch.float64)}
 
     for preset in ("padim",) if task.quick else ("padim", "patchcore", "gaussian", "spade"):

@@ -165,15 +165,15 @@ def test_a_resumed_run_goes_on_with_the_fold_that_it_was_in(root, bench, tmp_pat
     whole = bench("fit", *QUICK, "--data.root", root, "--runs", tmp_path / "whole", "--json")
     from bench import fitting
 
-    learn, folds = fitting.learn, []
+    train, folds = fitting.train, []
 
     def stop_in_the_second(*arguments, **settings):
         folds.append(1)
         if len(folds) == 2:
             raise KeyboardInterrupt
-        learn(*arguments, **settings)
+        train(*arguments, **settings)
 
-    monkeypatch.setattr(fitting, "learn", stop_in_the_second)
+    monkeypatch.setattr(fitting, "train", stop_in_the_second)
     stopped = bench("fit", *QUICK, "--data.root", root, "--runs", tmp_path / "stopped")
     assert stopped.status == 130
     run = next((tmp_path / "stopped").rglob("record.json")).parent
@@ -211,11 +211,11 @@ def test_a_class_of_one_image_is_refused(refuse, tmp_path):
     ("arguments", "said"),
     [
         (("--model", "resnet18", "--model.weights", "none", "--data.fold", "null"), "set --data.fold"),
-        (("--model", "autoencoder_l2", "--data.fold", "0"), "leave out --data.fold 0"),
+        (("--model", "autoencoder_l2", "--data.fold", "0"), "leave out --data.fold"),
         (("--model", "resnet18", "--model.weights", "none", "--data.fold", "5"), "between 0 and 4"),
         (("--model", "resnet18", "--model.weights", "none", "--data.per_class", "1"), "--data.per_class 1"),
         (("--model", "autoencoder_l2", "--data.sampling", "balanced"), "leave out --data.sampling"),
-        (("--model", "autoencoder_l2", "--data.per_class", "5"), "--data.fold"),
+        (("--model", "autoencoder_l2", "--data.per_class", "5"), "leave out --data.per_class"),
     ],
 )
 def test_what_belongs_to_the_other_track_is_refused(refuse, root, arguments, said):

@@ -48,7 +48,9 @@ class PositionGaussians(nn.Module):
     def accumulate(self, state: State, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
         shift = state.first("shift", lambda: features.float().mean(dim=1))
-        self.whitening.untyped_storage().resize_(0)  # its memory is needed by the sums, until they end in it
+        own = self.whitening.untyped_storage()
+        if own.resizable():  # not while numpy looks at it
+            own.resize_(0)  # its memory is needed by the sums, until they end in it
         with full_precision(features.device):
             for stored in self._stored_parts():
                 scatter = getattr(state, f"scatter_{stored.start}")
@@ -72,7 +74,8 @@ class PositionGaussians(nn.Module):
         mean = state.total / n
         channels = mean.shape[1]
         identity = torch.eye(channels, device=mean.device, dtype=mean.dtype)
-        self.whitening.untyped_storage().resize_(self.whitening.numel() * self.whitening.element_size())
+        if not self.whitening.untyped_storage().nbytes():
+            self.whitening.untyped_storage().resize_(self.whitening.numel() * self.whitening.element_size())
         for stored in self._stored_parts():
             scatter = state.take(f"scatter_{stored.start}")
             for part in self._parts(stored, _FACTORS_AT_ONCE):
