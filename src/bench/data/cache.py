@@ -19,7 +19,7 @@ from bench.data.images import read_image, read_mask
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
 
-_VERSION = 1
+_VERSION = 2  # 2: images are turned as their EXIF tag says
 
 Interpolation = Literal["bilinear", "bicubic"]
 

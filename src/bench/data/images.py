@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from bench.errors import UsageError
 
+_MASK_VALUES = 2
+_UPRIGHT, _ON_ITS_SIDE = 1, (5, 6, 7, 8)  # EXIF orientations
 _READABLE = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 _REFUSED = {
     "CMYK": "CMYK colours",
@@ -20,9 +22,10 @@ _REFUSED = {
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the file's header."""
+    """Width and height in pixels of the image as it is meant to be seen, from the file's header."""
     with _open(path) as image:
-        return image.size
+        width, height = image.size
+        return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
 
 
 def image_channels(path: Path) -> int:
@@ -38,34 +41,66 @@ def image_mode(path: Path) -> str:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an 8-bit grey (mode L) or colour (mode RGB) image; anything else is a UsageError that names the file."""
+    """Read an 8-bit grey (mode L) or colour (mode RGB) image, turned as its EXIF tag says.
+
+    Cameras store what they saw and a tag that tells viewers to turn it; a method would see a part lying on its side.
+    Anything else is a UsageError that names the file.
+    """
+    image = _read_turned(path)
+    return image.convert(_READABLE[image.mode])
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask as (height, width) booleans: of its two values the larger one is the defect.
+
+    A palette is read by its indices, whatever colours they have; of two colours the brighter one is the larger value.
+    Shades, as a JPEG leaves them around each region, are a UsageError: every threshold makes other regions of them.
+    """
+    image = _read_turned(path)
+    pixels = np.atleast_3d(np.asarray(image if image.mode == "P" else image.convert(_READABLE[image.mode])))
+    values = pixels.astype(np.int64).sum(axis=2)
+    if pixels.shape[2] == 3:
+        values = values << 24 | pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)
+    found = np.unique(values)
+    if len(found) > _MASK_VALUES:
+        raise UsageError(
+            f"mask {path} has {len(found)} values, not one for the defect and one for all else; save it as a PNG of two"
+        )
+    if found[-1] == 0:
+        raise UsageError(
+            f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
+        )
+    return np.asarray(values == found[-1])
+
+
+def _read_turned(path: Path) -> Image.Image:
     with _open(path) as image:
         if reason := _why_inexact(image):
             raise UsageError(f"{path} has {reason}; save it as an 8-bit grey or RGB image")
+        told = _orientation(image)
         try:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise UsageError(f"{path} is damaged ({error}); copy it again") from error
-        return image.convert(_READABLE[image.mode])
-
-
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask as (height, width) booleans, true where the pixel is anything but 0."""
-    pixels = np.atleast_3d(np.asarray(read_image(path)))
-    mask = np.asarray(pixels.any(axis=2))
-    if not mask.any():
-        raise UsageError(
-            f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
-        )
-    return mask
+        if _orientation(image) != told:
+            raise UsageError(f"{path} has its EXIF orientation behind its pixels, where few look; save it upright")
+        return ImageOps.exif_transpose(image)
 
 
 def is_upright(path: Path) -> bool:
     """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
     with _open(path) as image:
-        # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
-        tagged = image.format != "PNG" or "exif" in image.info
-        return not tagged or image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
+        return _orientation(image) == _UPRIGHT
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """How the image is stored, 1 to 8; what is no such number means nothing to viewers either."""
+    if image.format == "TIFF":  # Pillow turns these by itself, and tells the size that they have then
+        return _UPRIGHT
+    # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
+    tagged = image.format != "PNG" or "exif" in image.info
+    found = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) if tagged else _UPRIGHT
+    return found if found in range(_UPRIGHT, 9) else _UPRIGHT
 
 
 def _why_inexact(image: ImageFile.ImageFile) -> str | None:

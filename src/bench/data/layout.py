@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.data.digests import file_sha256
 from bench.data.facts import mvtec_categories
-from bench.data.images import image_channels, image_size
+from bench.data.images import image_channels, image_size, is_upright
 from bench.errors import UsageError, unknown
 
 GOOD = "good"
@@ -65,7 +65,9 @@ class Category:
         lines = []
         for sample in (*self.train, *self.test):
             mask = self.hashes[sample.mask] if sample.mask else "-"
-            lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}\n")
+            # As earlier releases wrote it, but for files that they read without turning them.
+            turned = "" if is_upright(sample.path) else " turned"
+            lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @cached_property
