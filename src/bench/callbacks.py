@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from bench.collectives import from_first_process
+from bench.collectives import agree_on_buffers
 from bench.errors import RunError
 from bench.models.base import Detector
 from bench.passes import Machine, learn_statistics
@@ -35,12 +35,16 @@ class StatisticsPasses(Callback):
     the checkpoint, repeats it only when it goes on with that very epoch.
     """
 
+    def __init__(self) -> None:
+        self._reached = -1  # the last epoch that has begun
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Detector)
+        self._reached = trainer.current_epoch
         passes = [each for each in pl_module.passes() if each.epoch == trainer.current_epoch]
         if not passes:
             return
-        _agree_on_buffers(pl_module)
+        agree_on_buffers(pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning's fit
         indices = data.training_indices
         modes = {module: module.training for module in pl_module.modules()}
@@ -51,14 +55,15 @@ class StatisticsPasses(Callback):
             module.training = training
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _agree_on_buffers(pl_module)
-
-
-@torch.no_grad()
-def _agree_on_buffers(model: LightningModule) -> None:
-    # Where BatchNorm is not synchronised, on CPUs, each process has statistics of its own until DDP's next forward.
-    for buffer in model.buffers():
-        buffer.copy_(from_first_process(buffer))
+        assert isinstance(pl_module, Detector)
+        reached = max(self._reached, trainer.current_epoch - 1)
+        for each in pl_module.passes():
+            if each.epoch is not None and each.epoch > reached:
+                raise RunError(
+                    f"training ended before epoch {each.epoch}, when '{each.name}' is learned; let it last longer: "
+                    "--trainer.max_epochs, --trainer.max_steps"
+                )
+        agree_on_buffers(pl_module)
 
 
 class FiniteLoss(Callback):

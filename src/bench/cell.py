@@ -48,7 +48,11 @@ def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> 
     decisive = without_places(settings)
     if "weights" in decisive["model"]:  # their content in place of their path
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
-    return {key: _member(key, value) for key, value in decisive.items()}
+    members = {key: _member(key, value) for key, value in decisive.items()}
+    if str(settings["trainer"].get("precision")).endswith("mixed"):
+        # Scores of earlier releases were computed in half precision, and are another cell's.
+        members["scored"] = _member("scored", "outside autocast")
+    return members
 
 
 def hash_encoded(encoded: Mapping[str, str], digest: str, protocol_version: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rank_and_processes() -> tuple[int, int]:
@@ -25,6 +25,14 @@ def from_first_process(value: Tensor) -> Tensor:
         value = value.contiguous()
         torch.distributed.broadcast(value, src=0)
     return value
+
+
+@torch.no_grad()
+def agree_on_buffers(model: nn.Module) -> None:
+    """Go on with the first process's buffers in every process: chance, or BatchNorm on CPUs, may have parted them."""
+    if rank_and_processes()[1] > 1:
+        for buffer in model.buffers():
+            buffer.copy_(from_first_process(buffer))
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

@@ -1,23 +1,24 @@
 """The passes of a run over images: statistics, scores of normal images, the test. Each returns what it found."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bench.collectives import rank_and_processes, rows_everywhere, rows_on_first
+from bench.collectives import agree_on_buffers, rank_and_processes, rows_everywhere, rows_on_first
 from bench.data.loading import Batch
 from bench.errors import RunError
 from bench.memory import release_free_memory
 from bench.metrics.pixel import PixelMetrics, PixelResult
-from bench.models.accumulators import Pass, Rows, State, Sum
+from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction, as_floats, extent_of, resize_map
+from bench.models.memories import accumulate_watched, check_kept, public_values
 from bench.models.precision import networks_in
 from bench.progress import ProgressBar
 
@@ -57,13 +58,16 @@ def learn_statistics(
     model: Detector, passes: Iterable[Pass], make_loader: Callable[[], DataLoader[Batch]], images: int, machine: Machine
 ) -> None:
     """Run passes over `images` training images, one after the other; each loader has this process's share of them."""
+    before = public_values(model)
     for each in passes:
         state = State(each.accumulators, images, machine.device)
         batches = machine.batches(make_loader(), f"statistics: {each.name}")
         with networks_in(model.autocast, machine.device):
-            state.fill((batch.image for batch in batches), partial(_accumulate_watched, model, each))
+            state.fill((batch.image for batch in batches), partial(accumulate_watched, model, each))
             release_free_memory()
             each.finish(state)
+    check_kept(model, before)
+    agree_on_buffers(model)
 
 
 def score_images(
@@ -122,38 +126,3 @@ def _gathered(rows: Sequence[ScoredImages], device: torch.device) -> ScoredImage
     together = ScoredImages(*(rows_on_first(torch.cat(column), device) for column in columns))
     order = together.indices.argsort()
     return ScoredImages(*(column[order] for column in together)) if len(order) else together
-
-
-def _accumulate_watched(model: Detector, own: Pass, state: State, image: Tensor) -> None:
-    """Accumulate a batch; after the first one, refuse a class that remembers it by itself.
-
-    It would be wrong on several processes, and in a refit, without a word.
-    """
-    if state.own_places[0]:
-        own.accumulate(state, image)
-        return
-    before = _what_it_holds(model, own)
-    own.accumulate(state, image)
-    for name, (value, mark) in _what_it_holds(model, own).items():
-        if name not in before or before[name][0] is not value or before[name][1] != mark:
-            raise RunError(
-                f"{type(model).__name__} changes its '{name}' while it sees the training images; statistics are kept "
-                "in accumulators that passes() declares, and 'finish' turns them into buffers"
-            )
-
-
-def _what_it_holds(model: nn.Module, own: Pass) -> dict[str, tuple[Any, int]]:
-    """All that a model could remember a batch by, but for the pass's accumulators: values, and how they would change.
-
-    Of a tensor the second number is its version, of other values their length.
-    """
-    declared = {id(each.into) for each in own.accumulators.values() if isinstance(each, Sum | Rows)}
-    held: dict[str, tuple[Any, int]] = {}
-    for prefix, module in model.named_modules():
-        for name, value in {**vars(module), **module._buffers}.items():
-            place = f"{prefix}.{name}".lstrip(".")
-            if not isinstance(value, Tensor):
-                held[place] = value, len(value) if isinstance(value, Sized) else 0
-            elif not value.is_inference() and id(value) not in declared:
-                held[place] = value, value._version
-    return held

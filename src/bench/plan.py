@@ -91,6 +91,8 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         )
     if patience is not None and not (model.trains and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
+    if not model.trains and any(each.epoch is not None for each in model.passes()):
+        raise UsageError(f"{config.model.name} does not train: its passes() must not name an epoch")
     first = max([model.preparing_epochs, *(each.epoch or 0 for each in model.passes())])
     if first or any(each.epoch is not None for each in model.passes()):
         _check_phases(first, trainer.max_epochs, patience)
@@ -162,8 +164,8 @@ def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
     """What comes before epoch `first` only prepares the method."""
     if epochs is not None and 0 <= epochs <= first:
         raise UsageError(
-            f"{first} epochs of pre-training leave none of --trainer.max_epochs {epochs} for the method itself; "
-            "raise it, or lower --model.pretrain_epochs"
+            f"{first} epochs of preparation leave none of --trainer.max_epochs {epochs} for the method itself; raise "
+            "it, or lower a --model.pretrain_epochs"
         )
     if patience is not None and first:
         raise UsageError("--patience watches one validation loss; after pre-training this method has another")

@@ -264,14 +264,56 @@ def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method,
             assert len(part.unique()) > min(1000, 0.9 * len(whole.unique()))  # in half precision they were 101
 
 
-@pytest.mark.parametrize("method", STRANGERS)
-def test_a_class_that_remembers_a_batch_by_itself_is_refused(method, place, tmp_path, monkeypatch):
+# How classes remember batches by themselves: what the constructor gets, and what `add` does with it.
+REMEMBERED = {
+    "a buffer": ("", "self.first += 1"),
+    "a buffer's data": ("", "self.first.data += 1"),
+    "a number": ("self.seen = 0", "self.seen += len(image)"),
+    "a list that grows": ("self.seen = []", "self.seen.append(1)"),
+    "a list of tensors": ("self.seen = [torch.zeros(())]", "self.seen[0] += 1"),
+    "a dictionary": ("self.seen = {'n': 0}", "self.seen['n'] += 1"),
+    "an array": ("self.seen = np.zeros(1)", "self.seen += 1"),
+    "a parameter": ("self.seen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)", "self.seen += 1"),
+    "an object": ("self.seen = StandardScaler()", "self.seen.partial_fit(image.mean(dim=(2, 3)).numpy())"),
+    "from the second batch on": ("", "self.first += int(state.batches == 2)"),
+}
+
+
+def changed(tmp_path, place, monkeypatch, name: str, source: str) -> Bench:
+    """A run of the naive class, with another source."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    remembering = NAIVE.replace("state.total +=", "self.first += 1\n        state.total +=").replace(
-        "class Naive", "class Bad"
+    source = "import numpy as np\nfrom sklearn.preprocessing import StandardScaler\n" + source
+    (tmp_path / f"{name}.py").write_text(source)
+    (tmp_path / f"{name}.yaml").write_text(f"class_path: {name}.Naive\ndata:\n  validation_share: 0\n")
+    own = ("--model", str(tmp_path / f"{name}.yaml"), *words("naive", place, ROOTS[17])[2:], "--data.batch_size", "4")
+    return Bench(own, tmp_path / "run")
+
+
+@pytest.mark.parametrize("how", REMEMBERED)
+def test_a_class_that_remembers_a_batch_by_itself_is_refused(how, place, tmp_path, monkeypatch):
+    begins, adds = REMEMBERED[how]
+    source = NAIVE.replace("super().__init__(spec)", f"super().__init__(spec)\n        {begins}")
+    source = source.replace("state.total +=", f"{adds}\n        state.total +=")
+    run = changed(tmp_path, place, monkeypatch, f"remembering{list(REMEMBERED).index(how)}", source)
+    with pytest.raises(RunError, match=r"Naive changes its '(first|seen)' while it sees the training images"):
+        run.fit()
+
+
+def test_a_class_that_keeps_what_it_learned_outside_its_buffers_is_refused(place, tmp_path, monkeypatch):
+    source = NAIVE.replace('self.register_buffer("first", torch.zeros(spec.channels))', "self.first = torch.zeros(3)")
+    with pytest.raises(RunError, match="keeps what it has learned in 'first', which no checkpoint holds"):
+        changed(tmp_path, place, monkeypatch, "forgetful", source).fit()
+
+
+def test_a_left_out_score_that_is_none_is_refused(place, tmp_path, monkeypatch):
+    source = (
+        NAIVE + "\n    scores_left_out = True\n\n    def left_out_score(self, image):\n        return self(image).map\n"
     )
-    (tmp_path / f"bad_{method}.py").write_text(remembering)
-    (tmp_path / f"bad_{method}.yaml").write_text(f"class_path: bad_{method}.Bad\ndata:\n  validation_share: 0\n")
-    own = ("--model", str(tmp_path / f"bad_{method}.yaml"), *words("naive", place, ROOTS[17])[2:])
-    with pytest.raises(RunError, match="Bad changes its 'first' while it sees the training images"):
-        Bench(own, tmp_path / "run").fit()
+    with pytest.raises(RunError, match=r"left_out_score gave a score of shape \(\d+, 32, 32\)"):
+        changed(tmp_path, place, monkeypatch, "maps_for_scores", source).fit()
+
+
+def test_training_that_ends_before_a_pass_was_due_is_no_run(place, tmp_path):
+    more = ("--trainer.max_epochs", "3", "--trainer.max_steps", "1", "--model.pretrain_epochs", "2")
+    with pytest.raises(RunError, match="training ended before epoch 2, when 'centre' is learned"):
+        Bench(words("deep_svdd_cpu", place, ROOTS[17], *more), tmp_path).fit()

@@ -75,11 +75,13 @@ class State:
         images: number of images of all processes in this pass.
         places: (B,) places of the batch's images in the order of all processes' images.
         own_places: (B,) places of the batch's images among this process's own.
+        batches: number of batches that this process has seen, this one included.
     """
 
     images: int
     places: Tensor
     own_places: Tensor
+    batches: int
 
     def __init__(self, accumulators: Mapping[str, Accumulator], images: int, device: torch.device) -> None:
         rank, processes = rank_and_processes()
@@ -88,7 +90,7 @@ class State:
         self._told: set[str] = set()
         self._own_images = len(range(rank, images, processes))
         self._values = {name: self._zeros(each) for name, each in accumulators.items()}
-        self._seen = 0
+        self._seen, self.batches = 0, 0
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -147,6 +149,7 @@ class State:
         self.own_places = torch.arange(self._seen, self._seen + len(batch), device=self._device)
         self.places = rank + processes * self.own_places
         self._seen += len(batch)
+        self.batches += 1
         accumulate(self, batch)
 
     def _zeros(self, accumulator: Accumulator) -> Tensor:

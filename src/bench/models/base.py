@@ -45,7 +45,8 @@ class Detector(LightningModule):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        if former := [name for name in _FORMER if name in cls.__dict__]:
+        former = [name for name in _FORMER if hasattr(cls, name)]
+        if former and cls.passes is Detector.passes:
             raise UsageError(
                 f"{cls.__name__} defines '{former[0]}', by which statistics were learned before bench 0.2; "
                 "declare them with passes(), as README's example does"
@@ -100,17 +101,16 @@ class Detector(LightningModule):
         assert score is not None
         sizes = {"score": (score, 1), "map": (anomaly_map, 3), "logits": (logits, 2)}
         for name, (part, dimensions) in sizes.items():
-            if part is not None and (part.ndim != dimensions or len(part) != len(image)):
-                raise RunError(
-                    f"{type(self).__name__}.forward gave a {name} of shape {tuple(part.shape)} for {len(image)} images"
-                )
+            self._check_shape("forward", name, part, dimensions, image)
         return Prediction(score, anomaly_map, logits)
 
     @torch.no_grad()
     def predict_left_out(self, image: Tensor) -> Tensor:
         """What `left_out_score` says (B,), in the precisions of `predict`."""
         with networks_in(self.autocast, image.device):
-            return self.left_out_score(image).float()
+            score = self.left_out_score(image).float()
+        self._check_shape("left_out_score", "score", score, 1, image)
+        return score
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
         """Log the terms of the loss and return the one to minimise."""
@@ -128,6 +128,12 @@ class Detector(LightningModule):
         """Log terms of a loss as means over the epoch and all processes."""
         named = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=images, sync_dist=True)
+
+    def _check_shape(self, method: str, name: str, part: Tensor | None, dimensions: int, image: Tensor) -> None:
+        if part is not None and (part.ndim != dimensions or len(part) != len(image)):
+            raise RunError(
+                f"{type(self).__name__}.{method} gave a {name} of shape {tuple(part.shape)} for {len(image)} images"
+            )
 
     def _log_loss(self, stage: str, batch: Batch) -> Tensor:
         terms = self.loss(batch)

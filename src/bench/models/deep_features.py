@@ -84,7 +84,9 @@ class DeepFeatures(Detector):
         """As many as the nearest that count; a shrunk Gaussian wants three."""
         if isinstance(self.scorer, LevelGaussians):
             return FEWEST_SAMPLES
-        return self.scorer.count if isinstance(self.scorer, Neighbours) else 1
+        if isinstance(self.scorer, Neighbours):
+            return self.scorer.count
+        return 1 if len(self.scorer.choices) == 1 else 2  # one is held out to choose by
 
     @property
     def scores_left_out(self) -> bool:

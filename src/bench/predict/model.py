@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ def load_run(
     geometry = Geometry(settings["image_size"], settings["crop"], settings["interpolation"])
     several = record.fold == "all"
     files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
-    fabric = _fabric(config, device)
+    fabric = _fabric(device)
     single = config.settings["trainer"]["precision"] == "16-mixed" and fabric.device.type == "cpu"
     if single:
         say(f"{folder} scored in half precision, which a CPU lacks: here in single precision, scores differ a little")
@@ -128,14 +128,12 @@ def read_spec(checkpoint: Path) -> DataSpec:
     return DataSpec(**content["spec"])
 
 
-def _fabric(config: Config, device: Device) -> Fabric:
-    """One device and the run's precision, without any Trainer: nothing is trained."""
-    precision: Any = config.settings["trainer"]["precision"]
-    accelerator = find_accelerator(device)
+def _fabric(device: Device) -> Fabric:
+    """One device, without any Trainer: nothing is trained. In which precision a model scores it knows itself."""
     try:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
+        return Fabric(accelerator=find_accelerator(device), devices=1, plugins=[LightningEnvironment()])
     except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of the former
-        raise UsageError(f"no device '{device}' for precision {precision}: {first_line(error)}") from error
+        raise UsageError(f"no device '{device}': {first_line(error)}") from error
 
 
 def _logits(prediction: Prediction) -> Tensor:
