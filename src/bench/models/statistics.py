@@ -11,7 +11,7 @@ from bench.models.precision import full_precision
 
 # Positions whose matrices are handled together: on a CPU enough to fill its cores, few enough to stay in their caches.
 _POSITIONS_AT_ONCE = 256
-_FACTORS_AT_ONCE = 64  # covariances that are factorised together: several copies of them are made
+_MATRICES_AT_ONCE = 64  # of double precision, summed or factorised: several copies of them are made
 # Rows of a scatter matrix that are summed together: what lies above the diagonal beyond them is left out.
 _ROWS_AT_ONCE = 32
 # An accumulator of fewer bytes would not return to the system when it is freed: glibc keeps what is below 32 MiB.
@@ -41,7 +41,7 @@ class PositionGaussians(nn.Module):
         """Sums of features and of their products, shifted; the products of a few positions in each accumulator."""
         positions, channels = self.mean.shape
         size = sum((rows.stop - rows.start) * rows.stop for rows in _blocks(channels))
-        scatter = {f"scatter_{part.start}": Sum(part.stop - part.start, size) for part in self._stored_parts()}
+        scatter = {f"scatter_{part.start}": Sum((part.stop - part.start) * size) for part in self._stored_parts()}
         return {"shift": First(positions, channels), "total": Sum(positions, channels), **scatter}
 
     @torch.no_grad()
@@ -54,12 +54,13 @@ class PositionGaussians(nn.Module):
         with full_precision(features.device):
             for stored in self._stored_parts():
                 scatter = getattr(state, f"scatter_{stored.start}")
-                for part in self._parts(stored):
+                matrices = list(_matrices(scatter, stored, features.shape[2]))
+                for part in self._parts(stored, _MATRICES_AT_ONCE):
                     shifted = features[part].to(state.total.dtype) - shift[part, None]
                     state.total[part] += shifted.sum(dim=1)
-                    own = scatter[part.start - stored.start : part.stop - stored.start]
-                    for rows, sums in _matrices(own, features.shape[2]):
-                        sums.baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
+                    own = slice(part.start - stored.start, part.stop - stored.start)
+                    for rows, sums in matrices:
+                        sums[own].baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
 
     @torch.no_grad()
     def finish(self, state: State) -> None:
@@ -77,17 +78,17 @@ class PositionGaussians(nn.Module):
         if not self.whitening.untyped_storage().nbytes():
             self.whitening.untyped_storage().resize_(self.whitening.numel() * self.whitening.element_size())
         for stored in self._stored_parts():
-            scatter = state.take(f"scatter_{stored.start}")
-            for part in self._parts(stored, _FACTORS_AT_ONCE):
+            matrices = list(_matrices(state.take(f"scatter_{stored.start}"), stored, channels))
+            for part in self._parts(stored, _MATRICES_AT_ONCE):
                 covariance = mean.new_zeros(part.stop - part.start, channels, channels)
-                own = scatter[part.start - stored.start : part.stop - stored.start]
-                for rows, sums in _matrices(own, channels):
-                    covariance[:, rows, : rows.stop] = sums
+                own = slice(part.start - stored.start, part.stop - stored.start)
+                for rows, sums in matrices:
+                    covariance[:, rows, : rows.stop] = sums[own]
                 covariance = covariance.tril() + covariance.tril(-1).mT
                 covariance.baddbmm_(mean[part, :, None], mean[part, None, :], alpha=-n).div_(n - 1)
                 factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
                 self.whitening[part] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-            del scatter, own, sums  # before the next factors take their place
+            del matrices, sums  # before the next factors take their place
         self.mean.copy_(mean + state.shift)
         self.count.fill_(n)
 
@@ -173,10 +174,11 @@ def _blocks(channels: int) -> Iterator[slice]:
     return _slices(slice(0, channels), _ROWS_AT_ONCE)
 
 
-def _matrices(sums: Tensor, channels: int) -> Iterator[tuple[slice, Tensor]]:
-    """The rows of each block and its sums (positions, rows, last row), views of (positions, numbers)."""
-    first = 0
+def _matrices(sums: Tensor, stored: slice, channels: int) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each block and its sums (positions, rows, last row), views of an accumulator's numbers."""
+    positions, first = stored.stop - stored.start, 0
     for rows in _blocks(channels):
-        height = rows.stop - rows.start
-        yield rows, sums[:, first : first + height * rows.stop].view(len(sums), height, rows.stop)
-        first += height * rows.stop
+        shape = (positions, rows.stop - rows.start, rows.stop)
+        size = shape[0] * shape[1] * shape[2]
+        yield rows, sums[first : first + size].view(shape)
+        first += size
