@@ -167,3 +167,18 @@ def test_a_category_outside_mvtec_ad_works_when_its_folder_is_there(bench, quick
     outcome = bench("fit", *quick, "--data.root", tmp_path / "data", "--category", "gadget")
     assert outcome.status == 0, outcome.stderr
     assert "'gadget' is no category of MVTec AD" in " ".join(outcome.stdout.split())
+
+
+@pytest.mark.parametrize("protocol", ["model", "full"])
+def test_masks_whose_defects_are_black_on_white_are_named_by_their_type(refuse_data, own_category, protocol):
+    for mask in (own_category / "ground_truth" / "blob").glob("*.png"):
+        save(255 - np.asarray(Image.open(mask)), mask)
+    line = refuse_data("--protocol", protocol)
+    assert "all masks of screw/blob mark most of their image and its borders" in line
+
+
+def test_large_defects_beside_smaller_ones_of_their_type_are_no_inverted_masks(bench, quick, own_category):
+    mask = sorted((own_category / "ground_truth" / "blob").glob("*.png"))[0]
+    save(255 - np.asarray(Image.open(mask)), mask)
+    outcome = bench("fit", *quick, "--data.root", own_category.parent)
+    assert outcome.status == 0, outcome.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data.cache import Geometry, cached_images, cached_masks
 from bench.data.images import read_mask
@@ -35,7 +36,18 @@ class OneClassSplit:
             for sample in self.category.test:
                 if sample.mask is not None:
                     read_mask(sample.mask)
-        self.test_dataset()
+        self._check_inverted()
+
+    def _check_inverted(self) -> None:
+        """Refuse masks that mark all but the defect: those of a whole type cover their images, borders included."""
+        test = self.test_dataset()
+        for defect_type in self.category.defect_types[1:]:
+            places = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
+            if places and all(_marks_the_surroundings(test.mask(place).numpy()) for place in places):
+                raise UsageError(
+                    f"all masks of {self.category.name}/{defect_type} mark most of their image and its borders, as if "
+                    "defects were black on white: turn their colours round"
+                )
 
     def held_out(self, share: float) -> list[int]:
         """Places in train/good that no method learns from."""
@@ -75,3 +87,9 @@ class OneClassSplit:
     @property
     def _stored(self) -> Geometry:
         return self.geometry.whole if self.random_pose else self.geometry
+
+
+def _marks_the_surroundings(mask: NDArray[np.bool_]) -> bool:
+    """Whether most of an image and nearly all of its border are marked; a flipped part may fill half of it as well."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(mask.mean() > 0.5 and border.mean() > 0.9)

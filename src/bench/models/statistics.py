@@ -48,9 +48,9 @@ class PositionGaussians(nn.Module):
     def accumulate(self, state: State, features: Tensor) -> None:
         """Add (positions, B, channels) features of B images."""
         shift = state.first("shift", lambda: features.float().mean(dim=1))
-        own = self.whitening.untyped_storage()
-        if own.resizable():  # not while numpy looks at it
-            own.resize_(0)  # its memory is needed by the sums, until they end in it
+        memory = self.whitening.untyped_storage()
+        if memory.resizable():  # not while numpy looks at it
+            memory.resize_(0)  # its memory is needed by the sums, until they end in it
         with full_precision(features.device):
             for stored in self._stored_parts():
                 scatter = getattr(state, f"scatter_{stored.start}")
