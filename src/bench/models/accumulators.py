@@ -11,34 +11,30 @@ from torch import Tensor
 from bench.collectives import add_over_processes, from_first_process, rank_and_processes
 
 
-@dataclass(frozen=True)
-class Sum:
+@dataclass(frozen=True, init=False)
+class _Reduced:
+    """What is put together over all processes: its shape, and the buffer that it is kept in, if any."""
+
+    shape: tuple[int, ...]
+    into: Tensor | None
+
+    def __init__(self, *shape: int, into: Tensor | None = None) -> None:
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "into", into)
+
+
+class Sum(_Reduced):
     """A sum (*shape) over all images of all processes, in double precision where the device has it.
 
     With `into`, a buffer of that shape, it is summed there and nowhere else, in the buffer's own precision.
     """
 
-    shape: tuple[int, ...]
-    into: Tensor | None
 
-    def __init__(self, *shape: int, into: Tensor | None = None) -> None:
-        object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "into", into)
-
-
-@dataclass(frozen=True)
-class Rows:
+class Rows(_Reduced):
     """A row (*shape) for each image of all processes, in the order of the images; written at `state.places`.
 
     With `into`, a buffer (N, *shape) with room for the largest pass, the rows are written there and nowhere else.
     """
-
-    shape: tuple[int, ...]
-    into: Tensor | None
-
-    def __init__(self, *shape: int, into: Tensor | None = None) -> None:
-        object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "into", into)
 
 
 @dataclass(frozen=True)
