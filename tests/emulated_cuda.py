@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -94,6 +95,8 @@ class EmulatedCuda:
         self._modes = ExitStack()
 
     def __enter__(self) -> "EmulatedCuda":
+        # What torch itself writes in Python makes tensors on `cuda` that `_Functions` does not see: no driver is asked.
+        self._modes.enter_context(patch("torch.cuda._lazy_init"))
         self._modes.enter_context(_Functions())
         self._modes.enter_context(_Operations(self.waits, self.operations))
         return self
@@ -144,7 +147,7 @@ class _Operations(TorchDispatchMode):
         self.waits, self.operations = waits, operations
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs = tree_map(_named, kwargs or {})
         leaves = tree_leaves((args, kwargs))
         emulated = any(isinstance(each, EmulatedTensor) for each in leaves)
         if not emulated and kwargs.get("device") != _META:

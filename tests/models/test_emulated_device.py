@@ -174,12 +174,23 @@ def outcome(model: Detector, device: torch.device, waits: list[str]) -> Outcome:
     return Outcome(*on_cpu((score, anomaly_map, left_out, losses)), found[0], pixels)
 
 
+@pytest.fixture
+def as_runs(monkeypatch):
+    """What runs tell torch: with `deterministic: warn` it takes other ways on a GPU."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
 def test_every_class_is_among_the_cases():
     known = {read_preset("model", name).class_path for name in preset_names("model")}
     assert {read_preset("model", preset).class_path for preset, _ in CASES.values()} == known
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_runs")
 @pytest.mark.parametrize("name", CASES)
 def test_a_method_finds_on_the_device_what_it_finds_on_the_cpu_and_no_training_step_waits(name, monkeypatch):
     expected = outcome(build(name), CPU, [])

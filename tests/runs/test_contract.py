@@ -261,7 +261,7 @@ def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method,
         if part is not None:
             assert part.dtype is torch.float32
             assert torch.isfinite(part).all()
-            assert len(part.unique()) > min(1000, 0.9 * len(whole.unique()))  # in half precision they were 101
+            assert len(part.unique()) > min(1000, 0.5 * len(whole.unique()))  # in half precision 101 of 98,029
 
 
 # How classes remember batches by themselves: what the constructor gets, and what `add` does with it.
