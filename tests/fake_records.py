@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cell import PROTOCOL, fingerprint_of
-from bench.data.layout import GOOD
+from bench.data.listing import GOOD
 from bench.metrics.image import image_metrics
 from bench.record import CostRecord, DataRecord, Record, write_predictions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import Config
-from bench.decisive import without_places
+from bench.decisive import decisive_settings
 
 # Raised whenever the same settings would give other figures.
 PROTOCOL = 2
@@ -45,7 +45,7 @@ def fingerprint_of(
 
 def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, str]:
     """The settings that a figure depends on, each as a member of a JSON object, equal ones alike."""
-    decisive = without_places(settings)
+    decisive = decisive_settings(settings)
     if "weights" in decisive["model"]:  # their content in place of their path
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
     members = {key: _member(key, value) for key, value in decisive.items()}

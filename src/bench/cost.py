@@ -12,6 +12,7 @@ from lightning import Trainer
 from torch import Tensor
 
 from bench.data.datamodule import MVTecAD
+from bench.data.loading import Batch
 from bench.memory import peak_bytes
 from bench.models.base import Detector, as_floats
 from bench.record import CostRecord
@@ -45,9 +46,7 @@ def measure_cost(model: Detector, data: MVTecAD, watch: Stopwatch, checkpoint: P
     """Measure inference on a batch of the test, and put all costs together."""
     memory, of = _peak_memory(trainer.strategy.root_device)
     model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
-    images = as_floats(
-        data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image.to(model.device)
-    )
+    images = as_floats(_batch_of(data).to(model.device))
     gpu = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else None
     return CostRecord(
         device=gpu or model.device.type,
@@ -63,6 +62,14 @@ def measure_cost(model: Detector, data: MVTecAD, watch: Stopwatch, checkpoint: P
         checkpoint_bytes=checkpoint.stat().st_size,
         epochs=trainer.current_epoch,
     )
+
+
+def _batch_of(data: MVTecAD) -> Tensor:
+    """Bytes of a batch of test images, or of training images where there are no others."""
+    if data.category.test:
+        return data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image
+    batch: Batch = next(iter(data.ordered_train_loader(data.training_indices[: data.batch_size])))
+    return batch.image
 
 
 @torch.inference_mode()

@@ -20,6 +20,9 @@ PLACES = frozenset(
 # What decides a figure, but makes no other method: chance, and weights, whose content is recorded apart.
 _NO_METHOD = frozenset({"seed", "category", "model.weights"})
 
+# Settings that came later, with the value that means what was done before there were any: it makes no other cell.
+_AS_BEFORE = {"data.aspect": "squash", "data.bits": 16, "data.masks": "required", "data.mask_threshold": None}
+
 # What only training by gradient reads. A texture's patches are those "that training sees" (`DataSpec.patch`).
 _OF_TRAINING = frozenset(
     {"patience", "data.augmentation", "data.minority_augmentation", "data.samples_per_epoch", "data.sampling"}
@@ -48,10 +51,19 @@ def makes_method(key: str) -> bool:
     return decides(key) and key not in _NO_METHOD
 
 
-def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings without those that decide no figure."""
+def is_as_before(key: str, value: Any) -> bool:
+    """Whether a setting has the value by which nothing changed when it came: records from before do not name it."""
+    return key in _AS_BEFORE and _AS_BEFORE[key] == value
+
+
+def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings without those that decide no figure, and later ones that are as before they came."""
+
+    def kept(key: str, value: Any) -> bool:
+        return decides(key) and not is_as_before(key, value)
+
     return {
-        section: {key: value for key, value in content.items() if decides(f"{section}.{key}")}
+        section: {key: value for key, value in content.items() if kept(f"{section}.{key}", value)}
         if isinstance(content, Mapping)
         else content
         for section, content in settings.items()

@@ -33,3 +33,8 @@ def first_line(error: BaseException) -> str:
     """What an error says, as far as one line can hold it."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def counted(count: int, word: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"

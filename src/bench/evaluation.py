@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.datamodule import MVTecAD
-from bench.data.layout import GOOD, Sample
+from bench.data.layout import Sample
+from bench.data.listing import GOOD
 from bench.errors import RunError
 from bench.metrics.bootstrap import Interval, classification_intervals, detection_intervals
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
@@ -123,13 +124,13 @@ def _evaluate_classes(
 def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
 
-    The median of the medians, and of the maxima of defective images: half of these reach the end, and no single image
-    decides what the others look like. None without maps.
+    The median of the medians, and of the maxima of defective images, where there are any: half of these reach the end,
+    and no single image decides what the others look like. None without maps.
     """
     if not extent.size:
         return None
     low = float(np.median(extent[:, 0]))
-    high = float(np.median(extent[defective, 1]))
+    high = float(np.median(extent[defective if defective.any() else slice(None), 1]))
     return low, max(high, float(np.nextafter(low, np.inf)))
 
 

@@ -92,11 +92,13 @@ def test_images(
     pixels = PixelMetrics(sync_on_compute=False)
     for batch in machine.batches(loader, "test"):
         prediction = model.predict(batch.image)
-        rows.append(_row(batch, prediction))
-        if prediction.map is not None and batch.mask is not None and batch.defect_type is not None:
-            for anomaly_map, mask, defect_type in zip(prediction.map, batch.mask, batch.defect_type, strict=True):
-                fitted = resize_map(anomaly_map, mask.shape)
-                pixels.update(fitted[None], mask[None], defect_type[None])
+        maps = None if prediction.map is None else list(content_of(prediction.map, batch))
+        rows.append(_row(batch, prediction, maps))
+        if maps is not None and batch.mask is not None and batch.defect_type is not None:
+            for anomaly_map, mask, defect_type in zip(maps, judged_masks(batch), batch.defect_type, strict=True):
+                if mask is not None:
+                    fitted = resize_map(anomaly_map, mask.shape)
+                    pixels.update(fitted[None], mask[None], defect_type[None])
     release_free_memory()
     scored = _gathered(rows, machine.device)
     pixels.gather(machine.device)
@@ -107,15 +109,30 @@ def test_images(
     return scored, pixels.compute() if pixels.update_called else None
 
 
-def _row(batch: Batch, prediction: Prediction) -> ScoredImages:
-    score, maps, logits = prediction
+def content_of(maps: Tensor, batch: Batch) -> Iterator[Tensor]:
+    """The part of each map (B, side, side) in which its image lies: no padding is judged."""
+    for place, anomaly_map in enumerate(maps):
+        yield anomaly_map if batch.content is None else anomaly_map[batch.content[place].rows_and_columns]
+
+
+def judged_masks(batch: Batch) -> Iterator[Tensor | None]:
+    """The masks of a batch without padding; those in their own size have none."""
+    assert batch.mask is not None
+    side = batch.image.shape[-2:]
+    for place, mask in enumerate(batch.mask):
+        padded = batch.content is not None and mask is not None and mask.shape == side
+        yield mask[batch.content[place].rows_and_columns] if padded else mask  # type: ignore[index] # both are there
+
+
+def _row(batch: Batch, prediction: Prediction, maps: Sequence[Tensor] | None) -> ScoredImages:
+    score, _, logits = prediction
     score = score.cpu()
     nothing = score.new_zeros(len(score), 0)
     return ScoredImages(
         batch.indices,
         score,
         nothing if logits is None else logits.cpu(),
-        nothing if maps is None else extent_of(maps),
+        nothing if maps is None else torch.cat([extent_of(each[None]) for each in maps]),
     )
 
 

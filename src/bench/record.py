@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import flatten
-from bench.decisive import makes_method
+from bench.decisive import is_as_before, makes_method
 from bench.errors import UsageError
 
 SCHEMA = 1
@@ -34,6 +34,8 @@ class DataRecord(BaseModel):
     validation_images: int
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
+    conversions: dict[str, int] = {}  # what reading did to the pixels, in words, and of how many images
+    shapes: str | None = None  # what became of images that are not square
     predictions_sha256: str | None = None
 
 
@@ -146,7 +148,8 @@ def changed_settings(record: Record) -> dict[str, Any]:
 
 def flat_settings(record: Record) -> dict[str, Any]:
     """All settings that a method or protocol consists of, by their dotted names."""
-    return {key: value for key, value in flatten(record.config).items() if makes_method(key)}
+    settings = flatten(record.config)
+    return {key: value for key, value in settings.items() if makes_method(key) and not is_as_before(key, value)}
 
 
 def write_atomically(path: Path, text: str) -> Path:

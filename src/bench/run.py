@@ -15,6 +15,7 @@ from bench.config import Config
 from bench.console import is_main_process
 from bench.cost import Stopwatch, measure_cost
 from bench.data.datamodule import MVTecAD
+from bench.data.remarks import describe_shapes
 from bench.environment import describe_environment, device_of
 from bench.errors import CrashError, RunError, UsageError, first_line
 from bench.evaluation import evaluate
@@ -250,7 +251,12 @@ def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
         reference=config.model.reference,
         differs=config.model.differs,
         data=DataRecord(
-            digest=cell.data_digest, counts=data.whole.counts, validation_images=0, differences=data.differences
+            digest=cell.data_digest,
+            counts=data.whole.counts,
+            validation_images=0,
+            differences=data.differences,
+            conversions=data.whole.conversions,
+            shapes=describe_shapes(data.whole, data.geometry),
         ),
         weights=cell.weights,
         environment=describe_environment(device_of(config.section("trainer"))),

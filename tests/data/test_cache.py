@@ -1,7 +1,9 @@
 """Images are decoded once; what the cache holds is what Pillow would have given."""
 
 import multiprocessing
+import os
 import shutil
+import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.cache import Geometry, cached_images, cached_masks
-from bench.data.images import read_image, read_mask
-from bench.data.layout import read_category
+from bench.data.cache import begin_run, cached_images, cached_masks
+from bench.data.geometry import Geometry
+from bench.data.images import read_image
+from bench.data.layout import Sample, read_category
+from bench.data.masks import read_mask
 from bench.errors import UsageError
 from fake_data import SIDE, save, weave, write_category
 
@@ -64,7 +68,7 @@ def test_grey_images_keep_one_channel(tmp_path):
 def test_a_warm_cache_decodes_nothing(data_root, tmp_path, monkeypatch):
     category = read_category(data_root, "screw")
     first = cached_images(category, category.train, SMALL, tmp_path / "images")
-    monkeypatch.setattr("bench.data.cache.read_image", lambda path: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(Sample, "read_image", lambda sample: pytest.fail(f"{sample.path} was decoded again"))
     assert cached_images(category, category.train, SMALL, tmp_path / "images") == first
 
 
@@ -124,6 +128,45 @@ def test_a_cache_folder_that_is_a_file_is_named(data_root, tmp_path):
     category = read_category(data_root, "screw")
     with pytest.raises(UsageError, match=f"cannot write the image cache in {tmp_path / 'images'}.*BENCH_CACHE"):
         cached_images(category, category.train, SMALL, tmp_path / "images")
+
+
+def damage(path: Path, how: str) -> None:
+    """What a failing disk, a full one and a power cut leave."""
+    content = bytearray(path.read_bytes())
+    if how == "changed":
+        content[len(content) // 2] ^= 255
+    path.write_bytes(content if how == "changed" else content[: {"cut": len(content) // 2, "empty": 0}[how]])
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "empty"])
+def test_a_damaged_file_is_found_out_once_a_run_and_made_again(data_root, tmp_path, how, capsys):
+    category = read_category(data_root, "screw")
+    path = cached_images(category, category.train, SMALL, tmp_path / "images")
+    whole = path.read_bytes()
+    damage(path, how)
+    begin_run()
+    assert cached_images(category, category.train, SMALL, tmp_path / "images") == path
+    assert path.read_bytes() == whole
+    assert capsys.readouterr().err == f"bench: {path} was damaged on the disk; it is made again from the images\n"
+
+
+def test_a_whole_file_in_a_folder_that_is_only_read_needs_no_writing(data_root, tmp_path, monkeypatch):
+    category = read_category(data_root, "screw")
+    cached_images(category, category.train, SMALL, tmp_path / "images")
+    begin_run()
+    monkeypatch.setattr("bench.data.cache.FileLock", lambda path: pytest.fail("it was to be written"))
+    cached_images(category, category.train, SMALL, tmp_path / "images")
+
+
+def test_what_a_killed_process_left_goes_after_a_day(data_root, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, age in (("old.partial", 2 * 86400), ("new.partial", 60)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    category = read_category(data_root, "screw")
+    cached_images(category, category.train, SMALL, folder)
+    assert [path.name for path in folder.glob("*.partial")] == ["new.partial"]
 
 
 def _build(root: Path, folder: Path, start: Barrier) -> None:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from skimage.draw import polygon2mask
 
-from bench.data.images import read_mask
+from bench.data.masks import read_mask
 from bench.metrics.regions import label_regions
 from fake_regions import CATEGORY, HEIGHT, IMAGES, SHAPES, WIDTH, write_odd_category
 

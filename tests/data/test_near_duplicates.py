@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bench.data.cache import Geometry
+from bench.data.geometry import Geometry
 from bench.data.images import read_image
 from bench.data.near_duplicates import near_duplicates
 from bench.data.synthetic_images import draw, shots

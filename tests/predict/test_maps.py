@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.cache import Geometry
+from bench.data.geometry import Geometry
 from bench.predict.maps import fit_map
 
 

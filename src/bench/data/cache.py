@@ -1,27 +1,34 @@
-"""Decode once: resized images as memory-mapped uint8 arrays, found again by their content."""
+"""Decode once: resized images as memory-mapped uint8 arrays, found again by their content, checked before use.
+
+A file of the cache is a .npy file with the SHA-256 of its bytes behind them: readers of arrays look no further than
+the array, and a disk that lost or changed a part of it is found out once a run.
+"""
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Literal
+from typing import IO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.images import read_image, read_mask
+from bench.console import say
+from bench.data.geometry import Geometry
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
 
-_VERSION = 2  # 2: images are turned as their EXIF tag says
-
-Interpolation = Literal["bilinear", "bicubic"]
+_VERSION = 3  # 2: images are turned as their EXIF tag says; 3: a checksum follows the array
+_CHECKSUM = hashlib.sha256().digest_size
+_PARTIAL = ".partial"
+_ABANDONED = 24 * 3600  # seconds: what is being written for longer is of a process that has ended
+_checked: set[Path] = set()  # files that this process has looked through since the last run began
 
 
 def cache_folder() -> Path:
@@ -31,49 +38,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How an image becomes the model's input: resized to a square of `size` pixels, then its centre of `crop`."""
-
-    size: int
-    crop: int | None = None
-    interpolation: Interpolation = "bilinear"
-
-    @property
-    def whole(self) -> "Geometry":
-        """The same without the crop."""
-        return replace(self, crop=None)
-
-    @property
-    def output(self) -> int:
-        """Side of the model's input in pixels."""
-        return self.crop or self.size
-
-    def apply(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        """Resize and crop; Pillow's filters are antialiased when they shrink."""
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), resample)
-        if self.crop:
-            left = (self.size - self.crop) // 2
-            image = image.crop((left, left, left + self.crop, left + self.crop))
-        return image
-
-    def pixels(self, image: Image.Image, channels: int) -> NDArray[np.uint8]:
-        """An image as the model sees it, (side, side, channels)."""
-        fitted = self.apply(image, Image.Resampling[self.interpolation.upper()])
-        array = np.asarray(fitted if channels == 1 else fitted.convert("RGB"))
-        return array.reshape(self.output, self.output, channels)
-
-
 def cached_images(category: Category, samples: Sequence[Sample], geometry: Geometry, folder: Path) -> Path:
     """The .npy file of `samples` as (N, side, side, channels) uint8, made first where it is missing."""
     channels = category.channels
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        return geometry.pixels(read_image(sample.path), channels)
+        return geometry.pixels(sample.read_image(), channels)
 
     shape = (len(samples), geometry.output, geometry.output, channels)
-    contents = (category.hashes[s.path] for s in samples)
+    contents = (f"{category.hashes[s.path]}{_bits(category, s)}" for s in samples)
     return _build_once(folder / f"images-{_key(contents, geometry, channels)}.npy", samples, shape, decode)
 
 
@@ -81,18 +54,29 @@ def cached_masks(category: Category, samples: Sequence[Sample], geometry: Geomet
     """The .npy file of the samples' masks as (N, side, side) uint8, 1 = defect (nearest pixel, as in PaDiM's ports)."""
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        if sample.mask is None:
+        drawn = sample.read_mask() if sample.mask is not None else None
+        if drawn is None:
             return np.zeros((geometry.output, geometry.output), np.uint8)
-        mask = Image.fromarray(read_mask(sample.mask).astype(np.uint8))
-        return np.asarray(geometry.apply(mask, Image.Resampling.NEAREST))
+        return np.asarray(geometry.apply(Image.fromarray(drawn.astype(np.uint8)), Image.Resampling.NEAREST))
 
     shape = (len(samples), geometry.output, geometry.output)
-    contents = (category.hashes[s.mask] if s.mask else "-" for s in samples)
+    contents = (f"{category.hashes[s.mask]} {s.reading.mask_threshold}" if s.mask else "-" for s in samples)
     return _build_once(folder / f"masks-{_key(contents, geometry, 1)}.npy", samples, shape, decode)
 
 
+def begin_run() -> None:
+    """From here on each file is looked through once more before it is used."""
+    _checked.clear()
+
+
+def _bits(category: Category, sample: Sample) -> str:
+    """What decides the pixels of a file beside its content and the geometry."""
+    return f" {sample.reading.bits}" if category.headers[sample.path].conversion else ""
+
+
 def _key(contents: Iterable[str], geometry: Geometry, channels: int) -> str:
-    text = f"{_VERSION} {geometry.size} {geometry.crop} {geometry.interpolation} {channels}\n" + "\n".join(contents)
+    shape = f"{geometry.size} {geometry.crop} {geometry.interpolation} {geometry.aspect} {channels}"
+    text = f"{_VERSION} {shape}\n" + "\n".join(contents)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -103,16 +87,47 @@ def _build_once(
     decode: Callable[[Sample], NDArray[np.uint8]],
 ) -> Path:
     """Write the array under another name and rename it, so that no reader ever sees half a file."""
+    if target in _checked and target.exists():
+        return target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
-            if not target.exists():
-                _write(target, samples, shape, decode)
+        if not _is_whole(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):
+                if target.exists() and not _is_whole(target):
+                    say(f"bench: {target} was damaged on the disk; it is made again from the images")
+                    target.unlink()
+                if not target.exists():
+                    _write(target, samples, shape, decode)
     except OSError as error:
         raise UsageError(
             f"cannot write the image cache in {target.parent} ({error.strerror}); set --data.cache or BENCH_CACHE"
         ) from error
+    _checked.add(target)
     return target
+
+
+def _is_whole(target: Path) -> bool:
+    """Whether a file is there and its bytes are those that were written."""
+    try:
+        with target.open("rb") as file:
+            content = os.fstat(file.fileno()).st_size - _CHECKSUM
+            return content > 0 and _digest(file, content) == file.read()
+    except FileNotFoundError:
+        return False
+
+
+def _digest(file: IO[bytes], content: int) -> bytes:
+    """SHA-256 of the first bytes of a file; what follows them is left to be read."""
+    file.seek(0)
+    found = hashlib.sha256()
+    piece = memoryview(bytearray(2**20))
+    while content:
+        count = file.readinto(piece[: min(content, len(piece))])  # type: ignore[attr-defined] # of files it is there
+        if not count:
+            break
+        found.update(piece[:count])
+        content -= count
+    return found.digest()
 
 
 def _write(
@@ -121,7 +136,8 @@ def _write(
     shape: tuple[int, ...],
     decode: Callable[[Sample], NDArray[np.uint8]],
 ) -> None:
-    with NamedTemporaryFile(dir=target.parent, suffix=".partial", delete=False) as file:
+    _remove_abandoned(target.parent)
+    with NamedTemporaryFile("w+b", dir=target.parent, suffix=_PARTIAL, delete=False) as file:
         partial = Path(file.name)
         try:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -131,8 +147,17 @@ def _write(
                 for start in range(0, len(samples), 8 * threads):
                     for array in pool.map(decode, samples[start : start + 8 * threads]):
                         file.write(array.tobytes())
+            file.write(_digest(file, file.tell()))
             file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave the name of a file without its bytes
             partial.replace(target)
         finally:
             with suppress(FileNotFoundError):
                 partial.unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob(f"*{_PARTIAL}"):
+        with suppress(FileNotFoundError):  # by another process at the same moment
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()

@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.data.digests import DIGESTS, file_sha256, read_digests
 from bench.data.facts import CategoryFacts
-from bench.data.images import image_mode, image_size, read_image
-from bench.data.layout import GOOD, SUFFIXES
+from bench.data.images import SUFFIXES, read_header, read_image
+from bench.data.listing import GOOD
 from bench.errors import UsageError
 
 _SPLITS = ("train", "test", "ground_truth")
@@ -124,7 +124,7 @@ def _contents(files: Sequence[_File], facts: CategoryFacts, seen_one: Callable[[
 def _problems(file: _File, facts: CategoryFacts) -> list[str]:
     """What deviates in one file, in words that fit others as well."""
     try:
-        size, mode = image_size(file.path), image_mode(file.path)
+        size, mode, *_ = read_header(file.path)
         pixels = np.asarray(read_image(file.path))
     except UsageError as error:
         return [f"cannot be used: {str(error).removeprefix(f'{file.path} ')}"]

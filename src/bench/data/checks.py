@@ -5,7 +5,7 @@ from typing import Literal
 from bench.errors import UsageError
 
 
-def check_geometry(image_size: int, crop: int | None, texture_patch: int | None, protocol: str) -> None:
+def check_geometry(image_size: int, crop: int | None, texture_patch: int | None, protocol: str, aspect: str) -> None:
     """Sizes in pixels that fit each other."""
     if not 16 <= image_size <= 4096:
         raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
@@ -15,6 +15,18 @@ def check_geometry(image_size: int, crop: int | None, texture_patch: int | None,
         raise UsageError(f"--data.texture_patch {texture_patch} is less than 16; null takes whole images")
     if protocol == "full" and crop is not None:
         raise UsageError("--protocol full scores every pixel of the masks; it needs --data.crop null")
+    if protocol == "full" and aspect == "crop":
+        raise UsageError("--protocol full scores every pixel of the masks; it needs --data.aspect squash or pad")
+    if aspect == "pad" and crop is not None:
+        raise UsageError("--data.aspect pad keeps all of an image, --data.crop does not; set --data.crop null")
+
+
+def check_reading(bits: int, mask_threshold: int | None) -> None:
+    """Values that files can hold."""
+    if not 9 <= bits <= 16:
+        raise UsageError(f"--data.bits {bits} does not lie between 9 and 16, what grey images with more than 8 use")
+    if mask_threshold is not None and not 1 <= mask_threshold <= 255:
+        raise UsageError(f"--data.mask_threshold {mask_threshold} does not lie between 1 and 255")
 
 
 def check_draws(

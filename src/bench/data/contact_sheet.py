@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bench.data.description import DefectClass, Description
-from bench.data.layout import GOOD, Category, Sample
+from bench.data.layout import Category, Sample
 from bench.data.lettering import font_for, write
+from bench.data.listing import GOOD
 from bench.data.tiles import TILE, Scale, draw_close_up, draw_whole
 
 _EACH = 6  # images of a class
@@ -83,16 +84,21 @@ def _rows(category: Category, description: Description) -> Iterator[_Row]:
             yield _Row(f"{split}/{GOOD}", [f"{len(good)} images"], shown)
     shares = {image.path: image.area_share for image in description.images}
     for one in description.classes:
-        if one.defects is None:
+        if one.name == GOOD:
             continue
         own = [sample for sample in (*category.train, *category.test) if sample.defect_type == one.name]
-        chosen = _evenly(sorted(own, key=lambda sample: shares[sample.relative]))
-        shown = [(sample, f"{sample.path.name}  {percent(shares[sample.relative])}") for sample in chosen]
+        chosen = _evenly(sorted(own, key=lambda sample: shares[sample.relative] or 0.0))
+        shown = [(sample, _caption(sample, shares[sample.relative])) for sample in chosen]
         yield _Row(class_label(description, one.name), _figures(one), shown)
 
 
+def _caption(sample: Sample, share: float | None) -> str:
+    return sample.path.name if share is None else f"{sample.path.name}  {percent(share)}"
+
+
 def _figures(one: DefectClass) -> list[str]:
-    assert one.defects is not None
+    if one.defects is None:
+        return [f"{one.images} images, no masks"]
     area, size = one.defects.area_share, one.defects.region_pixels
     return [
         f"{one.images} images, {one.defects.regions} regions",

@@ -9,13 +9,17 @@ from typing import Literal, NamedTuple
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from bench.data.cache import Geometry, Interpolation, cache_folder
-from bench.data.checks import check_draws, check_fold, check_geometry
+from bench.console import say
+from bench.data.cache import begin_run, cache_folder
+from bench.data.checks import check_draws, check_fold, check_geometry, check_reading
 from bench.data.facts import mvtec_categories
 from bench.data.folds import Sampling, sampling_weights
-from bench.data.layout import Category, named_root, read_category
+from bench.data.geometry import Aspect, Geometry, Interpolation
+from bench.data.images import BITS
+from bench.data.layout import Category, Masks, Reading, named_root, read_category
 from bench.data.loading import Batch, BatchSampler, Draw, cores_per_process, make_loader
 from bench.data.one_class import OneClassSplit
+from bench.data.remarks import remarks
 from bench.data.supervised import LabelledFold, LabelledSplit
 from bench.data.transforms import Augmentation, Policy
 from bench.errors import UsageError
@@ -44,6 +48,12 @@ class MVTecAD(LightningDataModule):
         image_size: side in pixels that images are resized to, antialiased.
         crop: side of the centre crop after resizing; null keeps all.
         interpolation: filter of the resizing; some weights were trained on bicubic images.
+        aspect: what becomes of images that are not square: `squash` them, `pad` them around, or `crop` their middle.
+            What is padded is scored neither in pixels nor in maps.
+        bits: bits that grey images with more than 8 use, 9 to 16; their largest value is white.
+        masks: `required`: each defect image has its mask, or none has; `optional`: pixels of images without are not
+            judged.
+        mask_threshold: grey value, 1 to 255, from which on masks with shades mark a defect; null refuses shades.
         validation_share: share of train/good that no method learns from: loss curves, early stopping, threshold.
         batch_size: images per step over all processes together.
         augmentation: how training images are changed at random (see `bench.data.transforms.Augmentation`).
@@ -71,6 +81,10 @@ class MVTecAD(LightningDataModule):
         image_size: int = 256,
         crop: int | None = None,
         interpolation: Interpolation = "bilinear",
+        aspect: Aspect = "squash",
+        bits: int = BITS,
+        masks: Masks = "required",
+        mask_threshold: int | None = None,
         validation_share: float = 0.1,
         batch_size: int = 32,
         augmentation: Policy = "none",
@@ -86,16 +100,20 @@ class MVTecAD(LightningDataModule):
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        check_geometry(image_size, crop, texture_patch, protocol)
+        check_geometry(image_size, crop, texture_patch, protocol, aspect)
+        check_reading(bits, mask_threshold)
         check_draws(validation_share, batch_size, samples_per_epoch, num_workers)
         check_fold(fold, folds, per_class, random_pose=random_pose)
         if random_pose and crop is None:
             raise UsageError("--data.random_pose true crops at random: set --data.crop to the side that is kept")
+        if random_pose and aspect == "pad":
+            raise UsageError("--data.random_pose true would turn what is padded into the image; use --data.aspect crop")
         self.category_name = category
         self.seed = seed
         self.protocol = protocol
         self.root = root
-        self.geometry = Geometry(image_size, crop, interpolation)
+        self.geometry = Geometry(image_size, crop, interpolation, aspect)
+        self.reading = Reading(bits, masks, mask_threshold)
         self.validation_share = validation_share
         self.batch_size = batch_size
         self.augmentation = augmentation
@@ -114,7 +132,7 @@ class MVTecAD(LightningDataModule):
     @cached_property
     def whole(self) -> Category:
         """The category's files as they lie on the disk."""
-        return read_category(self.find_root(), self.category_name)
+        return read_category(self.find_root(), self.category_name, self.reading)
 
     @cached_property
     def split(self) -> OneClassSplit | LabelledFold:
@@ -188,9 +206,12 @@ class MVTecAD(LightningDataModule):
         return None if self.fold is None else self._labelled.counts
 
     def prepare_data(self) -> None:
-        """Fill the cache, on one process; a mistake in the data is found here."""
+        """Fill the cache, on one process; a mistake in the data is found here, what is unusual in them is said."""
+        begin_run()
         if self.fold != "all":
             _ = self.spec
+        for line in remarks(self.whole, self.geometry, labelled=self.fold is not None):
+            say(f"bench: {line}")
         self.split.prepare(augmented=self._augments)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -231,6 +252,10 @@ class MVTecAD(LightningDataModule):
 
     @cached_property
     def _labelled(self) -> LabelledSplit:
+        if len(self.whole.defect_types) == 1:
+            raise UsageError(
+                f"no defect images of {self.category_name}; a classifier learns from them: test/<defect type>/*.png"
+            )
         return LabelledSplit(self.whole, self.folds, self.per_class, self.seed, self.cache)
 
     @property

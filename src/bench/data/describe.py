@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.cache import Geometry
 from bench.data.description import (
     DefectClass,
     Defects,
@@ -21,8 +20,10 @@ from bench.data.description import (
     Pair,
     Spread,
 )
-from bench.data.images import image_mode, read_image, read_mask
-from bench.data.layout import GOOD, Category, Sample
+from bench.data.geometry import Geometry
+from bench.data.images import read_header
+from bench.data.layout import Category, Sample
+from bench.data.listing import GOOD
 from bench.data.near_duplicates import SIDE, similar_pairs
 from bench.metrics.ranking import auroc, rank
 from bench.metrics.regions import region_sizes
@@ -34,7 +35,7 @@ class _Seen(NamedTuple):
     """What an image is read for."""
 
     facts: ImageFacts
-    region_pixels: NDArray[np.int64]  # of each region
+    region_pixels: NDArray[np.int64] | None  # of each region; None where nobody drew a mask
     small: NDArray[np.uint8]  # (SIDE, SIDE, channels)
 
 
@@ -42,7 +43,7 @@ def describe_category(category: Category, dataset: str, seen_one: Callable[[], N
     """Read every image and mask once; `seen_one` is called after each image."""
     samples = (*category.train, *category.test)
     images: list[ImageFacts] = []
-    region_pixels: list[NDArray[np.int64]] = []
+    region_pixels: list[NDArray[np.int64] | None] = []
     small = np.empty((len(samples), SIDE, SIDE, category.channels), np.uint8)
     for place, seen in enumerate(_read(samples, category.channels)):
         images.append(seen.facts)
@@ -83,38 +84,39 @@ def _read(samples: Sequence[Sample], channels: int) -> Iterator[_Seen]:
 
 
 def _see(sample: Sample, channels: int) -> _Seen:
-    image = read_image(sample.path)
+    image = sample.read_image()
     small = Geometry(SIDE).apply(image, Image.Resampling.BILINEAR)
     pixels = np.asarray(small if channels == 1 else small.convert("RGB"))
-    share, regions = 0.0, np.empty(0, np.int64)
-    if sample.mask is not None:
-        mask = read_mask(sample.mask)
-        share, regions = float(mask.mean()), sizes_of_regions(mask)
+    mask = sample.read_mask()
+    regions = None if mask is None else sizes_of_regions(mask)
     facts = ImageFacts(
         path=sample.relative,
         defect_type=sample.defect_type,
         size=f"{image.width} x {image.height}",
-        mode=image_mode(sample.path),
+        mode=read_header(sample.path).mode,
         brightness=float(np.asarray(image.convert("L")).mean()),
-        area_share=share,
-        regions=len(regions),
+        area_share=None if mask is None else float(mask.mean()),
+        regions=None if regions is None else len(regions),
     )
     return _Seen(facts, regions, pixels.reshape(SIDE, SIDE, channels))
 
 
 def _class(
-    name: str, images: Sequence[ImageFacts], region_pixels: Sequence[NDArray[np.int64]], trained: int
+    name: str, images: Sequence[ImageFacts], region_pixels: Sequence[NDArray[np.int64] | None], trained: int
 ) -> DefectClass:
     """The first `trained` images are those of the training split."""
     places = [place for place, image in enumerate(images) if image.defect_type == name]
     own = [images[place] for place in places]
+    pixels = [found for place in places if (found := region_pixels[place]) is not None]
     defects = None
-    if name != GOOD:
+    if name != GOOD and pixels:
+        shares = [image.area_share for image in own if image.area_share is not None]
+        regions = [image.regions for image in own if image.regions is not None]
         defects = Defects(
-            area_share=_spread([image.area_share for image in own]),
-            regions=sum(image.regions for image in own),
-            regions_per_image=_spread([image.regions for image in own]),
-            region_pixels=_spread(np.concatenate([region_pixels[place] for place in places])),
+            area_share=_spread(shares),
+            regions=sum(regions),
+            regions_per_image=_spread(regions),
+            region_pixels=_spread(np.concatenate(pixels)),
         )
     train = sum(place < trained for place in places)
     return DefectClass(
@@ -135,7 +137,9 @@ def _spread(numbers: Sequence[float] | NDArray[np.int64]) -> Spread:
     return Spread(float(np.min(numbers)), float(np.median(numbers)), float(np.max(numbers)))
 
 
-def _imbalance(classes: Sequence[DefectClass]) -> Imbalance:
+def _imbalance(classes: Sequence[DefectClass]) -> Imbalance | None:
+    if not classes:
+        return None
     most, least = max(classes, key=lambda c: c.images), min(classes, key=lambda c: c.images)
     return Imbalance(most.images / least.images, most.name, least.name)
 

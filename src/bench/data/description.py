@@ -25,7 +25,8 @@ class Defects:
 
 @dataclass(frozen=True)
 class DefectClass:
-    """The images of one class, `good` among them, which has no `defects`; sizes are width x height in pixels."""
+    """The images of one class, `good` among them, which has no `defects`, nor has a class without
+    masks; sizes are width x height in pixels."""
 
     name: str
     train: int
@@ -70,7 +71,8 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels.
+    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels, None
+    where nobody drew a mask.
 
     `brightness` is its mean grey value, 0 to 255.
     """
@@ -80,8 +82,8 @@ class ImageFacts:
     size: str
     mode: str
     brightness: float
-    area_share: float
-    regions: int
+    area_share: float | None
+    regions: int | None
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Description:
     test: int
     masks: int
     classes: tuple[DefectClass, ...]
-    imbalance: Imbalance
-    imbalance_of_defects: Imbalance
+    imbalance: Imbalance | None
+    imbalance_of_defects: Imbalance | None
     near_duplicates: NearDuplicates
     brightness_auroc: float | None
     images: tuple[ImageFacts, ...]

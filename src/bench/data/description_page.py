@@ -7,6 +7,8 @@ from dataclasses import asdict
 from bench.data.contact_sheet import percent, unwritten
 from bench.data.description import DefectClass, Description, Imbalance, Spread
 from bench.data.facts import mvtec_categories
+from bench.data.listing import GOOD
+from bench.errors import counted
 from bench.leaderboard.markdown_cells import grid
 
 SHEET = "contact_sheet.png"
@@ -26,11 +28,7 @@ def to_markdown(description: Description, *, with_sheet: bool = True) -> str:
         "## Classes\n",
         grid(["class", "train", "test", "size, px", "mode"], [_images(c) for c in description.classes]),
         "## Defects\n",
-        grid(
-            ["class", "images", "area: least", "median", "most", "regions", "an image", "region, px: least", "median"],
-            [_defects(c) for c in description.classes if c.defects],
-        ),
-        "Area: share of an image's pixels that its mask marks. Regions: 8-connected.\n",
+        *_masks(description),
         "## Near-duplicates\n",
         _near_duplicates(description),
     ]
@@ -42,14 +40,28 @@ def to_markdown(description: Description, *, with_sheet: bool = True) -> str:
     return "\n".join(parts)
 
 
+def _masks(description: Description) -> list[str]:
+    rows = [_defects(c) for c in description.classes if c.defects]
+    if not rows:
+        return ["No masks: where defects lie and how large they are is not known.\n"]
+    head = ["class", "images", "area: least", "median", "most", "regions", "an image", "region, px: least", "median"]
+    lines = [grid(head, rows), "Area: share of an image's pixels that its mask marks. Regions: 8-connected.\n"]
+    if missing := sum(image.area_share is None for image in description.images):
+        lines.append(f"{counted(missing, 'defect image')} without a mask.\n")
+    return lines
+
+
 def _summary(description: Description) -> str:
-    kinds = [c for c in description.classes if c.defects]
+    kinds = [c for c in description.classes if c.name != GOOD]
     lines = [
         f"{description.train} training and {description.test} test images, {description.masks} masks; "
-        f"{len(kinds)} defect classes: {', '.join(c.name for c in kinds)}.",
-        f"Imbalance: {_imbalance(description.imbalance)}; "
-        f"of defects alone {_imbalance(description.imbalance_of_defects)}.",
+        f"{len(kinds)} defect classes{': ' if kinds else ''}{', '.join(c.name for c in kinds)}.",
     ]
+    if description.imbalance and description.imbalance_of_defects:
+        lines.append(
+            f"Imbalance: {_imbalance(description.imbalance)}; "
+            f"of defects alone {_imbalance(description.imbalance_of_defects)}."
+        )
     if description.brightness_auroc is not None:
         lines.append(_brightness(description.brightness_auroc))
     if description.dataset == "synthetic":

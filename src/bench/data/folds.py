@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.layout import GOOD
+from bench.data.listing import GOOD
 from bench.errors import UsageError
 
 Sampling = Literal["each_once", "square_root", "balanced"]

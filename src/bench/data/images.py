@@ -1,96 +1,122 @@
-"""Reading image and mask files: what cannot be read exactly is refused by name."""
+"""Reading image files: upright, as 8-bit grey or colour; what cannot be read exactly is refused by name."""
 
+import re
+from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
-from bench.errors import UsageError
+from bench.errors import UsageError, first_line
 
-_MASK_VALUES = 2
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
+GREY_IN_COLOUR = "grey, taken as three equal channels"
+BITS = 16  # of grey images with more than 8: what their files can hold
+
+# Whatever a file's name says, no other reader of Pillow's is started: of EPS that would be Ghostscript.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_HEIF = (".heic", ".heif")
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond, Pillow takes a file for an attack
 _UPRIGHT, _ON_ITS_SIDE = 1, (5, 6, 7, 8)  # EXIF orientations
-_READABLE = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
-_REFUSED = {
-    "CMYK": "CMYK colours",
-    "LA": "an alpha channel",
-    "RGBA": "an alpha channel",
-    "PA": "an alpha channel",
-    "La": "an alpha channel",
-    "RGBa": "an alpha channel",
-}
+_GREY, _COLOUR = {"1", "L"}, {"P", "RGB"}
+_WITH_ALPHA = {"LA": "L", "RGBA": "RGB", "PA": "RGB"}
+_DEEP_GREY = {"I", "I;16", "I;16B", "I;16L"}
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of the image as it is meant to be seen, from the file's header."""
+class Header(NamedTuple):
+    """What an image's file says before its pixels are decoded."""
+
+    size: tuple[int, int]  # width and height in pixels of the image as it is meant to be seen
+    mode: str  # Pillow's word for how pixels are stored, such as L (grey) or RGB
+    channels: int  # 1 for a grey image, 3 for a coloured one
+    upright: bool  # else an EXIF tag asks viewers to turn the image
+    conversion: str  # what reading does to the pixels, in words; empty where it does nothing
+
+
+def read_header(path: Path) -> Header:
+    """Read what a file says of its image; a UsageError where it is none."""
     with _open(path) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+        orientation = _orientation(image)
+        size = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
+        grey = image.mode in _GREY | _DEEP_GREY | {"LA"}
+        return Header(size, image.mode, 1 if grey else 3, orientation == _UPRIGHT, _conversion(image))
 
 
-def image_channels(path: Path) -> int:
-    """1 for a grey image, 3 for a coloured one, from the file's header."""
-    with _open(path) as image:
-        return 1 if _READABLE.get(image.mode) == "L" else 3
-
-
-def image_mode(path: Path) -> str:
-    """Pillow's word for how pixels are stored, such as L (grey) or RGB, from the file's header."""
-    with _open(path) as image:
-        return image.mode
-
-
-def read_image(path: Path) -> Image.Image:
-    """Read an 8-bit grey (mode L) or colour (mode RGB) image, turned as its EXIF tag says.
+def read_image(path: Path, bits: int = BITS) -> Image.Image:
+    """Read an image as 8-bit grey (mode L) or colour (mode RGB), turned as its EXIF tag says.
 
     Cameras store what they saw and a tag that tells viewers to turn it; a method would see a part lying on its side.
-    Anything else is a UsageError that names the file.
+    An alpha channel is dropped where nothing is transparent. Of grey images with more than 8 bits the largest value
+    that `bits` can write is white. CMYK becomes RGB by the file's own colour profile. Anything else is a UsageError
+    that names the file.
     """
-    image = _read_turned(path)
-    return image.convert(_READABLE[image.mode])
+    image = read_upright(path)
+    if image.mode in _DEEP_GREY:
+        return _eight_bits(image, path, bits)
+    if image.mode == "CMYK":
+        return _by_profile(image, path)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return _opaque(image, path)
+    if image.mode not in _GREY | _COLOUR:
+        raise UsageError(f"{path} has pixels of type '{image.mode}'; save it as an 8-bit grey or RGB image")
+    return image.convert("L" if image.mode in _GREY else "RGB")
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask as (height, width) booleans: of its two values the larger one is the defect.
-
-    A palette is read by its indices, whatever colours they have; of two colours the brighter one is the larger value.
-    Shades, as a JPEG leaves them around each region, are a UsageError: every threshold makes other regions of them.
-    """
-    image = _read_turned(path)
-    pixels = np.atleast_3d(np.asarray(image if image.mode == "P" else image.convert(_READABLE[image.mode])))
-    values = pixels.astype(np.int64).sum(axis=2)
-    if pixels.shape[2] == 3:
-        values = values << 24 | pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)
-    found = np.unique(values)
-    if len(found) > _MASK_VALUES:
-        raise UsageError(
-            f"mask {path} has {len(found)} values, not one for the defect and one for all else; save it as a PNG of two"
-        )
-    if found[-1] == 0:
-        raise UsageError(
-            f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
-        )
-    return np.asarray(values == found[-1])
-
-
-def _read_turned(path: Path) -> Image.Image:
+def read_upright(path: Path) -> Image.Image:
+    """Read an image with its pixels as the file holds them, turned as its EXIF tag says."""
     with _open(path) as image:
-        if reason := _why_inexact(image):
-            raise UsageError(f"{path} has {reason}; save it as an 8-bit grey or RGB image")
+        # Pillow opens colours of 16 bits as mode RGB and would drop half of each without a word.
+        if image.mode not in _DEEP_GREY and any(";16" in str(tile[3]) for tile in image.tile):
+            raise UsageError(f"{path} has colours of 16 bits; save it as an 8-bit grey or RGB image")
         told = _orientation(image)
         try:
             image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UsageError(f"{path} is damaged ({error}); copy it again") from error
+        except Exception as error:  # decoders raise what they like: struct.error, SyntaxError, IndexError, ...
+            raise UsageError(f"{path} is damaged ({first_line(error)}); copy it again") from error
         if _orientation(image) != told:
             raise UsageError(f"{path} has its EXIF orientation behind its pixels, where few look; save it upright")
         return ImageOps.exif_transpose(image)
 
 
-def is_upright(path: Path) -> bool:
-    """Whether pixels are stored as they are meant to be seen; else an EXIF tag asks viewers to turn the image."""
-    with _open(path) as image:
-        return _orientation(image) == _UPRIGHT
+def _conversion(image: ImageFile.ImageFile) -> str:
+    if image.mode in _DEEP_GREY:
+        return "grey of 16 bits scaled to 8"
+    if image.mode == "CMYK":
+        return "CMYK made RGB by its profile"
+    return "opaque alpha channel dropped" if image.mode in _WITH_ALPHA or "transparency" in image.info else ""
+
+
+def _eight_bits(image: Image.Image, path: Path, bits: int) -> Image.Image:
+    values, white = np.asarray(image).astype(np.int64), 2**bits - 1
+    if values.min() < 0 or values.max() > white:
+        raise UsageError(
+            f"{path} holds grey values from {values.min()} to {values.max()}, {bits} bits end at {white}; "
+            f"set --data.bits to what the camera writes, {BITS} at most, or save it with 8 bits"
+        )
+    return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
+
+
+def _by_profile(image: Image.Image, path: Path) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile:
+        raise UsageError(f"{path} has CMYK colours without a colour profile; save it as an 8-bit RGB image")
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        made = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise UsageError(f"{path} has a colour profile that cannot be read; save it as an 8-bit RGB image") from error
+    assert made is not None
+    return made
+
+
+def _opaque(image: Image.Image, path: Path) -> Image.Image:
+    whole = image.convert("RGBA")
+    if whole.getchannel("A").getextrema()[0] != 255:
+        raise UsageError(f"{path} has transparent pixels; save it as an 8-bit grey or RGB image")
+    return whole.convert("L" if image.mode in _GREY | {"LA"} else "RGB")
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -103,22 +129,46 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return found if found in range(_UPRIGHT, 9) else _UPRIGHT
 
 
-def _why_inexact(image: ImageFile.ImageFile) -> str | None:
-    if image.mode in _REFUSED or "transparency" in image.info:
-        return _REFUSED.get(image.mode, "transparency")
-    if image.mode not in _READABLE:
-        return f"pixels of type '{image.mode}', not 8 bits a channel"
-    # Pillow opens colours of 16 bits as mode RGB and would drop half of each without a word.
-    if any(";16" in str(tile[3]) for tile in image.tile):
-        return "16 bits, not 8 bits a channel"
-    return None
-
-
 def _open(path: Path) -> ImageFile.ImageFile:
+    if not path.is_file():  # a named pipe would be waited for
+        raise UsageError(f"{path} is no file that can be read; remove it")
+    opened = _open_heif if path.suffix.lower() in _HEIF else partial(Image.open, formats=_FORMATS)
     try:
-        return Image.open(path)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        state = "is empty" if path.stat().st_size == 0 else "is no readable image"
-        raise UsageError(f"{path} {state}; copy it again or remove it") from error
+        image = opened(path)
+        _check_pages(image, path)
+    except UsageError:
+        raise
+    except Image.DecompressionBombError as error:
+        pixels = int((re.findall(r"\d+", str(error)) or [_MOST_PIXELS])[0])
+        raise UsageError(
+            f"{path} has {pixels / 1e6:.0f} megapixels, more than the {_MOST_PIXELS / 1e6:.0f} that are read; "
+            "make it smaller"
+        ) from error
     except OSError as error:
+        if error.errno is None:  # Pillow's own
+            raise _unreadable(path) from error
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged header makes readers raise what they like
+        raise _unreadable(path) from error
+    return image
+
+
+def _unreadable(path: Path) -> UsageError:
+    state = "is empty" if path.stat().st_size == 0 else "is no readable image"
+    return UsageError(f"{path} {state}; copy it again or remove it")
+
+
+def _check_pages(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuse several pictures in one file; what phones put behind the first one (MPO, HEIF) is no other picture."""
+    pages = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise UsageError(f"{path} holds {pages} pictures; save the one that is meant as a file of its own")
+
+
+def _open_heif(path: Path) -> ImageFile.ImageFile:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UsageError(f"{path} is a HEIF image; its reader comes with: pip install 'bench[heic]'") from error
+    pillow_heif.register_heif_opener()
+    return Image.open(path, formats=("HEIF", *_FORMATS))

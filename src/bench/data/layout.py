@@ -3,34 +3,68 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from bench.data.digests import file_sha256
 from bench.data.facts import mvtec_categories
-from bench.data.images import image_channels, image_size, is_upright
+from bench.data.images import BITS, GREY_IN_COLOUR, Header, read_header, read_image
+from bench.data.listing import GOOD, find_images, find_masks, type_folders
+from bench.data.masks import read_mask
 from bench.errors import UsageError, unknown
 
-GOOD = "good"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+Masks = Literal["required", "optional"]
+
+
+class Reading(NamedTuple):
+    """How files become pixels, where they leave a choice."""
+
+    bits: int = BITS  # that grey images with more than 8 use
+    masks: Masks = "required"  # whether each defect image has one, or none has; optional: some may lack theirs
+    mask_threshold: int | None = None  # the least grey value of a defect, in masks with shades
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a category; `relative` is its path below the data root, `mask` is None for good images."""
+    """One image of a category; `relative` is its path below the data root, in text that any file can hold.
+
+    `mask` is None for good images, and where nobody drew one.
+    """
 
     path: Path
     relative: str
     defect_type: str
     mask: Path | None = None
+    reading: Reading = PLAIN
 
     @property
     def is_defect(self) -> bool:
         """Whether the image shows a defect."""
         return self.defect_type != GOOD
+
+    def read_image(self) -> Image.Image:
+        """The image, upright, in 8-bit grey or colour."""
+        return read_image(self.path, self.reading.bits)
+
+    def read_mask(self) -> NDArray[np.bool_] | None:
+        """The mask (height, width); nothing is marked in a good image, and None says that nobody drew one."""
+        if self.mask is not None:
+            return read_mask(self.mask, self.reading.mask_threshold)
+        if self.is_defect:
+            return None
+        width, height = read_header(self.path).size
+        return np.zeros((height, width), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -40,16 +74,29 @@ class Category:
     name: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    left_out: tuple[Path, ...] = field(default=(), compare=False)  # files beside the images that are read as none
 
     @cached_property
     def defect_types(self) -> tuple[str, ...]:
         """`good` first, then the defect types by name."""
         return (GOOD, *sorted({s.defect_type for s in (*self.train, *self.test)} - {GOOD}))
 
+    @property
+    def without_masks(self) -> int:
+        """Defect images that nobody drew a mask for."""
+        return sum(s.is_defect and s.mask is None for s in self.test)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether pixels can be judged: some defect image has a mask."""
+        return any(s.mask is not None for s in self.test)
+
     def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
         """Some of the images, split otherwise; hashes and classes stay those of the whole."""
         part = Category(self.name, train, test)
-        part.__dict__.update(defect_types=self.defect_types, hashes=self.hashes, channels=self.channels)
+        part.__dict__.update(
+            defect_types=self.defect_types, hashes=self.hashes, headers=self.headers, channels=self.channels
+        )
         return part
 
     @cached_property
@@ -60,20 +107,33 @@ class Category:
             return dict(zip(paths, pool.map(file_sha256, paths), strict=True))
 
     @cached_property
+    def headers(self) -> dict[Path, Header]:
+        """What the file of every image says of it; a UsageError names the first that is none."""
+        return {s.path: read_header(s.path) for s in (*self.train, *self.test)}
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the relative paths and contents of all files: what the figures of a run depend on."""
         lines = []
         for sample in (*self.train, *self.test):
             mask = self.hashes[sample.mask] if sample.mask else "-"
             # As earlier releases wrote it, but for files that they read without turning them.
-            turned = "" if is_upright(sample.path) else " turned"
+            turned = "" if self.headers[sample.path].upright else " turned"
             lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @cached_property
     def channels(self) -> int:
         """1 where every image is grey, else 3."""
-        return max(image_channels(s.path) for s in (*self.train, *self.test))
+        return max(header.channels for header in self.headers.values())
+
+    @cached_property
+    def conversions(self) -> dict[str, int]:
+        """What reading does to the pixels of images, in words, and of how many of them."""
+        found = [header.conversion for header in self.headers.values() if header.conversion]
+        if self.channels > 1:
+            found += [GREY_IN_COLOUR for header in self.headers.values() if header.channels == 1]
+        return dict(sorted(Counter(found).items()))
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -93,7 +153,7 @@ class Category:
         for split in sorted(published.keys() | self.counts.keys()):
             if published.get(split, 0) != self.counts.get(split, 0):
                 found.append(f"{split}: {self.counts.get(split, 0)} images, not {published.get(split, 0)}")
-        sizes = {image_size(s.path) for s in (*self.train, *self.test)}
+        sizes = {header.size for header in self.headers.values()}
         if sizes != {(facts.side, facts.side)}:
             width, height = min(sizes)
             several = " and other sizes" if len(sizes) > 1 else ""
@@ -112,7 +172,7 @@ def named_root(typed: str | None) -> Path:
     return Path(named).expanduser()
 
 
-def read_category(root: Path, name: str) -> Category:
+def read_category(root: Path, name: str, reading: Reading = PLAIN) -> Category:
     """List the images of `root/name`; a UsageError names what is missing and what to do."""
     if not root.is_dir():
         raise UsageError(
@@ -121,49 +181,61 @@ def read_category(root: Path, name: str) -> Category:
     folder = root / name
     present = {p.name for p in root.iterdir() if p.is_dir()}
     if name not in present:  # a path such as `../screw` may well be a folder, and is no category
+        if (root / "train" / GOOD).is_dir():
+            raise UsageError(
+                f"{root} is a category itself, it holds train/{GOOD}; name the folder above it, and the category: "
+                f"--data.root {root.absolute().parent} --category {root.absolute().name}"
+            )
         if name in mvtec_categories():
             raise UsageError(f"no category folder {folder}; unpack {name}.tar.xz of MVTec AD there, or set --data.root")
         raise unknown("category", name, present | mvtec_categories().keys())
-    train = tuple(Sample(p, _relative(p, root), GOOD) for p in _images(folder / "train" / GOOD))
+    left_out: list[Path] = []
+    good = next((p for p in type_folders(folder / "train", left_out) if p.name == GOOD), None)
+    images = find_images(good, left_out) if good else []
+    train = tuple(Sample(p, readable(p, root), GOOD, reading=reading) for p in images)
     if not train:
         raise UsageError(
             f"no training images in {folder / 'train' / GOOD}; methods learn from defect-free images there"
         )
-    test = tuple(_test_samples(folder, root))
-    if not test:
-        raise UsageError(f"no test images in {folder / 'test'}; expected test/good/*.png and test/<defect type>/*.png")
-    _check_both_kinds(test, folder)
-    return Category(name, train, test)
+    for other in (p for p in type_folders(folder / "train", []) if p != good):
+        left_out += find_images(other, left_out)
+    types = type_folders(folder / "test", left_out)
+    test = tuple(sample for each in types for sample in _test_samples(each, root, left_out, reading))
+    category = Category(name, train, test, tuple(left_out))
+    _check_masks(category, folder, reading)
+    return category
 
 
-def _test_samples(folder: Path, root: Path) -> Iterator[Sample]:
-    types = sorted(p for p in (folder / "test").glob("*") if p.is_dir())
-    for type_folder in types:
-        for path in _images(type_folder):
-            if type_folder.name == GOOD:
-                yield Sample(path, _relative(path, root), GOOD)
-                continue
-            mask = folder / "ground_truth" / type_folder.name / f"{path.stem}_mask.png"
-            if not mask.is_file():
-                raise UsageError(f"no mask for the defect image {path}; expected {mask}")
-            if image_size(mask) != image_size(path):
-                sizes = " and ".join("{} x {}".format(*image_size(p)) for p in (mask, path))
-                raise UsageError(f"mask {mask} and its image differ in size: {sizes}; give the mask its image's size")
-            yield Sample(path, _relative(path, root), type_folder.name, mask)
+def readable(path: Path, root: Path) -> str:
+    """The path of a file below a folder, as text: bytes of a name that are no UTF-8 are written as `\\xfc`."""
+    relative = path.relative_to(root).as_posix()
+    return relative.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _check_both_kinds(test: Sequence[Sample], folder: Path) -> None:
-    if not any(s.is_defect for s in test):
+def _test_samples(folder: Path, root: Path, left_out: list[Path], reading: Reading) -> Iterator[Sample]:
+    images = find_images(folder, left_out)
+    if folder.name == GOOD:
+        yield from (Sample(path, readable(path, root), GOOD, reading=reading) for path in images)
+        return
+    masks = find_masks(folder.parents[1] / "ground_truth" / folder.name)
+    by_stem: dict[str, Path] = {}
+    for path in images:
+        if (other := by_stem.setdefault(path.stem, path)) is not path and path.stem in masks:
+            raise UsageError(f"{other} and {path.name} would share the mask {masks[path.stem]}; rename one of them")
+        mask = masks.get(path.stem)
+        if mask is not None and (sizes := read_header(mask).size) != (own := read_header(path).size):
+            words = " and ".join("{} x {}".format(*size) for size in (sizes, own))
+            raise UsageError(f"mask {mask} and its image differ in size: {words}; give the mask its image's size")
+        yield Sample(path, readable(path, root), folder.name, mask, reading)
+
+
+def _check_masks(category: Category, folder: Path, reading: Reading) -> None:
+    """All defect images have a mask, or none has; some, only where a person says so."""
+    missing = [s for s in category.test if s.is_defect and s.mask is None]
+    if missing and category.has_masks and reading.masks == "required":
+        count, path = sum(s.is_defect for s in category.test), missing[0].path
         raise UsageError(
-            f"no defect images in {folder / 'test'}; a test needs test/<defect type>/*.png beside test/good"
+            f"no mask for {len(missing)} of {count} defect images in {folder}, such as {path}; expected "
+            f"{folder / 'ground_truth' / path.parent.name / f'{path.stem}_mask.png'}; or take them for images alone: "
+            "--data.masks optional"
         )
-    if all(s.is_defect for s in test):
-        raise UsageError(f"no good images in {folder / 'test' / GOOD}; a test needs defect-free images as well")
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.collectives import rank_and_processes
-from bench.data.images import image_size, read_mask
+from bench.data.geometry import Box
 from bench.data.layout import Sample
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
@@ -24,7 +24,9 @@ class Batch(NamedTuple):
     image: Tensor  # uint8 when loaded; floats in [0, 1] when a hook of the model gets it
     indices: Tensor  # (B,) places in the split
     defect_type: Tensor | None = None  # (B,) 0 = good
-    mask: list[Tensor] | None = None  # B boolean masks (H, W), in the resolution of the protocol
+    # B boolean masks (H, W), in the resolution of the protocol; None where nobody drew one.
+    mask: Sequence[Tensor | None] | None = None
+    content: Sequence[Box] | None = None  # B parts of the square that hold the image, where it is padded
     # Places in the training split, for the host, of images that are the same in every epoch; None where augmentation
     # changes them, and in a test.
     unchanging: list[int] | None = None
@@ -125,7 +127,10 @@ class ImageDataset(Dataset[Batch]):
 
 
 class TestDataset(ImageDataset):
-    """Test images with their defect type and mask; `masks` None reads each mask in its own size."""
+    """Test images with their defect type and mask; `masks` None reads each mask in its own size.
+
+    `content` tells where in its square each padded image lies.
+    """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
@@ -136,29 +141,36 @@ class TestDataset(ImageDataset):
         samples: Sequence[Sample],
         types: Sequence[str],
         pose: RandomPose | None = None,
+        content: Sequence[Box] | None = None,
     ) -> None:
         super().__init__(images, pose=pose)
         self.masks = masks
         self.samples = samples
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
+        self.content = content
+        self.has_masks = any(s.mask is not None for s in samples)
 
     def __getitem__(self, draw: Draw) -> Batch:
         batch = super().__getitem__(draw)
         masks = [self.mask(i) for i in draw.indices]
-        return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)
+        content = [self.content[i] for i in draw.indices] if self.content is not None else None
+        return batch._replace(defect_type=self.types[batch.indices], mask=masks, content=content, unchanging=None)
 
-    def mask(self, index: int) -> Tensor:
-        """The mask (H, W) of one image in the resolution of the protocol, in its pose."""
+    def mask(self, index: int) -> Tensor | None:
+        """The mask (H, W) of one image in the resolution of the protocol, in its pose.
+
+        None where nobody drew it, and of good images where nobody drew any: then no pixel is judged.
+        """
+        sample = self.samples[index]
+        if not self.has_masks or (sample.is_defect and sample.mask is None):
+            return None
         if self.masks is not None:
             mask = np.load(self.masks, mmap_mode="r")[index]
             if self.pose is not None:
                 _, mask = self.pose(mask[:, :, None], index, mask)
             return torch.from_numpy(mask.astype(bool))
-        sample = self.samples[index]
-        if sample.mask is None:
-            width, height = image_size(sample.path)
-            return torch.zeros(height, width, dtype=torch.bool)
-        return torch.from_numpy(read_mask(sample.mask))
+        drawn = sample.read_mask()
+        return None if drawn is None else torch.from_numpy(drawn)
 
 
 def cores_per_process() -> int:

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.cache import Geometry, cached_images, cached_masks
-from bench.data.images import read_mask
+from bench.data.cache import cached_images, cached_masks
+from bench.data.geometry import Geometry
 from bench.data.layout import Category
 from bench.data.loading import ImageDataset, TestDataset
 from bench.data.transforms import Augmentation, RandomPose
@@ -35,7 +35,7 @@ class OneClassSplit:
         if self.protocol == "full":  # read one by one in the test: a damaged one must be known before a run begins
             for sample in self.category.test:
                 if sample.mask is not None:
-                    read_mask(sample.mask)
+                    sample.read_mask()
         self._check_inverted()
 
     def _check_inverted(self) -> None:
@@ -43,7 +43,8 @@ class OneClassSplit:
         test = self.test_dataset()
         for defect_type in self.category.defect_types[1:]:
             places = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
-            if places and all(_marks_the_surroundings(test.mask(place).numpy()) for place in places):
+            masks = (mask.numpy() for place in places if (mask := test.mask(place)) is not None)
+            if (marks := [_marks_the_surroundings(mask) for mask in masks]) and all(marks):
                 raise UsageError(
                     f"all masks of {self.category.name}/{defect_type} mark most of their image and its borders, as if "
                     "defects were black on white: turn their colours round"
@@ -70,8 +71,13 @@ class OneClassSplit:
         category = self.category
         images = cached_images(category, category.test, self._stored, self.cache)
         model_size = self.protocol == "model"
-        masks = cached_masks(category, category.test, self._stored, self.cache) if model_size else None
-        return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"))
+        masks = None
+        if model_size and category.has_masks:
+            masks = cached_masks(category, category.test, self._stored, self.cache)
+        content = None
+        if self.geometry.aspect == "pad":
+            content = [self.geometry.content(category.headers[sample.path].size) for sample in category.test]
+        return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"), content)
 
     @property
     def masks_without_pixels(self) -> int:
@@ -79,7 +85,8 @@ class OneClassSplit:
         test = self.test_dataset()
         if test.masks is None:
             return 0
-        return sum(sample.is_defect and not test.mask(i).any() for i, sample in enumerate(self.category.test))
+        masks = (test.mask(i) for i, sample in enumerate(self.category.test) if sample.is_defect)
+        return sum(mask is not None and not mask.any() for mask in masks)
 
     def _pose(self, split: Literal["train", "test"]) -> RandomPose | None:
         return RandomPose(split, self.geometry.output) if self.random_pose else None

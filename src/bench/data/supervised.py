@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.data.cache import Geometry, cached_images
+from bench.data.cache import cached_images
 from bench.data.folds import assign_folds, choose_per_class, stratify
+from bench.data.geometry import Geometry
 from bench.data.layout import Category, Sample
 from bench.data.loading import Batch, Draw, ImageDataset
 from bench.data.near_duplicates import SIDE, near_duplicates

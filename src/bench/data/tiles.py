@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from bench.data.images import read_image, read_mask
 from bench.data.layout import Sample
 
 TILE = 176
@@ -33,23 +32,24 @@ class Scale:
 
 def draw_whole(sample: Sample, scale: Scale) -> Image.Image:
     """The image (TILE, TILE), its defect outlined."""
-    image = read_image(sample.path).convert("RGB")
+    image = sample.read_image().convert("RGB")
     share = TILE / scale.longest
     width, height = (max(1, round(side * share)) for side in image.size)
     picture = np.array(image.resize((width, height), Image.Resampling.LANCZOS))
-    if sample.mask:
+    if sample.mask and (drawn := sample.read_mask()) is not None:
         # Any marked pixel counts: nearest neighbours would lose small defects.
-        marked = cv2.resize(read_mask(sample.mask).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        marked = cv2.resize(drawn.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         picture = _outline(picture, marked > 0)
     return _framed(Image.fromarray(picture))
 
 
 def draw_close_up(sample: Sample, scale: Scale) -> Image.Image:
     """The part (TILE, TILE) of the image that shows most of the defect, with nothing drawn over it."""
-    assert sample.mask is not None
-    image = read_image(sample.path).convert("RGB")
+    drawn = sample.read_mask()
+    assert drawn is not None
+    image = sample.read_image().convert("RGB")
     width, height = (min(side, scale.close) for side in image.size)
-    left, top = _densest(read_mask(sample.mask), width, height)
+    left, top = _densest(drawn, width, height)
     share = TILE / scale.close
     size = (max(1, round(width * share)), max(1, round(height * share)))
     part = image.crop((left, top, left + width, top + height))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.layout import GOOD
+from bench.data.listing import GOOD
 from bench.leaderboard.collect import check_predictions
 from bench.leaderboard.paired import Predictions, align, read_predictions
 from bench.metrics.bootstrap import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.arguments import Parser
 from bench.console import say
-from bench.errors import RunError, UsageError
+from bench.errors import RunError, UsageError, counted
 
 if TYPE_CHECKING:  # they bring torch
     from bench.predict.images import FoundImage
@@ -94,7 +94,8 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
     from bench.predict.stream import BrokenImage, score_images
     from bench.progress import ProgressBar
 
-    stdout, count = sys.stdout, Counter[str]()  # a progress bar puts something else in stdout's place
+    count, conversions = Counter[str](), Counter[str]()
+    stdout = sys.stdout  # a progress bar puts something else in its place
     bar = ProgressBar("images")
     with ExitStack() as stack:
         folder = stack.enter_context(staged(options.out)) if options.out else None
@@ -119,8 +120,11 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
             if options.stdout:
                 stdout.flush()
             count.update(scored=1, anomalous=found.anomalous, own=found.image.is_own)
+            conversions.update([found.image.conversion] if found.image.conversion else [])
         if not count["scored"]:
             raise RunError(f"none of {len(images)} images could be read; nothing was written")
+    for what, number in sorted(conversions.items()):
+        say(f"bench: {counted(number, 'image')}: {what}")
     _conclude(run, count, options)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bench.console import say
-from bench.data.layout import SUFFIXES
-from bench.errors import UsageError
+from bench.data.images import SUFFIXES
+from bench.data.listing import is_systems
+from bench.errors import UsageError, counted
 
 _MASKS = "ground_truth"  # MVTec AD's folder of masks, beside `test`
 _SPLITS = ("train", "test")
@@ -43,13 +44,17 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
 
 def _relative_images(folder: Path) -> list[Path]:
     found: list[Path] = []
+    left_out: list[Path] = []
     for place, folders, files in os.walk(folder):
         here = Path(place)
         if _MASKS in folders and "test" in folders:
             folders.remove(_MASKS)
             say(f"bench: left out {here / _MASKS}: it holds the masks of a dataset, not images")
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += (here / name for name in files if Path(name).suffix.lower() in SUFFIXES and name[0] != ".")
+        folders[:] = [name for name in folders if not is_systems(name)]
+        for name in (name for name in sorted(files) if not is_systems(name)):
+            (found if Path(name).suffix.lower() in SUFFIXES else left_out).append(here / name)
+    if left_out:
+        say(f"bench: {counted(len(left_out), 'file')} below {folder} left out, such as {left_out[0]}")
     return sorted(path.relative_to(folder) for path in found)
 
 

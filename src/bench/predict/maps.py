@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.cache import Geometry
+from bench.data.geometry import Geometry, middle_square
 from bench.models.base import resize_map
 
 Values = NDArray[np.float32]
@@ -18,7 +18,10 @@ def fit_map(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> t
 
     Where a run crops, the border was never seen: there the map holds its own lowest value.
     """
+    if geometry.aspect == "crop" and size[0] != size[1]:
+        return _fit_middle(anomaly_map, geometry, size)
     width, height = size
+    anomaly_map = anomaly_map[geometry.content(size).rows_and_columns]
     rows, columns = (_seen(geometry, pixels) for pixels in (height, width))
     seen = rows[:, None] & columns[None, :]
     margin = (geometry.size - geometry.output) // 2
@@ -26,6 +29,14 @@ def fit_map(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> t
     whole = np.pad(anomaly_map, (margin, after), mode="edge") if geometry.crop else anomaly_map
     fitted = resize_map(torch.from_numpy(whole), torch.Size((height, width))).numpy()
     return np.where(seen, fitted, fitted.min()).astype(np.float32), seen
+
+
+def _fit_middle(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> tuple[Values, NDArray[np.bool_]]:
+    middle, shape = middle_square(size), size[::-1]
+    fitted, seen = fit_map(anomaly_map, geometry, (min(size), min(size)))
+    whole, where = np.full(shape, fitted.min(), np.float32), np.zeros(shape, np.bool_)
+    whole[middle.rows_and_columns], where[middle.rows_and_columns] = fitted, seen
+    return whole, where
 
 
 def write_map(values: Values, path: Path) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from bench.checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
 from bench.config import Config, resolve
 from bench.console import say
-from bench.data.cache import Geometry
 from bench.data.datamodule import DataSpec
+from bench.data.geometry import Geometry
 from bench.environment import find_accelerator
 from bench.errors import UsageError, first_line
 from bench.fitting import build_model
@@ -92,7 +92,7 @@ def load_run(
     record = read_finished(folder)
     config = resolve(model=model, data=data, category=None, files=[record.config], options={})
     settings = config.section("data")
-    geometry = Geometry(settings["image_size"], settings["crop"], settings["interpolation"])
+    geometry = Geometry(*(settings[name] for name in ("image_size", "crop", "interpolation", "aspect")))
     several = record.fold == "all"
     files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
     fabric = _fabric(device)

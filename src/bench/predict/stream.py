@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from bench.data.images import read_image
+from bench.data.images import GREY_IN_COLOUR, read_header, read_image
 from bench.errors import RunError, UsageError, first_line
 from bench.predict.images import FoundImage
 from bench.predict.model import FinishedRun
@@ -28,6 +28,7 @@ class ReadImage:
     size: tuple[int, int]  # width and height of the file's image
     picture: Image.Image | None  # reduced, where overlays are drawn
     is_own: bool  # whether a fold of the run learned from it
+    conversion: str  # what reading did to its pixels, in words; empty where nothing
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def score_images(
 
 
 def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures: bool) -> ReadImage:
-    image = read_image(found.path)
+    image = read_image(found.path, run.config.settings["data"]["bits"])
     picture = None
     if pictures:
         picture = image.convert("RGB")
@@ -80,7 +81,10 @@ def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures:
     except ValueError as error:
         raise UsageError(f"{found.path} {error}") from error
     is_own = bool(own) and hashlib.sha256(found.path.read_bytes()).hexdigest() in own
-    return ReadImage(found, pixels, image.size, picture, is_own)
+    conversion = read_header(found.path).conversion
+    if image.mode == "L" and run.spec.channels > 1:
+        conversion = GREY_IN_COLOUR
+    return ReadImage(found, pixels, image.size, picture, is_own, conversion)
 
 
 def _read_ahead(

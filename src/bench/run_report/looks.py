@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.datamodule import MVTecAD
-from bench.data.images import read_image
+from bench.data.geometry import hide_padding
 from bench.data.loading import Batch
 from bench.heat import Picture, lay_over
 from bench.metrics.curves import Points
 from bench.metrics.pixel import PixelMetrics
 from bench.models.base import resize_map
+from bench.passes import content_of, judged_masks
 from bench.pictures import colour
 from bench.predict.model import FinishedRun
 from bench.progress import ProgressBar
@@ -40,18 +41,22 @@ def see_maps(run: FinishedRun, data: MVTecAD, chosen: Collection[int], *, progre
     low, high = run.record.map_range
     metrics, pictures = PixelMetrics(), {}
     for batch in _with_progress(data, progress=progress):
-        assert batch.mask is not None and batch.defect_type is not None
+        assert batch.defect_type is not None
         maps = run.score(batch.image.permute(0, 2, 3, 1).numpy()).map
         assert maps is not None
-        parts = zip(batch.indices.tolist(), batch.image, maps, batch.mask, batch.defect_type, strict=True)
-        for place, image, anomaly_map, mask, defect_type in parts:
-            metrics.update(resize_map(anomaly_map, mask.shape)[None], mask[None], defect_type[None])
+        contents, masks = content_of(maps, batch), judged_masks(batch)
+        for content, mask, defect_type in zip(contents, masks, batch.defect_type, strict=True):
+            if mask is not None:
+                metrics.update(resize_map(content, mask.shape)[None], mask[None], defect_type[None])
+        for i, place in enumerate(batch.indices.tolist()):
             if place in chosen:
-                heat = np.asarray(cv2.resize(anomaly_map.numpy(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
-                picture = _picture(image)
-                outlined = {"mask": _outline(picture, mask)} if mask.any() else {}
-                pictures[place] = {"image": picture, **outlined, "heat map": lay_over(picture, heat, low, high)}
-    return Seen(pictures, metrics.overlap(LIMIT))
+                picture = _picture(batch.image[i])
+                drawn = maps[i].numpy()
+                if batch.content is not None:
+                    drawn = hide_padding(drawn, batch.content[i])
+                heat = np.asarray(cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+                pictures[place] = _with_mask(picture, batch, i) | {"heat map": lay_over(picture, heat, low, high)}
+    return Seen(pictures, metrics.overlap(LIMIT) if metrics.update_called else None)
 
 
 def see_images(data: MVTecAD, chosen: Sequence[int]) -> Seen:
@@ -59,21 +64,23 @@ def see_images(data: MVTecAD, chosen: Sequence[int]) -> Seen:
     if not chosen:
         return Seen()
     batch = data.test_batch(list(chosen))
-    assert batch.mask is not None
-    pictures = {}
-    for place, image, mask in zip(chosen, batch.image, batch.mask, strict=True):
-        picture = _picture(image)
-        pictures[place] = {"image": picture} | ({"mask": _outline(picture, mask)} if mask.any() else {})
-    return Seen(pictures)
+    images = zip(chosen, batch.image, strict=True)
+    return Seen({place: _with_mask(_picture(image), batch, i) for i, (place, image) in enumerate(images)})
 
 
 def see_files(data: MVTecAD, predicted: Sequence[Predicted], chosen: Sequence[int]) -> Seen:
     """The chosen images of a classifier, whose folds tested images of the whole category."""
-    files = {sample.relative: sample.path for sample in (*data.whole.train, *data.whole.test)}
+    files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
     pictures: Mapping[int, Picture] = {
-        place: data.geometry.pixels(read_image(files[predicted[place].path]), data.whole.channels) for place in chosen
+        place: data.geometry.pixels(files[predicted[place].path].read_image(), data.whole.channels) for place in chosen
     }
     return Seen({place: {"image": _resized(picture)} for place, picture in pictures.items()})
+
+
+def _with_mask(picture: Picture, batch: Batch, place: int) -> dict[str, Picture]:
+    """The picture, and where its image has a defect that somebody outlined, the outline as well."""
+    mask = batch.mask[place] if batch.mask is not None else None
+    return {"image": picture} | ({"mask": _outline(picture, mask)} if mask is not None and mask.any() else {})
 
 
 def _with_progress(data: MVTecAD, *, progress: bool) -> Iterator[Batch]:

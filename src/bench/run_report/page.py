@@ -10,7 +10,8 @@ from PIL import Image
 
 from bench.comparison import differences
 from bench.data.facts import mvtec_categories
-from bench.data.layout import GOOD
+from bench.data.listing import GOOD
+from bench.errors import counted
 from bench.heat import Picture
 from bench.metrics.ranking import Ranking, rank
 from bench.pages.page import render_page
@@ -58,7 +59,7 @@ def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Grou
 
 def _rank(predicted: Sequence[Predicted]) -> Ranking:
     scores = np.array([one.score for one in predicted])
-    defective = np.array([one.is_defect for one in predicted])
+    defective = np.array([one.is_defect for one in predicted], dtype=bool)
     return rank(scores[defective], scores[~defective])
 
 
@@ -66,6 +67,8 @@ def _notes(record: Record, seen: Seen | None) -> list[str]:
     found = [f"Not MVTec's own data: {'; '.join(record.data.differences)}."] if record.data.differences else []
     if record.reference and (apart := differences(record)):
         found.append(f"Not the published protocol: {'; '.join(apart)}.")
+    found += [f"{counted(count, 'image')}: {what}." for what, count in record.data.conversions.items()]
+    found += [f"{record.data.shapes}."] if record.data.shapes else []
     if seen is None:
         found.append("Made with --no-maps: without pictures and without a PRO curve.")
     elif record.track == "one-class" and record.map_range is None:
@@ -106,7 +109,7 @@ def _charts(record: Record, predicted: Sequence[Predicted], ranking: Ranking, se
     types = sorted({one.defect_type for one in predicted}, key=lambda name: (name != GOOD, name))
     scores = {name: [one.score for one in predicted if one.defect_type == name] for name in types}
     threshold, metrics = record.metrics.get("threshold"), record.metrics
-    charts = [score_histograms(scores, threshold)]
+    charts = [score_histograms(scores, threshold)] if scores else []
     if ranking.defined:
         good = np.array(scores.get(GOOD, []))
         alarms = None if threshold is None else float(np.mean(good > threshold))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from bench.data.layout import GOOD
+from bench.data.listing import GOOD
 from bench.errors import UsageError
 from bench.leaderboard.collect import check_predictions
 from bench.record import PREDICTIONS, Record

@@ -48,7 +48,7 @@ class Gallery:
             self.shown[sample.relative] = Shown(
                 self._write(images[place], "image"),
                 self._write(lay_over(images[place], heat, low, high), "heat") if heat is not None else None,
-                masks[place] if masks and masks[place].any() else None,
+                mask if (mask := masks[place]) is not None and mask.any() else None,
             )
 
     def _write(self, picture: Picture, kind: str) -> Path:

@@ -10,7 +10,7 @@ from bench import __version__
 from bench.arguments import Parser
 from bench.console import say
 from bench.data.chosen import ALL, category_names
-from bench.errors import UsageError
+from bench.errors import UsageError, counted
 
 if TYPE_CHECKING:  # they bring torch, and help needs none
     from bench.data.datamodule import MVTecAD
@@ -149,6 +149,11 @@ def _contents(data: "MVTecAD", known: Namespace) -> "Contents":
     from bench.data.export.yolo import check_yolo
 
     shares, category = read_shares(known.shares), data.whole
+    if missing := category.without_masks:
+        raise UsageError(
+            f"{counted(missing, 'defect image')} of {category.name} without a mask; an export would call "
+            "them free of defects: draw the masks, or move the images"
+        )
     types = category.defect_types[1:]
     classes = types if known.classes == "type" else (ANY_DEFECT,)
     prompts = class_prompts(category.name, classes, known.prompts)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bench import __version__
 from bench.data.export.prompts import ANY_DEFECT
 from bench.data.export.regions import Region, find_regions
-from bench.data.images import image_size, is_upright, read_mask
+from bench.data.images import read_header
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
 
@@ -34,7 +34,8 @@ class Picture:
 
     def regions(self) -> list[Region]:
         """The connected regions of its mask; none for a good image."""
-        return find_regions(read_mask(self.sample.mask)) if self.sample.mask else []
+        drawn = self.sample.read_mask() if self.sample.mask else None
+        return [] if drawn is None else find_regions(drawn)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def name_pictures(dealt: list[tuple[Sample, str]], category: str) -> tuple[Pictu
         other = taken.setdefault(Path(name).stem, sample)
         if other is not sample:
             raise UsageError(f"{other.relative} and {sample.relative} would share the name {name}; rename one of them")
-        if not is_upright(sample.path):
+        if not (header := read_header(sample.path)).upright:
             raise UsageError(f"{sample.path} is stored turned (EXIF orientation), its mask is not; save it upright")
-        pictures.append(Picture(sample, split, name, *image_size(sample.path)))
+        pictures.append(Picture(sample, split, name, *header.size))
     return tuple(pictures)

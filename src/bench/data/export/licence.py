@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from bench.data.facts import mvtec_categories
-from bench.data.layout import GOOD, Category
+from bench.data.layout import Category
+from bench.data.listing import GOOD
 
 _MVTEC = """\
 The images and masks that this export is made of are from MVTec AD, category "{category}".

@@ -10,7 +10,6 @@ from PIL import Image
 
 from bench.data.export.contents import Contents, Picture
 from bench.data.export.regions import Region, find_regions, inner_points, outer_points
-from bench.data.images import read_mask
 
 
 def write_masks(contents: Contents, folder: Path, points: int, negative_points: int) -> None:
@@ -34,9 +33,8 @@ def write_masks(contents: Contents, folder: Path, points: int, negative_points: 
 
 
 def _write_image(picture: Picture, contents: Contents, folder: Path, points: tuple[int, int]) -> dict[str, Any]:
-    mask = np.zeros((picture.height, picture.width), np.bool_)
-    if picture.sample.mask:
-        mask = read_mask(picture.sample.mask)
+    mask = picture.sample.read_mask()
+    assert mask is not None, "an export has refused images without masks"
     file = f"masks/{picture.split}/{picture.stem}.png"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / file)

@@ -1,0 +1,71 @@
+"""Reading masks of defects: two values or one clear line, never a guess."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.data.images import read_image, read_upright
+from bench.errors import UsageError
+from bench.metrics.regions import label_regions
+
+_VALUES = 2
+_NAMED = 4  # values of a mask with too many of them
+_SPECK = 5  # pixels that a region has at least, where masks are not made of crumbs
+_FEW = 3  # small regions that a mask may have in any case: pinholes are defects too
+
+
+def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
+    """Read a mask as (height, width) booleans: of its two values the larger one is the defect.
+
+    A palette is read by its indices, whatever colours they have; of two colours the brighter one is the larger value.
+    Shades, as a JPEG leaves them around each region, are a UsageError: every threshold makes other regions of them.
+    With a `threshold`, 1 to 255, shades from there on are the defect.
+    """
+    image = read_upright(path)
+    values = _ranks(image, path)
+    found = np.unique(values)
+    if len(found) <= _VALUES:
+        marked = np.asarray(values == found[-1])
+        empty = found[-1] == 0
+    elif threshold is None:
+        raise _too_many(path, image, found)
+    else:
+        marked = np.asarray(read_image(path).convert("L")) >= threshold
+        empty = not marked.any()
+    if empty:
+        raise UsageError(
+            f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
+        )
+    _check_specks(marked, path)
+    return marked
+
+
+def _ranks(image: Image.Image, path: Path) -> NDArray[np.int64]:
+    """A number for each pixel (height, width), equal where pixels are, larger where they are brighter."""
+    if image.mode == "P" or image.mode.startswith("I"):  # indices of a palette, or grey of more than 8 bits
+        return np.asarray(image).astype(np.int64)
+    pixels = np.atleast_3d(np.asarray(read_image(path))).astype(np.int64)
+    values: NDArray[np.int64] = pixels.sum(axis=2)
+    return values if pixels.shape[2] == 1 else values << 24 | pixels @ (1 << 16, 1 << 8, 1)
+
+
+def _too_many(path: Path, image: Image.Image, found: NDArray[np.int64]) -> UsageError:
+    some = ""
+    if image.mode in ("L", "P") or image.mode.startswith("I"):
+        some = f" ({', '.join(map(str, found[:_NAMED]))}, ... {found[-1]})"
+    return UsageError(
+        f"mask {path} has {len(found)} values{some}, not one for the defect and one for all else; save it as a PNG of "
+        "two, or say from which grey value on it means a defect: --data.mask_threshold 128"
+    )
+
+
+def _check_specks(marked: NDArray[np.bool_], path: Path) -> None:
+    labels, count = label_regions(marked)
+    small = int(np.sum(np.bincount(labels.ravel())[1:] < _SPECK))
+    if small > max(_FEW, count / 2):
+        raise UsageError(
+            f"mask {path} has {count} regions, {small} of them of fewer than {_SPECK} pixels, as a JPEG or a resized "
+            "drawing leaves them; draw it again"
+        )
