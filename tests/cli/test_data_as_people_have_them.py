@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from bench.metrics.pixel import PixelMetrics
 from fake_data import save, write_category
 
 SIZE = ("--data.image_size", "32", "--trainer.accelerator", "cpu")
@@ -253,6 +255,89 @@ def test_good_test_images_alone_tell_how_many_are_called_anomalous(bench, part):
     assert "no defect images of screw: there will be no AUROC" in said
     assert record["metrics"]["image_accuracy"] is not None
     assert record["metrics"]["image_auroc"] is None
+
+
+def oblong(part: Path) -> None:
+    """Every second image twice as wide, its mask with it."""
+    for path in images(part)[::2]:
+        Image.open(path).resize((96, 48), Image.Resampling.NEAREST).save(path)
+    for path in masks(part):
+        twin = part / "test" / path.parent.name / path.name.replace("_mask", "")
+        Image.open(path).resize(Image.open(twin).size, Image.Resampling.NEAREST).save(path)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "words"),
+    [
+        ("squash", "images of 96 x 48 and 1 other size are squashed by up to 2.00 to a square; --data.aspect pad"),
+        ("pad", "images of 96 x 48 and 1 other size are padded to a square, up to 50% of it"),
+        ("crop", "images of 96 x 48 and 1 other size lose up to 50%, all but their middle square"),
+    ],
+)
+def test_what_becomes_of_oblong_images_is_said_and_recorded(bench, part, aspect, words):
+    oblong(part)
+    record, folder, said = fit(bench, part, "--data.aspect", aspect)
+    assert f"bench: {words}" in said
+    assert record["data"]["shapes"].startswith(words)
+    assert record["config"]["data"]["aspect"] == aspect
+    again = bench("test", "--run", folder, "--data.root", part.parent, "--json")
+    assert again.status == 0, again.stderr
+    assert bench("report", folder, "--data.root", part.parent, "--out", "page.html").status == 0
+    predicted = bench("predict", "--run", folder, part / "test", "--stdout")
+    scores = {row["path"]: float(row["score"]) for row in csv.DictReader((folder / "predictions.csv").open())}
+    for row in map(json.loads, predicted.stdout.splitlines()):
+        assert row["score"] == pytest.approx(scores[str(Path(row["path"]).relative_to(part.parent))], rel=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["model", "full"])
+def test_padding_is_scored_neither_in_pixels_nor_in_maps(bench, part, protocol, monkeypatch):
+    seen: set[tuple[int, ...]] = set()
+    update = PixelMetrics.update
+
+    def watch(self: PixelMetrics, maps: torch.Tensor, masks: torch.Tensor, types: torch.Tensor) -> None:
+        seen.add(tuple(maps.shape))
+        update(self, maps, masks, types)
+
+    monkeypatch.setattr(PixelMetrics, "update", watch)
+    oblong(part)
+    fit(bench, part, "--data.aspect", "pad", "--protocol", protocol)
+    assert seen == ({(1, 32, 32), (1, 16, 32)} if protocol == "model" else {(1, 48, 48), (1, 48, 96)})
+
+
+def test_grey_masks_are_read_by_a_threshold_in_every_command(bench, refuse, plain, part):
+    for path in masks(part):
+        pixels = np.asarray(Image.open(path))
+        save(np.where(pixels > 0, 200, np.arange(pixels.size).reshape(pixels.shape) % 9).astype(np.uint8), path)
+    assert "000_mask.png has 10 values" in refuse("fit", *PADIM, *SIZE, *place(part.parent))
+    record, _, _ = fit(bench, part, "--data.mask_threshold", "128")
+    assert record["metrics"] == pytest.approx(plain["metrics"])
+    own = ("--category", "screw", "--data.root", part.parent)
+    for words in (("data", "describe", *own), ("data", "export", "--format", "coco", *own)):
+        assert "has 10 values" in refuse(*words)
+        outcome = bench(*words, "--data.mask_threshold", "128")
+        assert outcome.status == 0, outcome.stderr
+
+
+def test_the_cache_is_shown_and_cleared(bench, part):
+    fit(bench, part)
+    folder = part.parent / "cache"
+    shown = bench("data", "cache", "--data.cache", folder)
+    assert shown.stdout == f"3 arrays of decoded images, 0 MiB, in {folder / 'images'}\n"
+    cleared = bench("data", "cache", "--data.cache", folder, "--clear")
+    assert cleared.stdout == f"3 arrays of decoded images, 0 MiB, removed from {folder / 'images'}\n"
+    assert not list((folder / "images").iterdir())
+
+
+def test_a_cache_that_was_damaged_changes_no_figure(bench, plain, part):
+    fit(bench, part)
+    for path in (part.parent / "cache" / "images").glob("*.npy"):
+        content = bytearray(path.read_bytes())
+        middle = slice(len(content) // 3, len(content) // 2)
+        content[middle] = bytes(255 - value for value in content[middle])
+        path.write_bytes(content)
+    record, _, said = fit(bench, part, "--force")
+    assert said.count("was damaged on the disk; it is made again") == 3
+    assert record["metrics"] == pytest.approx(plain["metrics"])
 
 
 def test_an_export_calls_no_image_without_a_mask_free_of_defects(refuse, part):

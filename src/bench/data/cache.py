@@ -27,6 +27,7 @@ from bench.errors import UsageError
 _VERSION = 3  # 2: images are turned as their EXIF tag says; 3: a checksum follows the array
 _CHECKSUM = hashlib.sha256().digest_size
 _PARTIAL = ".partial"
+IMAGES = "images"  # the folder of the decoded images in the cache
 _ABANDONED = 24 * 3600  # seconds: what is being written for longer is of a process that has ended
 _checked: set[Path] = set()  # files that this process has looked through since the last run began
 
@@ -62,6 +63,12 @@ def cached_masks(category: Category, samples: Sequence[Sample], geometry: Geomet
     shape = (len(samples), geometry.output, geometry.output)
     contents = (f"{category.hashes[s.mask]} {s.reading.mask_threshold}" if s.mask else "-" for s in samples)
     return _build_once(folder / f"masks-{_key(contents, geometry, 1)}.npy", samples, shape, decode)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that this module left in a folder: arrays, their locks, and what a killed process began."""
+    names = ("images-*.npy", "masks-*.npy", "images-*.lock", "masks-*.lock", f"*{_PARTIAL}")
+    return sorted(path for name in names for path in folder.glob(name))
 
 
 def begin_run() -> None:

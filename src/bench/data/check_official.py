@@ -13,6 +13,7 @@ from bench.data.digests import DIGESTS, file_sha256, read_digests
 from bench.data.facts import CategoryFacts
 from bench.data.images import SUFFIXES, read_header, read_image
 from bench.data.listing import GOOD
+from bench.data.masks import marks_surroundings, read_mask
 from bench.errors import UsageError
 
 _SPLITS = ("train", "test", "ground_truth")
@@ -140,7 +141,19 @@ def _problems(file: _File, facts: CategoryFacts) -> list[str]:
             found.append("no pixel is marked")
         elif not values <= {0, 255}:
             found.append("values other than 0 and 255")
+        else:
+            found += _marks(file.path)
     return found
+
+
+def _marks(path: Path) -> list[str]:
+    """What is odd about where a mask of two values has marks."""
+    try:
+        marked = read_mask(path)
+    except UsageError as error:
+        return [str(error).removeprefix(f"mask {path} ")]
+    inverted = "most of the image and its borders marked, as if drawn black on white"
+    return [inverted] if marks_surroundings(marked) else []
 
 
 def _changed(folder: Path, files: Sequence[_File]) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Which images a command of `bench data` is about: the options, and the categories that they name."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.arguments import Parser
+from bench.console import say
 from bench.data.layout import Category
 from bench.errors import UsageError
 
@@ -21,11 +23,29 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument(
         "--data.root", dest="root", metavar="FOLDER", help="folder that holds the categories (default: BENCH_DATA)"
     )
+    add_reading_options(parser)
 
 
-def chosen_categories(data: str | None, root: str | None, category: str | None) -> Iterator[tuple[str, Category]]:
+def add_reading_options(parser: Parser) -> None:
+    """`--data.masks` and the other settings by which files become pixels, as for `bench fit`."""
+    parser.add_argument("--data.masks", dest="masks", choices=("required", "optional"), help="whether some may lack")
+    parser.add_argument(
+        "--data.mask_threshold", dest="mask_threshold", type=int, metavar="N", help="least grey value of a defect"
+    )
+    parser.add_argument("--data.bits", dest="bits", type=int, metavar="N", help="that deep grey images use, 9 to 16")
+
+
+def reading_settings(known: Namespace) -> dict[str, Any]:
+    """Those of these settings that were typed, and the root."""
+    typed = {name: getattr(known, name) for name in ("root", "masks", "mask_threshold", "bits")}
+    return {name: value for name, value in typed.items() if value is not None}
+
+
+def chosen_categories(known: Namespace) -> Iterator[tuple[str, Category]]:
     """Name of the dataset and category, one after the other; a UsageError where there is none."""
+    data, category = known.data, known.category
     from bench.data.datamodule import MVTecAD
+    from bench.data.remarks import remarks
     from bench.presets import read_preset
 
     if not category:
@@ -34,12 +54,13 @@ def chosen_categories(data: str | None, root: str | None, category: str | None) 
     load = preset.load_class()
     if not issubclass(load, MVTecAD):
         raise UsageError(f"class_path '{preset.class_path}' of '{preset.name}' is no {MVTecAD.__name__}")
-    settings = dict(preset.settings.get("data", {}))
-    if root:
-        settings["root"] = root
+    settings = dict(preset.settings.get("data", {})) | reading_settings(known)
     names = category_names(load(ALL, 0, "model", **settings)) if category == ALL else [category]
     for name in names:
-        yield preset.name, load(name, 0, "model", **settings).whole
+        found = load(name, 0, "model", **settings).whole
+        for line in remarks(found):
+            say(f"bench: {line}")
+        yield preset.name, found
 
 
 def category_names(data: "MVTecAD") -> list[str]:

@@ -64,9 +64,17 @@ def _export(typed: list[str]) -> int:
     return export(typed)
 
 
+def _cache(typed: list[str]) -> int:
+    """show what the decoded images take on the disk, or remove them"""
+    from bench.data.cache_command import cache
+
+    return cache(typed)
+
+
 _SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {
     "describe": _describe,
     "check": _check,
     "download": _download,
     "export": _export,
+    "cache": _cache,
 }

@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from bench.console import say
-from bench.data.cache import begin_run, cache_folder
+from bench.data.cache import IMAGES, begin_run, cache_folder
 from bench.data.checks import check_draws, check_fold, check_geometry, check_reading
 from bench.data.facts import mvtec_categories
 from bench.data.folds import Sampling, sampling_weights
@@ -123,7 +123,7 @@ class MVTecAD(LightningDataModule):
         self.fold, self.folds, self.per_class = fold, folds, per_class
         self.sampling, self.minority_augmentation = sampling, minority_augmentation
         self.num_workers = num_workers
-        self.cache = Path(cache or cache_folder()) / "images"
+        self.cache = Path(cache or cache_folder()) / IMAGES
 
     def find_root(self) -> Path:
         """The folder that holds the categories; a UsageError where none is named."""

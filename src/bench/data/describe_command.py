@@ -34,7 +34,7 @@ def describe_parser() -> Parser:
 def describe(typed: list[str]) -> int:
     """tell what is in a category: classes, sizes, defects, near-duplicates, a contact sheet"""
     known = describe_parser().parse_all(typed)
-    chosen = chosen_categories(known.data, known.root, known.category)
+    chosen = chosen_categories(known)
 
     from bench.data.describe import describe_category
     from bench.data.description_page import to_json, to_markdown

@@ -42,6 +42,12 @@ def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
     return marked
 
 
+def marks_surroundings(mask: NDArray[np.bool_]) -> bool:
+    """Whether most of an image and nearly all of its border are marked; a flipped part may fill half of it as well."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(mask.mean() > 0.5 and border.mean() > 0.9)
+
+
 def _ranks(image: Image.Image, path: Path) -> NDArray[np.int64]:
     """A number for each pixel (height, width), equal where pixels are, larger where they are brighter."""
     if image.mode == "P" or image.mode.startswith("I"):  # indices of a palette, or grey of more than 8 bits

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.data.cache import cached_images, cached_masks
 from bench.data.geometry import Geometry
 from bench.data.layout import Category
 from bench.data.loading import ImageDataset, TestDataset
+from bench.data.masks import marks_surroundings
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
 
@@ -44,7 +44,7 @@ class OneClassSplit:
         for defect_type in self.category.defect_types[1:]:
             places = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
             masks = (mask.numpy() for place in places if (mask := test.mask(place)) is not None)
-            if (marks := [_marks_the_surroundings(mask) for mask in masks]) and all(marks):
+            if (marks := [marks_surroundings(mask) for mask in masks]) and all(marks):
                 raise UsageError(
                     f"all masks of {self.category.name}/{defect_type} mark most of their image and its borders, as if "
                     "defects were black on white: turn their colours round"
@@ -94,9 +94,3 @@ class OneClassSplit:
     @property
     def _stored(self) -> Geometry:
         return self.geometry.whole if self.random_pose else self.geometry
-
-
-def _marks_the_surroundings(mask: NDArray[np.bool_]) -> bool:
-    """Whether most of an image and nearly all of its border are marked; a flipped part may fill half of it as well."""
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    return bool(mask.mean() > 0.5 and border.mean() > 0.9)

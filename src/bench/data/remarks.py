@@ -9,7 +9,7 @@ from bench.errors import counted
 _LITTLE = 1.02  # a change of an image's shape that nobody sees
 
 
-def remarks(category: Category, geometry: Geometry, *, labelled: bool = False) -> Iterator[str]:
+def remarks(category: Category, geometry: Geometry | None = None, *, labelled: bool = False) -> Iterator[str]:
     """Lines about files that are no images, missing masks and defects, and what reading does to the images."""
     if left := category.left_out:
         yield f"{counted(len(left), 'file')} beside the images of {category.name} left out, such as {left[0]}"
@@ -17,7 +17,7 @@ def remarks(category: Category, geometry: Geometry, *, labelled: bool = False) -
         yield from _of_test(category)
     for what, count in category.conversions.items():
         yield f"{counted(count, 'image')} of {category.name}: {what}"
-    if line := describe_shapes(category, geometry):
+    if geometry and (line := describe_shapes(category, geometry)):
         yield line
 
 

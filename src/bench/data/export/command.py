@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench import __version__
 from bench.arguments import Parser
 from bench.console import say
-from bench.data.chosen import ALL, category_names
+from bench.data.chosen import ALL, add_reading_options, category_names, reading_settings
 from bench.errors import UsageError, counted
 
 if TYPE_CHECKING:  # they bring torch, and help needs none
@@ -33,6 +33,7 @@ def export_parser() -> Parser:
     parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw, or all")
     parser.add_argument("--data", metavar="NAME", default="mvtec_ad", help="dataset: mvtec_ad (default) or synthetic")
     parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="folder of the categories; else BENCH_DATA")
+    add_reading_options(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -133,7 +134,7 @@ def _read_data(category: str, known: Namespace) -> "MVTecAD":
     from bench.presets import read_preset
 
     preset = read_preset("data", known.data)
-    settings = dict(preset.settings.get("data", {})) | ({"root": known.root} if known.root else {})
+    settings = dict(preset.settings.get("data", {})) | reading_settings(known)
     data = preset.load_class()(category, known.seed, "model", **settings)
     if not isinstance(data, MVTecAD):
         raise UsageError(f"class_path '{preset.class_path}' of '{preset.name}' is no {MVTecAD.__name__}")
