@@ -90,7 +90,25 @@ def save(pixels, path, mode=None):
             np.full((SIDE, SIDE), 7, np.uint8),
             "values other than 0 and 255",
         ),
-        ("ground_truth/defective/007_mask.png", np.full((SIDE, SIDE, 3), 255, np.uint8), "mode RGB, not L"),
+        (
+            "ground_truth/defective/007_mask.png",
+            np.tri(SIDE, dtype=np.uint8)[:, :, None].repeat(3, 2) * 255,
+            "mode RGB, not L",
+        ),
+        (
+            "ground_truth/defective/007_mask.png",
+            255 - np.pad(np.uint8([[255]]), SIDE // 2),
+            "most of the image and its borders marked, as if drawn black on white",
+        ),
+        (
+            "ground_truth/defective/007_mask.png",
+            np.pad(np.uint8([[255]]), ((1, 2), (1, 2)))[None]
+            .repeat(16, 0)
+            .reshape(4, 4, 4, 4)
+            .swapaxes(1, 2)
+            .reshape(SIDE, SIDE),
+            "has 16 regions, 16 of them of fewer than 5 pixels, as a JPEG or a resized drawing leaves them; draw it again",
+        ),
     ],
 )
 def test_one_image_that_is_not_as_published_is_named(folder, facts, place, pixels, words):

@@ -293,7 +293,7 @@ def test_a_mistake_is_one_line(refuse, data_root, arguments, words):
 def test_a_folder_that_cannot_be_used_is_named_as_fit_names_it(refuse, own_category):
     next((own_category / "ground_truth/blob").iterdir()).unlink()
     words = refuse("data", "describe", "--category", "screw", "--data.root", own_category.parent)
-    assert "no mask for the defect image" in words
+    assert "no mask for 1 of" in words
 
 
 @pytest.mark.slow

@@ -210,9 +210,9 @@ class MVTecAD(LightningDataModule):
         begin_run()
         if self.fold != "all":
             _ = self.spec
+        self.split.prepare(augmented=self._augments)
         for line in remarks(self.whole, self.geometry, labelled=self.fold is not None):
             say(f"bench: {line}")
-        self.split.prepare(augmented=self._augments)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented and cut into patches where asked."""

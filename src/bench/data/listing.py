@@ -39,10 +39,10 @@ def find_images(folder: Path, left_out: list[Path]) -> list[Path]:
     """The images of one type, by name; what is none is added to `left_out`, images in a sub-folder are refused."""
     found = []
     for path in _entries(folder):
-        if path.is_dir():
-            _refuse_images_below(path)
-        elif path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             found.append(path)
+        elif path.is_dir():
+            _refuse_images_below(path)
         else:
             left_out.append(path)
     return found
