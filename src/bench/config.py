@@ -11,6 +11,7 @@ import yaml
 
 from bench.decisive import PLACES, defaults_of_idle, name_once
 from bench.errors import UsageError, unknown
+from bench.parse_errors import one_line
 from bench.presets import Preset, conf_folder, read_preset, read_yaml
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
         words = [f"--{key}={value}" for key, value in options.items()]
         typed = flatten(parser.parse_args(words).as_dict()) if words else {}
     except ArgumentError as error:
-        raise UsageError(_one_line(str(error))) from error
+        raise UsageError(one_line(str(error))) from error
     settings = _merged(base, _nested({key: typed[key] for key in options}))
     name_once(settings["trainer"], flatten(tree) | dict(options))
     return settings
@@ -228,18 +229,3 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             tree, {key.split(".", 1)[0]: _nested({key.split(".", 1)[1]: value})} if "." in key else {key: value}
         )
     return tree
-
-
-def _one_line(message: str) -> str:
-    """`Parser key "model.k":\\n  Expected a <class 'int'>. Got value: x` said shorter."""
-    import re
-
-    text = " ".join(message.split())
-    if match := re.match(r'Parser key "([^"]+)": (.*)', text):
-        key, problem = match.groups()
-        expected = re.search(r"Expected an? (.+?)\. Got value: (.*)", problem)
-        if expected:
-            kind = re.sub(r"<class '(\w+)'>|typing\.", lambda m: m.group(1) or "", expected.group(1))
-            return f"--{key} expects {kind}, not '{expected.group(2)}'"
-        return f"--{key}: {problem}"
-    return text

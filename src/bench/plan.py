@@ -56,6 +56,9 @@ def _check_limits(trainer: dict[str, Any]) -> None:
             f"--trainer.overfit_batches {trainer['overfit_batches']} would deal images to processes in its own way; "
             "use --trainer.limit_train_batches"
         )
+    for name, least in (("accumulate_grad_batches", 1), ("check_val_every_n_epoch", 1), ("gradient_clip_val", 0)):
+        if trainer[name] is not None and not trainer[name] >= least:
+            raise UsageError(f"--trainer.{name} should be greater than or equal to {least}, not '{trainer[name]}'")
     if trainer["limit_train_batches"] in (0, 0.0):
         raise UsageError("--trainer.limit_train_batches 0 leaves nothing to learn from; use 1, or leave it out")
 
@@ -91,6 +94,8 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
         )
     if patience is not None and not (model.trains and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
+    if model.trains and 0 in (trainer.max_epochs, trainer.max_steps):
+        raise UsageError(f"{config.model.name} learns by training: --trainer.max_epochs 0 leaves it as it was drawn")
     if not model.trains and any(each.epoch is not None for each in model.passes()):
         raise UsageError(f"{config.model.name} does not train: its passes() must not name an epoch")
     first = max([model.preparing_epochs, *(each.epoch or 0 for each in model.passes())])

@@ -1,5 +1,6 @@
 """A value of the wrong kind, or none at all, is refused before anything is computed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,45 @@ def test_a_value_of_the_wrong_type_is_refused_with_option_and_value(refuse, quic
         ("--trainer.accelerator", "abacus"),
         ("--trainer.devices", "0"),
         ("--trainer.num_nodes", "2"),
+        ("--trainer.max_epochs", "0"),
+        ("--trainer.accumulate_grad_batches", "0"),
+        ("--trainer.check_val_every_n_epoch", "0"),
+        ("--trainer.gradient_clip_val", "-1"),
+        ("--model.latent_dim", "0"),
+        ("--model.sigma", "-1"),
+        ("--model.sigma", "1e308"),
+        ("--model.learning_rate", "-1"),
+        ("--model.learning_rate", "nan"),
+        ("--model.learning_rate", ".nan"),
+        ("--model.learning_rate", "inf"),
+        ("--model.weight_decay", "-1e-9"),
     ],
 )
 def test_a_value_out_of_range_is_refused(refuse, quick, option, value):
     line = refuse("fit", *quick, option, value)
     assert option.removeprefix("--trainer.") in line
     assert value in line
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "value"),
+    [
+        ("vae", "noise", "0"),
+        ("vae", "beta", "-1"),
+        ("padim", "sigma", "-1"),
+        ("fastflow", "clamp", "0"),
+        ("cutpaste", "jitter", "-0.1"),
+        ("deep_svdd", "width", "0"),
+        ("f_anogan", "search_rate", "0"),
+        ("spade", "memory_limit", "0"),
+        ("resnet18", "effective_number_beta", "1.5"),
+        ("weight_balancing", "balancing_rate", "0"),
+        ("reslt", "learning_rate", "0"),
+    ],
+)
+def test_a_number_that_a_method_cannot_use_is_refused_where_it_is_declared(refuse, model, option, value):
+    line = refuse("fit", "--model", model, "--category", "screw", "--data.root", ".", f"--model.{option}", value)
+    assert re.search(rf"--model\.{option} should be (greater|less) than .*, not '{value}'", line), line
 
 
 @pytest.mark.parametrize("option", ["--model", "--category", "--config", "--runs", "--seed", "--model.latent_dim"])

@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
 from bench.models.precision import network_precision
+from bench.models.ranges import Count, NonNegative, Positive, Sigma
 from bench.models.windows import SlidingWindows
 
 # Windows of a test image that are reconstructed together: enough to fill a device, few enough for its memory.
@@ -91,12 +92,12 @@ class Autoencoder(Detector):
         self,
         spec: DataSpec,
         *,
-        latent_dim: int = 100,
+        latent_dim: Count = 100,
         residual: Literal["l2", "ssim"] = "ssim",
         grey: bool = True,
-        sigma: float = 4.0,
-        learning_rate: float = 2e-4,
-        weight_decay: float = 1e-5,
+        sigma: Sigma = 4.0,
+        learning_rate: Positive = 2e-4,
+        weight_decay: NonNegative = 1e-5,
         stride: int = 30,
     ) -> None:
         super().__init__(spec)

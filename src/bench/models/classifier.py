@@ -13,6 +13,7 @@ from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.classifier_loss import ClassificationLoss
 from bench.models.classifier_network import ClassifierBackbone
+from bench.models.ranges import BelowOne, Count, NonNegative, Positive
 from bench.models.schedules import cosine
 
 _MOMENTUM = 0.9
@@ -58,21 +59,21 @@ class Classifier(Detector):
         backbone: str = "resnet18",
         weights: str = "IMAGENET1K_V1",
         head: Literal["linear", "normalised", "mlp"] = "linear",
-        hidden: int = 256,
+        hidden: Count = 256,
         dropout: float = 0.0,
         freeze_backbone: bool = False,
         freeze_batchnorm: bool = False,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
-        learning_rate: float = 0.001,
-        backbone_rate: float = 0.1,
-        weight_decay: float = 0.0,
+        learning_rate: Positive = 0.001,
+        backbone_rate: NonNegative = 0.1,
+        weight_decay: NonNegative = 0.0,
         schedule: Literal["constant", "cosine", "step"] = "cosine",
         step_epochs: int = 20,
         warmup_epochs: int = 0,
         label_smoothing: float = 0.0,
-        effective_number_beta: float | None = None,
-        focal_gamma: float = 0.0,
-        logit_adjustment: float = 0.0,
+        effective_number_beta: BelowOne | None = None,
+        focal_gamma: NonNegative = 0.0,
+        logit_adjustment: NonNegative = 0.0,
         views: int = 1,
     ) -> None:
         super().__init__(spec)

@@ -16,6 +16,7 @@ from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, 
 from bench.models.cutpaste_network import PretextNetwork, pool
 from bench.models.density import FEWEST_SAMPLES, ShrunkGaussian
 from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
+from bench.models.ranges import Count, NonNegative, Positive, Whole
 from bench.models.schedules import cosine
 from bench.models.statistics import PositionGaussians
 
@@ -58,17 +59,17 @@ class CutPaste(Detector):
         backbone: str = "resnet18",
         weights: str = "none",
         level: int | None = None,
-        head_layers: int = 8,
+        head_layers: Whole = 8,
         freeze_batchnorm: bool = False,
-        freeze_backbone_epochs: int = 0,
-        patch: int | None = None,
+        freeze_backbone_epochs: Whole = 0,
+        patch: Count | None = None,
         stride: int = 4,
         density: Literal["shared", "per_location", "auto"] = "auto",
-        regularisation: float = 0.01,
-        jitter: float = 0.1,
-        learning_rate: float = 0.03,
-        fine_tuning_rate: float = 1e-4,
-        weight_decay: float = 3e-5,
+        regularisation: NonNegative = 0.01,
+        jitter: NonNegative = 0.1,
+        learning_rate: Positive = 0.03,
+        fine_tuning_rate: NonNegative = 1e-4,
+        weight_decay: NonNegative = 3e-5,
     ) -> None:
         super().__init__(spec)
         self.side = spec.size if patch is None else patch

@@ -15,6 +15,7 @@ from bench.models.accumulators import Pass, State, Sum
 from bench.models.base import Detector, Prediction
 from bench.models.deep_svdd_network import Decoder, Encoder, normalise_contrast
 from bench.models.precision import network_precision
+from bench.models.ranges import Count, NonNegative, Positive, Whole
 
 _LEAST_CENTRE = 0.1
 _COLLAPSED = 1e-3
@@ -48,17 +49,17 @@ class DeepSVDD(Detector):
         self,
         spec: DataSpec,
         *,
-        latent_dim: int = 128,
-        width: int = 32,
+        latent_dim: Count = 128,
+        width: Count = 32,
         objective: Literal["one_class", "soft_boundary"] = "one_class",
         nu: float = 0.1,
         warm_up_epochs: int = 10,
         contrast_normalisation: bool = True,
         pretrain_epochs: int = 350,
-        pretrain_milestone: int = 250,
-        milestone: int = 50,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 5e-7,
+        pretrain_milestone: Whole = 250,
+        milestone: Whole = 50,
+        learning_rate: Positive = 1e-4,
+        weight_decay: NonNegative = 5e-7,
     ) -> None:
         super().__init__(spec)
         if spec.patch is not None:

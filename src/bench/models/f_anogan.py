@@ -14,6 +14,7 @@ from bench.models.autoencoder import WINDOWS_AT_ONCE
 from bench.models.base import Detector, Prediction
 from bench.models.f_anogan_network import Critic, Encoder, Generator
 from bench.models.precision import full_precision, network_precision
+from bench.models.ranges import Count, NonNegative, Positive
 from bench.models.windows import SlidingWindows
 
 
@@ -52,17 +53,17 @@ class FAnoGAN(Detector):
         self,
         spec: DataSpec,
         *,
-        latent_dim: int = 128,
-        width: int = 64,
+        latent_dim: Count = 128,
+        width: Count = 64,
         pretrain_epochs: int = 500,
         critic_steps: int = 5,
-        penalty: float = 10.0,
-        learning_rate: float = 1e-4,
-        encoder_rate: float = 5e-5,
-        kappa: float = 1.0,
+        penalty: NonNegative = 10.0,
+        learning_rate: Positive = 1e-4,
+        encoder_rate: Positive = 5e-5,
+        kappa: NonNegative = 1.0,
         inversion: Literal["encoder", "search"] = "encoder",
         search_steps: int = 300,
-        search_rate: float = 0.02,
+        search_rate: Positive = 0.02,
         stride: int = 16,
     ) -> None:
         super().__init__(spec)

@@ -12,6 +12,7 @@ from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
 from bench.models.fastflow_flow import Flow
 from bench.models.maps import LogUpsampling
+from bench.models.ranges import NonNegative, Positive
 from bench.models.remembered import RememberedFeatures
 
 
@@ -43,10 +44,10 @@ class FastFlow(Detector):
         layer_norm: bool = True,
         steps: int = 8,
         alternate_kernels: bool = False,
-        hidden_ratio: float = 1.0,
-        clamp: float = 2.0,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-5,
+        hidden_ratio: Positive = 1.0,
+        clamp: Positive = 2.0,
+        learning_rate: Positive = 1e-3,
+        weight_decay: NonNegative = 1e-5,
     ) -> None:
         super().__init__(spec)
         if spec.patch is not None:

@@ -12,6 +12,7 @@ from bench.models.accumulators import Pass, State
 from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
+from bench.models.ranges import NonNegative, Sigma
 from bench.models.statistics import PositionGaussians, PrincipalComponents
 
 
@@ -42,8 +43,8 @@ class PaDiM(Detector):
         channels: int | None = 100,
         reduction: Literal["random", "pca"] = "random",
         interpolation: Literal["nearest", "bilinear"] = "nearest",
-        regularisation: float = 0.01,
-        sigma: float = 4.0,
+        regularisation: NonNegative = 0.01,
+        sigma: Sigma = 4.0,
     ) -> None:
         super().__init__(spec)
         self.backbone = Backbone(backbone, levels, weights, spec.size)

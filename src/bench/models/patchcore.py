@@ -15,6 +15,7 @@ from bench.models.base import Detector, Prediction
 from bench.models.coreset import choose_covering
 from bench.models.maps import SmoothUpsampling
 from bench.models.neighbours import nearest
+from bench.models.ranges import Positive, Sigma
 
 _STARTS = 10
 # On a CPU the 3 x 3 neighbourhoods of more images at a time leave its caches.
@@ -60,8 +61,8 @@ class PatchCore(Detector):
         share: float = 0.1,
         projection: int | None = 128,
         reweighting: int | None = None,
-        sigma: float = 4.0,
-        memory_limit: float = 8.0,
+        sigma: Sigma = 4.0,
+        memory_limit: Positive = 8.0,
     ) -> None:
         super().__init__(spec)
         _check(share, level_features, features, projection, reweighting)

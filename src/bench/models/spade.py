@@ -14,6 +14,7 @@ from bench.models.base import Detector, Prediction
 from bench.models.chunks import rows_at_once
 from bench.models.maps import SmoothUpsampling
 from bench.models.neighbours import nearest
+from bench.models.ranges import Positive, Sigma
 
 _BYTES = 4
 
@@ -44,8 +45,8 @@ class SPADE(Detector):
         levels: list[int] = [1, 2, 3],  # noqa: B006 - jsonargparse shows and copies the default
         image_level: int = 4,
         neighbours: int = 5,
-        sigma: float = 4.0,
-        memory_limit: float = 8.0,
+        sigma: Sigma = 4.0,
+        memory_limit: Positive = 8.0,
     ) -> None:
         super().__init__(spec)
         if neighbours < 1:

@@ -15,6 +15,7 @@ from bench.models.autoencoder import WINDOWS_AT_ONCE, Decoder, Encoder, squared_
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
 from bench.models.precision import network_precision
+from bench.models.ranges import Count, NonNegative, Positive, Sigma
 from bench.models.windows import SlidingWindows
 
 # exp(10 / 2) is a standard deviation of 148: beyond it only overflow lies.
@@ -44,12 +45,12 @@ class VAE(Detector):
         spec: DataSpec,
         *,
         network: Literal["plain", "resnet18"] = "plain",
-        latent_dim: int = 128,
-        beta: float = 1.0,
-        noise: float = 0.1,
+        latent_dim: Count = 128,
+        beta: NonNegative = 1.0,
+        noise: Positive = 0.1,
         score: Literal["reconstruction", "likelihood"] = "reconstruction",
-        sigma: float = 4.0,
-        learning_rate: float = 1e-3,
+        sigma: Sigma = 4.0,
+        learning_rate: Positive = 1e-3,
         stride: int = 30,
     ) -> None:
         super().__init__(spec)
