@@ -154,13 +154,12 @@ def _test(typed: list[str]) -> int:
         raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
     from bench.config import resolve
-    from bench.record import Record
+    from bench.record import Record, settings_to_read
     from bench.report import print_test
     from bench.retest import test_again
 
-    config = resolve(
-        model=known.model, data=known.data, category=None, files=[Record.read(known.run).config], options=options
-    )
+    settings = settings_to_read(Record.read(known.run))
+    config = resolve(model=known.model, data=known.data, category=None, files=[settings], options=options)
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)
     if evaluation is not None:  # the first process has it
         print_test(evaluation, record, as_json=known.json)
@@ -187,11 +186,12 @@ def _study(typed: list[str]) -> int:
     parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
     parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
     parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
+    parser.add_argument("--models", metavar="A,B", help="methods, instead of the file's, as for the sweep")
     known = parser.parse_all(typed)
     from bench.leaderboard.study import write_study
     from bench.sweep.grid import plan, read_sweep
 
-    sweep = read_sweep(known.sweep, {})
+    sweep = read_sweep(known.sweep, {"models": known.models and known.models.split(",")})
     print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
     return 0
 

@@ -11,8 +11,9 @@ import yaml
 
 from bench.decisive import PLACES, defaults_of_idle, name_once
 from bench.errors import UsageError, unknown
+from bench.names import check_name
 from bench.parse_errors import one_line
-from bench.presets import Preset, conf_folder, read_preset, read_yaml
+from bench.presets import Preset, conf_folder, is_path, preset_names, read_preset, read_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -24,6 +25,12 @@ _TRAINER_RESULT = (
     "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
 )  # fmt: skip
 _TRAINER_PLACE = {key.removeprefix("trainer.") for key in PLACES if key.startswith("trainer.")}
+# The Trainer would take objects for these as well, and jsonargparse import whatever class a word in a file names.
+_TRAINER_WORDS: dict[str, tuple[Any, str]] = {
+    "accelerator": (str, "what it is computed on: auto, cpu, gpu or mps"),
+    "strategy": (str, "how processes share the work: auto, ddp, ddp_find_unused_parameters_true or _false"),
+    "profiler": (Literal["simple", "advanced", "pytorch", "xla"] | None, "tells what took how long"),
+}
 SECTIONS = ("model", "data", "trainer")
 _PRESET_KEYS = ("name", "class_path")
 
@@ -74,12 +81,15 @@ def resolve(
     if not category:
         raise UsageError("no category; name one: --category screw")
     own.pop("category", None)
+    for kind, name in {"category": category, "model": model_preset.name, "dataset": data_preset.name}.items():
+        check_name(kind, name)
     for kind in named:
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser = _parser(model_preset, data_preset)
     defaults = flatten(parser.get_defaults().as_dict())
     method = model_preset.name, model_preset.load_class()
+    _check_classes(own, base)
     presets, settings = _parse(parser, base, {}), _parse(parser, _merged(base, own), options)
     presets = _merged(presets, _nested(defaults_of_idle(*method, flatten(presets), defaults)))
     settings = _merged(settings, _nested(defaults_of_idle(*method, flatten(settings), defaults, typed=options)))
@@ -110,20 +120,28 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
-    if typed or not own.get("class_path"):
-        reference = typed or own.get("name") or default
-        if not reference:
-            raise UsageError(f"no {kind}; name one: --{kind} NAME ('bench models' lists them)")
-        return read_preset(kind, reference)
+    """The preset that was typed, or the one of `conf/` that a file names; a file never leads to other code.
+
+    Records and settings travel: whoever opens those of another must not run what lies beside them.
+    """
+    if typed:
+        return read_preset(kind, typed)
+    name, class_path = own.get("name") or default, own.get("class_path")
+    if not name:
+        raise UsageError(f"no {kind}; name one: --{kind} NAME ('bench models' lists them)")
+    known = preset_names(kind)
+    if name in known and class_path in (None, (preset := read_preset(kind, name)).class_path):
+        return preset
+    if class_path is None:
+        if isinstance(name, str) and is_path(name):
+            raise UsageError(f"code of one's own runs only where it is typed: --{kind} {name}")
+        raise unknown("dataset" if kind == "data" else kind, str(name), known)
     # A printed configuration is complete: its class counts, whether or not a preset of that name still exists.
-    try:
-        preset = read_preset(kind, str(own.get("name")))
-    except UsageError:
-        return Preset(str(own.get("name", kind)), str(own["class_path"]), "", "", "", {}, conf_folder())
-    return (
-        preset
-        if preset.class_path == own["class_path"]
-        else Preset(preset.name, str(own["class_path"]), "", "", "", {}, preset.folder)
+    if isinstance(class_path, str) and class_path in {read_preset(kind, each).class_path for each in known}:
+        return Preset(check_name(kind, str(name)), class_path, "", "", "", {}, conf_folder())
+    raise UsageError(
+        f"cannot import class_path '{class_path}' of '{name}': it is none of conf/{kind}, and code of one's own runs "
+        f"only where its file is typed: --{kind} FILE"
     )
 
 
@@ -151,6 +169,15 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UsageError(f"--threshold_quantile {quantile} does not lie in (0, 1]")
     if patience is not None and patience < 1:
         raise UsageError(f"--patience {patience} is not positive; null (the default) never stops early")
+
+
+def _check_classes(own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Refuse a class that a file names for a setting, unless the method's own file names it: it would be imported."""
+    known = {str(value) for key, value in flatten(base).items() if key.endswith(".class_path")}
+    for key, value in flatten(own).items():
+        if key.endswith(".class_path") and str(value) not in known:
+            setting = key.removesuffix(".class_path")
+            raise UsageError(f"'{setting}' names the class '{value}'; code of one's own runs only where it is typed")
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,8 +224,11 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
     )
     parser.add_class_arguments(model, "model", skip={"spec"})
     parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
-    hidden = set(inspect.signature(Trainer.__init__).parameters) - {"self", *_TRAINER_RESULT, *_TRAINER_PLACE}
-    parser.add_class_arguments(Trainer, "trainer", skip=hidden)
+    known = inspect.signature(Trainer.__init__).parameters
+    hidden = set(known) - {"self", *_TRAINER_RESULT, *_TRAINER_PLACE}
+    parser.add_class_arguments(Trainer, "trainer", skip=hidden | set(_TRAINER_WORDS))
+    for name, (kind, about) in _TRAINER_WORDS.items():
+        parser.add_argument(f"--trainer.{name}", type=kind, default=known[name].default, help=about)
     return parser
 
 

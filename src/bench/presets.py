@@ -13,6 +13,7 @@ import yaml
 
 from bench.errors import UsageError, unknown
 from bench.published import find_reference
+from bench.strict_yaml import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Preset:
     def load_class(self) -> type:
         """Import the class; it may lie beside the YAML file, outside any package."""
         module_name, _, class_name = self.class_path.rpartition(".")
-        if str(self.folder) not in sys.path:
+        if module_name.split(".")[0] != "bench" and str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
         try:
             loaded = getattr(import_module(module_name), class_name)
@@ -63,9 +64,14 @@ def preset_names(kind: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / kind).glob("*.yaml"))
 
 
+def is_path(reference: str) -> bool:
+    """Whether a method, dataset or launcher is named by its file."""
+    return reference.endswith((".yaml", ".yml")) or "/" in reference
+
+
 def read_preset(kind: str, reference: str) -> Preset:
     """Read `conf/<kind>/<reference>.yaml`, or the YAML file that `reference` is the path of."""
-    if reference.endswith((".yaml", ".yml")) or "/" in reference:
+    if is_path(reference):
         path = Path(reference).expanduser()
         if not path.is_file():
             raise UsageError(f"no {kind} file {path}")
@@ -100,7 +106,7 @@ def constructor_keywords(cls: type) -> set[str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"no file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -108,7 +114,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path} is no valid YAML{place}: {getattr(error, 'problem', error)}") from error
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UsageError(f"{path} is no valid YAML{place}: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

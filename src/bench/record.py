@@ -152,6 +152,12 @@ def flat_settings(record: Record) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if makes_method(key) and not is_as_before(key, value)}
 
 
+def settings_to_read(record: Record) -> dict[str, Any]:
+    """Its settings for a command that only reads the run: where its cache lay is no place to write to."""
+    data = {key: value for key, value in record.config.get("data", {}).items() if key != "cache"}
+    return {**record.config, "data": data}
+
+
 def write_atomically(path: Path, text: str) -> Path:
     """Write another file and rename it: a reader sees the old text or the new, never half of one."""
     with NamedTemporaryFile(

@@ -72,7 +72,7 @@ def test_its_run_can_be_tested_again_where_its_file_is_named(bench, refuse, mine
     _forget(monkeypatch)
     line = refuse("test", "--run", run)
     assert "cannot import class_path 'mine.Brightest'" in line
-    assert "--model" in line
+    assert "only where its file is typed: --model FILE" in line
     outcome = bench("test", "--run", run, "--model", "elsewhere/mine.yaml")
     assert outcome.status == 0, outcome.stderr
     assert "the same figures as in the record" in outcome.stdout
@@ -81,7 +81,7 @@ def test_its_run_can_be_tested_again_where_its_file_is_named(bench, refuse, mine
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("class_path: mine.Brightest", "about: nothing", "names no class_path"),
+        ("class_path: mine.Brightest", "differs: nothing", "names no class_path"),
         ("mine.Brightest", "mine.Brigthest", "cannot import class_path 'mine.Brigthest'"),
         ("mine.Brightest", "yours.Brightest", "cannot import class_path 'yours.Brightest'"),
         ("mine.Brightest", "Brightest", "cannot import class_path 'Brightest'"),
@@ -119,5 +119,5 @@ def test_a_class_without_settings_is_run_as_well(bench, mine):
     outcome = bench("fit", *mine)
     assert (outcome.status, outcome.stderr) == (0, "")
     (run,) = Path("runs").glob("mine/screw/*")
-    assert bench("test", "--run", run).status == 0
+    assert bench("test", "--run", run, "--model", "elsewhere/mine.yaml").status == 0
     assert bench("sweep", *mine, "--seeds", "0,1", "--launcher.workers", "0").status == 0

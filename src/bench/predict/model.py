@@ -24,7 +24,7 @@ from bench.errors import UsageError, first_line
 from bench.fitting import build_model
 from bench.models.base import Detector, Prediction, as_floats
 from bench.plan import check_device
-from bench.record import PREDICTIONS, Record
+from bench.record import PREDICTIONS, Record, settings_to_read
 
 Device = Literal["auto", "cpu", "gpu", "mps"]
 
@@ -90,7 +90,7 @@ def load_run(
 ) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
     record = read_finished(folder)
-    config = resolve(model=model, data=data, category=None, files=[record.config], options={})
+    config = resolve(model=model, data=data, category=None, files=[settings_to_read(record)], options={})
     settings = config.section("data")
     geometry = Geometry(*(settings[name] for name in ("image_size", "crop", "interpolation", "aspect")))
     several = record.fold == "all"

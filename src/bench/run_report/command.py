@@ -80,10 +80,12 @@ def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]",
 def _data_of(record: "Record", options: argparse.Namespace) -> "MVTecAD":
     """The run's data, which must be those that it was tested on."""
     from bench.config import resolve
+    from bench.record import settings_to_read
     from bench.run import prepare
 
-    settings = {"data.root": options.root} if options.root else {}
-    config = resolve(model=options.model, data=options.data, category=None, files=[record.config], options=settings)
+    typed = {"data.root": options.root} if options.root else {}
+    files = [settings_to_read(record)]
+    config = resolve(model=options.model, data=options.data, category=None, files=files, options=typed)
     data, _ = prepare(config)
     if data.whole.digest != record.data.digest:
         raise UsageError(f"these are not the images that {options.run} was tested on; name them with --data.root")

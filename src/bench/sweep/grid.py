@@ -13,7 +13,7 @@ from bench.data.chosen import ALL, category_names
 from bench.decisive import unusable
 from bench.errors import UsageError
 from bench.plan import check_settings
-from bench.presets import Preset, conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
+from bench.presets import Preset, conf_folder, constructor_keywords, is_path, preset_names, read_preset, read_yaml
 
 
 class Sweep(BaseModel):
@@ -54,6 +54,7 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
         if not path.is_file():
             raise UsageError(f"no sweep file {reference}; there are: {', '.join(preset_names('sweep'))}")
         where, content = str(path), read_yaml(path)
+        _check_names(where, content, typed)
     content |= {key: value for key, value in typed.items() if value is not None}
     for key, example in (("models", "--models padim,vae"), ("categories", "--categories screw, or all")):
         if key not in content:
@@ -63,6 +64,15 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def _check_names(where: str, content: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Code of one's own runs where its path was typed: a sweep file, which travels, names methods and data only."""
+    for key in ("models", "data"):
+        names = content.get(key) if typed.get(key) is None else None
+        for name in names if isinstance(names, list) else [names]:
+            if isinstance(name, str) and is_path(name):
+                raise UsageError(f"{where}: {key}: code of one's own runs only where it is typed: --{key} {name}")
 
 
 def read_sets(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UsageError, unknown
 from bench.presets import read_preset
+from bench.strict_yaml import parse_yaml
 from bench.sweep.tasks import Event, Task
 
 
@@ -74,6 +75,6 @@ def _put(tree: dict[str, Any], names: Sequence[str], value: Any) -> None:
 
 def _parsed(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--launcher.{key}: '{text}' is no value") from error

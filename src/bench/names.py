@@ -1,0 +1,30 @@
+"""Names that stand in files: of methods, data sets and categories. They become names of files, and are nothing more."""
+
+import unicodedata
+
+from bench.errors import UsageError
+
+_LONGEST = 200  # bytes: a file's name may have 255, and some are longer than what they are named after
+
+
+def plain_name(name: str) -> str:
+    """The name itself where it is one component of a path on any system; else a ValueError says why it is not."""
+    if not name:
+        raise ValueError("it is empty")
+    if name.startswith("."):
+        raise ValueError("it begins with a dot")
+    if "/" in name or "\\" in name:
+        raise ValueError("it holds a slash")
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        raise ValueError("it holds a control character, or none that can be written")
+    if len(name.encode()) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST} bytes")
+    return name
+
+
+def check_name(kind: str, name: str) -> str:
+    """The same for what a person gave; a UsageError says what it is the name of."""
+    try:
+        return plain_name(name)
+    except ValueError as error:
+        raise UsageError(f"the {kind} {name!r} cannot name a folder: {error}; give it another name") from error
