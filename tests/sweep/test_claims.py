@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,8 +29,8 @@ def leave_claim(run: Path, *, host: str | None = None, age: float = 0.0, **chang
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = claims._self(LEASE).__dict__ | {"pid": process.pid, "started": process_start(process.pid)}
     process.communicate()
-    path = run.with_name(f"{run.name}.0.claim")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = run.with_name(f"{run.name}.0.claim") / "of another"
+    path.parent.mkdir(parents=True)
     path.write_text(json.dumps(owner | ({"host": host} if host else {}) | changes))
     os.utime(path, (time.time() - age,) * 2)
     return path
@@ -45,7 +46,7 @@ def test_a_cell_is_held_by_one_and_free_afterwards(run):
 
 def test_the_claim_names_its_process_and_ends_with_an_error_as_well(run):
     with pytest.raises(ValueError, match="in the cell"), claim(run, LEASE):
-        (path,) = run.parent.glob("*.claim")
+        (path,) = run.parent.glob("*.claim/*")
         owner = json.loads(path.read_text())
         raise ValueError("in the cell")
     assert (owner["pid"], owner["started"], owner["lease"]) == (os.getpid(), process_start(os.getpid()), LEASE)
@@ -84,7 +85,7 @@ def test_what_a_process_elsewhere_holds_is_taken_over_after_its_lease_only(run, 
 def test_a_claim_is_renewed_while_its_process_lives(run, monkeypatch):
     lease = 0.4
     with claim(run, lease):
-        (path,) = run.parent.glob("*.claim")
+        (path,) = run.parent.glob("*.claim/*")
         first = path.stat().st_mtime_ns
         monkeypatch.setattr(claims.platform, "node", lambda: "another")  # as seen from there
         for _ in range(8):
@@ -119,23 +120,61 @@ def test_of_many_that_find_a_dead_claim_one_gets_the_cell(run):
             thread.join()
         assert len(got) == 1
         for path in run.parent.glob("*.claim"):
-            path.unlink()
-        leave_dead = got.pop()
-        leave_dead.write_text(json.dumps(claims._self(LEASE).__dict__ | {"started": 1}))
+            shutil.rmtree(path)
+        dead = got.pop()
+        dead.parent.mkdir()
+        dead.write_text(json.dumps(claims._self(LEASE).__dict__ | {"started": 1}))
 
 
 def test_what_is_left_beside_a_finished_run_is_removed_unless_its_process_lives(run):
     path = leave_claim(run)
     forget_dead_claims(run)
-    assert not path.exists()
+    assert not path.parent.exists()
     with claim(run, LEASE):
         forget_dead_claims(run)
         assert is_claimed(run)
 
 
+def replace_by_successor(own: Path) -> Path:
+    """What happens while the owner sleeps for longer than its lease: taken for dead, and its number used again."""
+    shutil.rmtree(own.parent)
+    own.parent.mkdir()
+    successor = own.with_name("of the successor")
+    successor.write_text(json.dumps(claims._self(LEASE).__dict__))
+    os.utime(successor, (time.time() - 5,) * 2)
+    return successor
+
+
+def test_who_wakes_up_after_its_lease_leaves_the_claim_of_its_successor_alone(run):
+    with claim(run, LEASE) as ours:
+        assert ours
+        (own,) = run.parent.glob("*.claim/*")
+        successor = replace_by_successor(own)
+        before = successor.stat().st_mtime_ns
+        assert not claims._renew_once(own, run)
+        assert successor.stat().st_mtime_ns == before
+    assert [*run.parent.glob("*.claim/*")] == [successor]
+    assert is_claimed(run)
+
+
+def test_who_lost_its_claim_before_it_was_written_does_not_hold_the_cell(run, monkeypatch):
+    make, successors = Path.mkdir, []
+
+    def sleep_after_mkdir(path: Path, *arguments: object, **options: bool) -> None:
+        make(path, *arguments, **options)
+        if path.suffix == ".claim" and not successors:
+            successors.append(path / "of the successor")
+            successors[0].write_text(json.dumps(claims._self(LEASE).__dict__))
+
+    monkeypatch.setattr(Path, "mkdir", sleep_after_mkdir)
+    with claim(run, LEASE) as ours:
+        assert not ours
+    assert [*run.parent.glob("*.claim/*")] == successors
+
+
 def _hold_and_lose(run: str) -> None:
     with claim(Path(run), 0.2):
-        Path(run).with_name(f"{Path(run).name}.7.claim").write_text("{}")
+        Path(run).with_name(f"{Path(run).name}.7.claim").mkdir()
         time.sleep(20)
 
 

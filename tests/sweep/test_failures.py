@@ -118,7 +118,7 @@ def test_a_worker_that_dies_costs_its_cell_only(small, undisturbed, tmp_path):
         sweep = start("sweep", *cells, *TWO_WORKERS, "--retry", retry, "--runs", runs)
         try:
             checkpoint = wait_for(lambda runs=runs: next(runs.rglob("last.ckpt"), None))
-            (claim,) = checkpoint.parent.parent.glob(f"{checkpoint.parent.name}.*.claim")
+            (claim,) = checkpoint.parent.parent.glob(f"{checkpoint.parent.name}.*.claim/*")
             os.kill(json.loads(claim.read_text())["pid"], signal.SIGKILL)
             status, stdout, stderr = finish(sweep)
         finally:

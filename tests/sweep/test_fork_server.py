@@ -176,7 +176,7 @@ def test_the_data_loaders_of_a_worker_that_is_killed_end_with_it(two_long, tmp_p
     sweep = start("sweep", *two_long, *loaders, "--launcher.workers", "1", "--runs", runs)
     try:
         wait_for(lambda: list(runs.rglob("last.ckpt")))
-        (claim,) = runs.rglob("*.claim")
+        (claim,) = runs.rglob("*.claim/*")
         worker = json.loads(claim.read_text())["pid"]
         children = children_of(worker)
         assert len(children) >= 2

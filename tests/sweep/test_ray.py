@@ -36,7 +36,7 @@ def test_a_cell_whose_worker_dies_is_run_again_from_its_last_epoch(ray, small, u
     try:
         wait_for(lambda: list(runs.rglob("last.ckpt")) or sweep.poll() is not None)
         assert sweep.poll() is None, sweep.communicate()
-        owners = [json.loads(path.read_text())["pid"] for path in runs.rglob("*.claim")]
+        owners = [json.loads(path.read_text())["pid"] for path in runs.rglob("*.claim/*")]
         assert owners
         for pid in owners:
             os.kill(pid, signal.SIGKILL)

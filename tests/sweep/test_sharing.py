@@ -20,7 +20,7 @@ def test_two_sweeps_at_once_run_every_cell_once(small, undisturbed, tmp_path):
     workers = set()
 
     def watch() -> bool:
-        for path in runs.rglob("*.claim"):
+        for path in runs.rglob("*.claim/*"):
             with suppress(OSError, ValueError):
                 workers.add(json.loads(path.read_text())["pid"])
         for path in runs.rglob("record.json"):

@@ -1,17 +1,22 @@
-"""Who runs a cell: a file beside the run's folder, so that sweeps on one folder share the work.
+"""Who runs a cell: a folder beside the run's, so that sweeps on one disk share the work.
 
-`FINGERPRINT.N.claim` is created exclusively and renewed while its process lives. Nobody ever removes or renames a claim
-of another's to take its place, for between looking and renaming the place may have been taken: the successor of claim N
-is N + 1, which again only one process can create. The claim with the largest number counts.
+`FINGERPRINT.N.claim` is made exclusively and holds one file, named by a token that nobody else has, which is renewed
+while its process lives. Nobody ever removes or renames a claim of another's to take its place, for between looking and
+renaming the place may have been taken: the successor of claim N is N + 1, which again only one process can make. The
+claim with the largest number counts.
+
+A number may be used again once all claims are gone. So a process renews and removes the file of its own token: one that
+wakes up long after its lease finds it gone, and whatever has its number now is left alone.
 """
 
 import json
 import os
 import platform
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -36,20 +41,21 @@ class Owner:
 @contextmanager
 def claim(folder: Path, lease: float) -> Iterator[bool]:
     """Hold the cell of this run's folder; False where another living process holds it."""
-    path = _acquire(folder, lease)
-    if path is None:
+    own = _acquire(folder, lease)
+    if own is None:
         yield False
         return
     released = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(path, folder, lease, released), daemon=True)
+    renewal = threading.Thread(target=_renew, args=(own, folder, lease, released), daemon=True)
     renewal.start()
     try:
         yield True
     finally:
         released.set()
         renewal.join()
-        for each in _claims(folder):  # the largest last: until then it keeps the others out
-            each.unlink(missing_ok=True)
+        if own.exists():  # the largest last: until then it keeps the others out
+            _forget_dead(_claims(folder)[:-1])
+            _remove(own.parent, [own])
 
 
 def is_claimed(folder: Path) -> bool:
@@ -62,39 +68,51 @@ def forget_dead_claims(folder: Path) -> None:
     """Remove what a process left that was killed between the record and the end of its claim."""
     claims = _claims(folder)
     if claims and not _is_alive(claims[-1]):
-        for each in claims:
-            each.unlink(missing_ok=True)
+        _forget_dead(claims)
 
 
 def _acquire(folder: Path, lease: float) -> Path | None:
+    """The file of our own in the claim that counts now; None where another process has it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     claims = _claims(folder)
     if claims and _is_alive(claims[-1]):
         return None
     path = folder.with_name(f"{folder.name}.{_number(claims[-1]) + 1 if claims else 0}.claim")
+    own = path / secrets.token_hex(8)
     try:
-        with path.open("x", encoding="utf-8") as file:  # O_CREAT | O_EXCL
+        path.mkdir()  # by one process only
+        with own.open("x", encoding="utf-8") as file:
             json.dump(asdict(_self(lease)), file)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # taken, or taken for dead since we made it
         return None
     except OSError:
-        path.unlink(missing_ok=True)
+        _remove(path, [own])
         raise
-    if _claims(folder)[-1:] != [path]:  # others came and went since the first look
-        path.unlink(missing_ok=True)
+    # Others came and went since the first look, or the folder is another's that was made after ours was removed.
+    if _claims(folder)[-1:] != [path] or _owners(path) != [own]:
+        _remove(path, [own])
         return None
-    return path
+    return own
 
 
-def _renew(path: Path, folder: Path, lease: float, released: threading.Event) -> None:
+def _renew(own: Path, folder: Path, lease: float, released: threading.Event) -> None:
     while not released.wait(lease / _RENEWALS):
         with suppress(OSError):
-            if _claims(folder)[-1:] == [path]:
-                os.utime(path)
-            elif not released.is_set():
+            if not _renew_once(own, folder) and not released.is_set():
                 # Stopped for longer than its lease, this process was taken for dead: the record is another's to write.
-                print(f"bench: {path} was taken over; this process ends", file=sys.stderr, flush=True)
+                print(f"bench: {own.parent} was taken over; this process ends", file=sys.stderr, flush=True)
                 os._exit(1)
+
+
+def _renew_once(own: Path, folder: Path) -> bool:
+    """Give a sign of life; False where the claim is no longer ours."""
+    if _claims(folder)[-1:] != [own.parent]:
+        return False
+    try:
+        os.utime(own)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _claims(folder: Path) -> list[Path]:
@@ -106,24 +124,57 @@ def _number(path: Path) -> int:
     return int(path.suffixes[-2][1:])
 
 
-def _is_alive(path: Path) -> bool:
+def _owners(path: Path) -> list[Path]:
+    """The files in a claim: one, but for the moments before it is written and while it is removed."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:  # earlier releases claimed with a file
+        return [path]
+
+
+def _forget_dead(claims: Sequence[Path]) -> None:
+    for path in claims:
+        owners = _owners(path)  # first: who comes after this look is none of those that are removed
+        if not _is_alive(path):
+            _remove(path, owners)
+
+
+def _remove(path: Path, owners: Sequence[Path]) -> None:
+    """Remove these files of a claim, and the claim if it holds no other's."""
+    for owner in owners:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            owner.unlink()
+    with suppress(OSError):  # not empty, or gone
+        path.rmdir()
+
+
+def _is_alive(path: Path) -> bool:
+    owners = _owners(path)
+    return any(map(_is_living, owners)) if owners else path.exists() and _age(path, path.parent) < _SECONDS_TO_WRITE
+
+
+def _is_living(file: Path) -> bool:
+    """Whether the process that wrote this file still lives."""
+    disk = file.parent.parent
+    try:
+        text = file.read_text(encoding="utf-8")
         owner = Owner(**json.loads(text)) if text else None
         if owner is None:
-            return _age(path) < _SECONDS_TO_WRITE
+            return _age(file, disk) < _SECONDS_TO_WRITE
         if (owner.host, owner.system) == (platform.node(), _system()):
             return process_start(owner.pid) == owner.started
-        return _age(path) < owner.lease
+        return _age(file, disk) < owner.lease
     except FileNotFoundError:
         return False
     except (ValueError, TypeError):  # half written
-        return _age(path) < _SECONDS_TO_WRITE
+        return _age(file, disk) < _SECONDS_TO_WRITE
 
 
-def _age(path: Path) -> float:
+def _age(path: Path, disk: Path) -> float:
     """Seconds since the last sign of life, by the clock of the disk: those of two machines differ."""
-    with NamedTemporaryFile(dir=path.parent, suffix=".partial") as probe:
+    with NamedTemporaryFile(dir=disk, suffix=".partial") as probe:
         now = Path(probe.name).stat().st_mtime
     try:
         return now - path.stat().st_mtime
