@@ -87,6 +87,7 @@ def load_checkpoint(model: Detector, path: Path, fingerprint: str) -> None:
     content = read_checkpoint(path)
     if content["bench"].get("fingerprint") != fingerprint:
         raise UsageError(f"{path} is the checkpoint of another run than {fingerprint}; put back its own")
+    _check_numbers(content["state_dict"], model.state_dict(), path)
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as error:
@@ -105,9 +106,27 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{path} is damaged or no checkpoint ({reason})") from error
-    if not isinstance(content, Mapping) or "state_dict" not in content or "bench" not in content:
+    if not isinstance(content, Mapping) or not _is_whole(content):
         raise UsageError(f"{path} is no checkpoint of bench")
     return content
+
+
+def _is_whole(content: Mapping[Any, Any]) -> bool:
+    """Whether it says which run it is of, and holds tensors by their names."""
+    about, tensors = content.get("bench"), content.get("state_dict")
+    if not isinstance(about, Mapping) or not isinstance(tensors, Mapping):
+        return False
+    seconds = about.get(_SECONDS, 0.0)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        return False
+    return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in tensors.items())
+
+
+def _check_numbers(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse what is no number, but where the method itself begins with such, as for a threshold that it lacks."""
+    for name, tensor in tensors.items():
+        if name in own and torch.isnan(tensor).any() and not torch.isnan(own[name]).any():
+            raise UsageError(f"{path} is damaged: its {name} holds NaN; run the cell again")
 
 
 def fit_seconds(path: Path) -> float:

@@ -4,24 +4,31 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import flatten
 from bench.decisive import is_as_before, makes_method
 from bench.errors import UsageError
+from bench.names import plain_name
 
 SCHEMA = 1
 RECORD = "record.json"
 PREDICTIONS = "predictions.csv"
 Status = Literal["finished", "failed", "interrupted"]
-Metrics = dict[str, float | None]
-Interval = tuple[float, float]
+Name = Annotated[str, AfterValidator(plain_name)]
+# Raw scores are single precision: what lies beyond is no figure, and sums of such overflow.
+Figure = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
+Metrics = dict[str, Figure | None]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Cost = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Interval = tuple[Figure, Figure]
 
 
 class DataRecord(BaseModel):
@@ -29,8 +36,8 @@ class DataRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     digest: str
-    counts: dict[str, int]  # of the whole category, by folder
-    classes: dict[str, int] | None = None  # images used of each class, where all are labelled
+    counts: dict[str, Count]  # of the whole category, by folder
+    classes: dict[str, Count] | None = None  # images used of each class, where all are labelled
     validation_images: int
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
@@ -44,7 +51,7 @@ class ConfusionMatrix(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     classes: list[str]
-    counts: list[list[int]]
+    counts: list[list[Count]]
 
 
 class CostRecord(BaseModel):
@@ -52,17 +59,17 @@ class CostRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     device: str
-    processes: int
-    fit_seconds: float
-    test_seconds: float
-    milliseconds_per_image: float  # batch of one, warm, model only
-    images_per_second: float  # the test's batch size, warm, model only
-    peak_memory_bytes: int
+    processes: Count
+    fit_seconds: Cost
+    test_seconds: Cost
+    milliseconds_per_image: Cost  # batch of one, warm, model only
+    images_per_second: Cost  # the test's batch size, warm, model only
+    peak_memory_bytes: Count
     peak_memory_of: Literal["process", "gpu"]
-    parameters: int
-    trainable_parameters: int
-    checkpoint_bytes: int
-    epochs: int
+    parameters: Count
+    trainable_parameters: Count
+    checkpoint_bytes: Count
+    epochs: Count
 
 
 class Record(BaseModel):
@@ -72,14 +79,14 @@ class Record(BaseModel):
     schema_version: int = Field(default=SCHEMA, alias="schema")
     status: Status
     error: str | None = None
-    model: str
+    model: Name
     track: Literal["one-class", "supervised"]
-    dataset: str
+    dataset: Name
     official: bool
-    category: str
-    seed: int
+    category: Name
+    seed: Count
     fold: int | Literal["all"] | None = None
-    fingerprint: str
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     config: dict[str, Any]
     overrides: dict[str, Any]
     reference: str | None = None  # id of the published figures that the preset names
@@ -126,12 +133,40 @@ class Record(BaseModel):
             ) from error
         if record.schema_version > SCHEMA:
             raise _too_new(file, record.schema_version)
+        if problem := _problem(record):
+            raise UsageError(f"{file} is no record of this version ({problem})")
         return record
+
+
+def _problem(record: Record) -> str:
+    """What a record that has the right fields contradicts itself in, or holds that is no plain value; else ''."""
+    for name in ("config", "overrides", "environment", "wandb"):
+        if not _is_plain(getattr(record, name)):
+            return f"{name}: a number that is not finite, or too large"
+    if (confusion := record.confusion) is not None:
+        if confusion.classes != list(record.data.classes or {}):
+            return "confusion: its classes are not those of the data"
+        if [len(row) for row in confusion.counts] != [len(confusion.classes)] * len(confusion.classes):
+            return "confusion: it has not a row and a column for each class"
+    if record.status == "finished" and "source" not in record.weights:
+        return "weights: no source"
+    return ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold it, and Python write it: numbers of any length and NaN come in as well."""
+    if isinstance(value, dict):
+        return all(_is_plain(each) for each in value.values())
+    if isinstance(value, list):
+        return all(_is_plain(each) for each in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 2**64
 
 
 def _newer_schema(file: Path) -> int | None:
     """The schema of a later release, where that is why the record cannot be read."""
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         schema = json.loads(file.read_bytes()).get("schema")
         return schema if isinstance(schema, int) and schema > SCHEMA else None
     return None

@@ -1,6 +1,5 @@
 """Two methods on the same test images: the difference of a figure, and how far it moves with other images."""
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.leaderboard.aggregate import Row
 from bench.metrics.bootstrap import DETECTION_STATISTICS, Difference, paired_difference
+from bench.predictions import parse_predictions
 from bench.record import PREDICTIONS
 
 
@@ -36,19 +36,18 @@ def read_predictions(folder: Path) -> Predictions | None:
     file = folder / PREDICTIONS
     if not file.is_file():
         return None
-    with file.open(encoding="utf-8", newline="") as text:
-        rows = sorted(csv.DictReader(text), key=lambda row: (row["sha256"], row["defect_type"], row["path"]))
+    rows = parse_predictions(file.read_bytes(), file)
+    rows.sort(key=lambda row: (row.sha256, row.defect_type, row.path))
     seen: Counter[str] = Counter()
     images = []
     for row in rows:
-        images.append((row["sha256"], seen[row["sha256"]]))
-        seen[row["sha256"]] += 1
-    logits = [[float(value) for value in row["logits"].split()] for row in rows]
+        images.append((row.sha256, seen[row.sha256]))
+        seen[row.sha256] += 1
     return Predictions(
         tuple(images),
-        np.array([row["defect_type"] for row in rows], dtype=np.str_),
-        np.array([float(row["score"]) for row in rows]),
-        np.array(logits).reshape(len(rows), -1),
+        np.array([row.defect_type for row in rows], dtype=np.str_),
+        np.array([row.score for row in rows]),
+        np.array([row.logits for row in rows]).reshape(len(rows), -1),
     )
 
 

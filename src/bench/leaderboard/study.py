@@ -1,6 +1,5 @@
 """A study: what each variant of a sweep changed against its baseline, and whether that is more than chance."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.errors import UsageError
 from bench.leaderboard.collect import collect
 from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
+from bench.predictions import parse_predictions
 from bench.record import PREDICTIONS, Record, write_atomically
 from bench.sweep.grid import Planned, Sweep
 
@@ -156,9 +156,9 @@ def _shared(before: Path, after: Path, record: Record) -> tuple[NDArray[Any], ND
     return np.array([first[key][1] for key in both]), np.array([second[key][1] for key in both]), targets
 
 
-def _read_logits(folder: Path) -> dict[tuple[str, str], tuple[str, list[float]]]:
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        return {
-            (row["path"], row["sha256"]): (row["defect_type"], [float(value) for value in row["logits"].split()])
-            for row in csv.DictReader(file)
-        }
+def _read_logits(folder: Path) -> dict[tuple[str, str], tuple[str, tuple[float, ...]]]:
+    file = folder / PREDICTIONS
+    if not file.is_file():
+        raise UsageError(f"{folder} has no {PREDICTIONS}; run it again with --force")
+    rows = parse_predictions(file.read_bytes(), file)
+    return {(row.path, row.sha256): (row.defect_type, row.logits) for row in rows}

@@ -1,6 +1,5 @@
 """The method of a finished run, ready to score images that the run never saw."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from bench.checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
@@ -24,8 +24,10 @@ from bench.errors import UsageError, first_line
 from bench.fitting import build_model
 from bench.models.base import Detector, Prediction, as_floats
 from bench.plan import check_device
-from bench.record import PREDICTIONS, Record, settings_to_read
+from bench.predictions import parse_predictions
+from bench.record import PREDICTIONS, RECORD, Record, settings_to_read
 
+_MOST_FOLDS = 1000  # there is a folder of each
 Device = Literal["auto", "cpu", "gpu", "mps"]
 
 _ENDED = {"failed": "failed", "interrupted": "was interrupted"}
@@ -77,8 +79,7 @@ class FinishedRun:
         table = self.folder / PREDICTIONS
         if self.record.fold != "all" or not table.is_file():
             return frozenset()
-        with table.open(encoding="utf-8", newline="") as file:
-            return frozenset(row["sha256"] for row in csv.DictReader(file))
+        return frozenset(row.sha256 for row in parse_predictions(table.read_bytes(), table))
 
 
 def load_run(
@@ -94,7 +95,10 @@ def load_run(
     settings = config.section("data")
     geometry = Geometry(*(settings[name] for name in ("image_size", "crop", "interpolation", "aspect")))
     several = record.fold == "all"
-    files = [folder / f"fold-{n}" / CHECKPOINT for n in range(settings["folds"])] if several else [folder / CHECKPOINT]
+    count = settings["folds"] if several else 1
+    if several and not 2 <= count <= _MOST_FOLDS:
+        raise UsageError(f"{folder / RECORD} says that it is of {count} folds; run the cell again")
+    files = [folder / f"fold-{n}" / CHECKPOINT for n in range(count)] if several else [folder / CHECKPOINT]
     fabric = _fabric(device)
     single = config.settings["trainer"]["precision"] == "16-mixed" and fabric.device.type == "cpu"
     if single:
@@ -115,6 +119,10 @@ def read_finished(folder: Path) -> Record:
     record = Record.read(folder)
     if record.status != "finished":
         raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
+    if record.track == "one-class" and record.metrics.get("threshold") is None:
+        raise UsageError(f"{folder / RECORD} holds no threshold, so nothing can be told from it; run the cell again")
+    if record.track == "supervised" and record.confusion is None:
+        raise UsageError(f"{folder / RECORD} holds no confusion matrix, so no classes; run the cell again")
     return record
 
 
@@ -125,7 +133,17 @@ def read_spec(checkpoint: Path) -> DataSpec:
         raise UsageError(
             f"{checkpoint} was written by an earlier bench, which did not say how it was built; fit it again"
         )
-    return DataSpec(**content["spec"])
+    try:
+        spec = TypeAdapter(DataSpec).validate_python(content["spec"], strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UsageError(
+            f"{checkpoint} says oddly how it was built ({where}: {problem['msg']}); fit it again"
+        ) from error
+    if not (0 < spec.size < 2**16 and spec.channels in (1, 3) and 0 <= spec.train_images < 2**31):
+        raise UsageError(f"{checkpoint} is of no model for images: it says it was built for {spec}; fit it again")
+    return spec
 
 
 def _fabric(device: Device) -> Fabric:

@@ -69,6 +69,8 @@ def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]",
         data = _data_of(record, options)
         if record.track == "supervised":
             return see_files(data, predicted, chosen)
+        if len(predicted) != len(data.whole.test):
+            raise UsageError(f"the run predicted {len(predicted)} images, and its data have {len(data.whole.test)}")
         if record.map_range is None:
             return see_images(data, chosen)
         run = load_run(options.run, model=options.model, data=options.data, device=options.device)

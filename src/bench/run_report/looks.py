@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.data.datamodule import MVTecAD
 from bench.data.geometry import hide_padding
 from bench.data.loading import Batch
+from bench.errors import UsageError
 from bench.heat import Picture, lay_over
 from bench.metrics.curves import Points
 from bench.metrics.pixel import PixelMetrics
@@ -71,6 +72,8 @@ def see_images(data: MVTecAD, chosen: Sequence[int]) -> Seen:
 def see_files(data: MVTecAD, predicted: Sequence[Predicted], chosen: Sequence[int]) -> Seen:
     """The chosen images of a classifier, whose folds tested images of the whole category."""
     files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
+    if unknown := [predicted[place].path for place in chosen if predicted[place].path not in files]:
+        raise UsageError(f"the run predicted {unknown[0]}, which is no image of its data")
     pictures: Mapping[int, Picture] = {
         place: data.geometry.pixels(files[predicted[place].path].read_image(), data.whole.channels) for place in chosen
     }

@@ -143,8 +143,9 @@ def _card(record: Record, predicted: Sequence[Predicted], place: int, seen: Seen
         verdict = "anomalous" if threshold is not None and one.score > threshold else "good"
         caption = f"score {one.score:.4g}, threshold {threshold:.4g}: called {verdict}"
     pictures = seen.pictures.get(place, {}) if seen else {}
-    kind, name = one.path.rsplit("/", 2)[-2:]
-    return Card(f"{kind}/{name}", caption, [(what, _embed(picture)) for what, picture in pictures.items()])
+    return Card(
+        "/".join(one.path.split("/")[-2:]), caption, [(what, _embed(picture)) for what, picture in pictures.items()]
+    )
 
 
 def _embed(picture: Picture) -> str:

@@ -1,6 +1,5 @@
 """The predictions of a run, and which of them are worth looking at."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from scipy.special import softmax
 from bench.data.listing import GOOD
 from bench.errors import UsageError
 from bench.leaderboard.collect import check_predictions
+from bench.predictions import parse_predictions
 from bench.record import PREDICTIONS, Record
 
 SHOWN = 8  # images of a group at most
@@ -48,20 +48,14 @@ def read_predicted(folder: Path, record: Record) -> list[Predicted]:
     if not file.is_file():
         raise UsageError(f"no {file}; the report is made from it, run the cell again: bench fit --force")
     check_predictions(record, file)
-    with file.open(encoding="utf-8", newline="") as text:
-        return [
-            Predicted(
-                row["path"],
-                row["defect_type"],
-                float(row["score"]),
-                _probabilities(row["logits"]),
-            )
-            for row in csv.DictReader(text)
-        ]
+    return [
+        Predicted(row.path, row.defect_type, row.score, _probabilities(row.logits))
+        for row in parse_predictions(file.read_bytes(), file)
+    ]
 
 
-def _probabilities(logits: str) -> NDArray[np.float64]:
-    values = np.array([float(value) for value in logits.split()], dtype=np.float64)
+def _probabilities(logits: Sequence[float]) -> NDArray[np.float64]:
+    values = np.array(logits, dtype=np.float64)
     return softmax(values) if values.size else values
 
 
