@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 from bench import __version__
 from bench.arguments import Parser, fit_parser, read_settings, run_parser
-from bench.console import is_main_process
+from bench.console import is_main_process, say, tell
 from bench.data.command import data
 from bench.errors import RunError, UsageError, unknown
+from bench.escaping import terminal
 from bench.processes import find_launch, require_one_process
 from bench.sweep.command import sweep
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str, status: int) -> int:
     if is_main_process() or find_launch() is None:  # who is started by hand speaks on a terminal of its own
-        print(f"bench: {message}", file=sys.stderr)
+        print(f"bench: {terminal(message)}", file=sys.stderr)
     return status
 
 
@@ -129,7 +130,7 @@ def _fit(typed: list[str]) -> int:
     )
     if is_main_process():
         if was_there:
-            print(f"bench: finished before, on {record.started}; --force runs it again", file=sys.stderr)
+            say(f"bench: finished before, on {record.started}; --force runs it again")
         print_record(record, folder, as_json=known.json)
     return 0
 
@@ -192,7 +193,7 @@ def _study(typed: list[str]) -> int:
     from bench.sweep.grid import plan, read_sweep
 
     sweep = read_sweep(known.sweep, {"models": known.models and known.models.split(",")})
-    print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
+    tell(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
     return 0
 
 

@@ -13,7 +13,8 @@ from bench.decisive import PLACES, defaults_of_idle, name_once
 from bench.errors import UsageError, unknown
 from bench.names import check_name
 from bench.parse_errors import one_line
-from bench.presets import Preset, conf_folder, is_path, preset_names, read_preset, read_yaml
+from bench.presets import Preset, conf_folder, read_preset, read_yaml
+from bench.trust import check_classes, choose_preset
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -75,21 +76,23 @@ def resolve(
     """
     own = _merged(*(_layer(file) for file in files))
     named = {kind: own.get(kind, {}) for kind in ("model", "data")}
-    model_preset = _preset("model", model, named["model"], None)
-    data_preset = _preset("data", data, named["data"], "mvtec_ad")
+    model_preset = choose_preset("model", model, named["model"], None)
+    data_preset = choose_preset("data", data, named["data"], "mvtec_ad")
     category = category or own.pop("category", None)
     if not category:
         raise UsageError("no category; name one: --category screw")
     own.pop("category", None)
-    for kind, name in {"category": category, "model": model_preset.name, "dataset": data_preset.name}.items():
+    for kind, name in {"model": model_preset.name, "dataset": data_preset.name}.items():
         check_name(kind, name)
+    if "/" not in category and not category.startswith("."):  # the data say that a path is no category
+        check_name("category", category)
     for kind in named:
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser = _parser(model_preset, data_preset)
     defaults = flatten(parser.get_defaults().as_dict())
     method = model_preset.name, model_preset.load_class()
-    _check_classes(own, base)
+    check_classes(flatten(own), flatten(base))
     presets, settings = _parse(parser, base, {}), _parse(parser, _merged(base, own), options)
     presets = _merged(presets, _nested(defaults_of_idle(*method, flatten(presets), defaults)))
     settings = _merged(settings, _nested(defaults_of_idle(*method, flatten(settings), defaults, typed=options)))
@@ -119,32 +122,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
-    """The preset that was typed, or the one of `conf/` that a file names; a file never leads to other code.
-
-    Records and settings travel: whoever opens those of another must not run what lies beside them.
-    """
-    if typed:
-        return read_preset(kind, typed)
-    name, class_path = own.get("name") or default, own.get("class_path")
-    if not name:
-        raise UsageError(f"no {kind}; name one: --{kind} NAME ('bench models' lists them)")
-    known = preset_names(kind)
-    if name in known and class_path in (None, (preset := read_preset(kind, name)).class_path):
-        return preset
-    if class_path is None:
-        if isinstance(name, str) and is_path(name):
-            raise UsageError(f"code of one's own runs only where it is typed: --{kind} {name}")
-        raise unknown("dataset" if kind == "data" else kind, str(name), known)
-    # A printed configuration is complete: its class counts, whether or not a preset of that name still exists.
-    if isinstance(class_path, str) and class_path in {read_preset(kind, each).class_path for each in known}:
-        return Preset(check_name(kind, str(name)), class_path, "", "", "", {}, conf_folder())
-    raise UsageError(
-        f"cannot import class_path '{class_path}' of '{name}': it is none of conf/{kind}, and code of one's own runs "
-        f"only where its file is typed: --{kind} FILE"
-    )
-
-
 def _layer(source: Any) -> dict[str, Any]:
     """One of `files`, with `model: vae` written out as `model: {name: vae}`."""
     layer = dict(source if isinstance(source, Mapping) else read_yaml(source))
@@ -169,15 +146,6 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UsageError(f"--threshold_quantile {quantile} does not lie in (0, 1]")
     if patience is not None and patience < 1:
         raise UsageError(f"--patience {patience} is not positive; null (the default) never stops early")
-
-
-def _check_classes(own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
-    """Refuse a class that a file names for a setting, unless the method's own file names it: it would be imported."""
-    known = {str(value) for key, value in flatten(base).items() if key.endswith(".class_path")}
-    for key, value in flatten(own).items():
-        if key.endswith(".class_path") and str(value) not in known:
-            setting = key.removesuffix(".class_path")
-            raise UsageError(f"'{setting}' names the class '{value}'; code of one's own runs only where it is typed")
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

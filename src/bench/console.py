@@ -1,13 +1,37 @@
 """Words for a person: results go to stdout, everything else to stderr, and only one process speaks."""
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from bench.escaping import terminal
 from bench.processes import is_main_process
 
-__all__ = ["is_main_process", "say"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["add_row", "is_main_process", "plain_console", "say", "tell"]
 
 
 def say(message: str) -> None:
     """One line on stderr."""
     if is_main_process():
-        print(message, file=sys.stderr, flush=True)
+        print(terminal(message), file=sys.stderr, flush=True)
+
+
+def tell(line: object) -> None:
+    """One line of a result on stdout."""
+    print(terminal(line), flush=True)
+
+
+def plain_console(*, stderr: bool = False) -> "Console":
+    """A console that takes no text for markup: names hold brackets."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr if stderr else None, markup=False, highlight=False, emoji=False)
+
+
+def add_row(table: "Table", cells: Sequence[str]) -> None:
+    """A row of a table for a plain console."""
+    table.add_row(*map(terminal, cells))

@@ -27,7 +27,7 @@ class ProgressBar(Callback):
         """Begin a phase of `total` steps."""
         self.stop()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),

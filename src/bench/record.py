@@ -148,7 +148,9 @@ def _problem(record: Record) -> str:
             return "confusion: its classes are not those of the data"
         if [len(row) for row in confusion.counts] != [len(confusion.classes)] * len(confusion.classes):
             return "confusion: it has not a row and a column for each class"
-    if record.status == "finished" and "source" not in record.weights:
+    if record.status != "finished":
+        return ""
+    if "source" not in record.weights:
         return "weights: no source"
     return ""
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench.comparison import MARK, describe_figure, differences, published_figure, reference_of
+from bench.console import add_row, plain_console
 from bench.data.folds import describe_limits
+from bench.escaping import terminal
 from bench.presets import Preset
 from bench.record import CostRecord, Interval, Metrics, Record
 
@@ -53,24 +56,24 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(record.model_dump(by_alias=True), indent=2))
         return
-    console = Console()
-    console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), seed {record.seed}")
+    console = plain_console()
+    console.print(_title(record, f"seed {record.seed}"))
     if not record.official and record.dataset == "mvtec_ad":
-        console.print(f"not MVTec's own data: {'; '.join(record.data.differences)}", highlight=False)
+        console.print(terminal(f"not MVTec's own data: {'; '.join(record.data.differences)}"))
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
-        console.print("random backbone: --model.weights none was asked for", highlight=False)
+        console.print("random backbone: --model.weights none was asked for")
     _print_metrics(console, record, record.metrics, record.metrics_by_defect, record.intervals)
     if record.data.classes is not None:
         types = [name for name, count in record.data.classes.items() for _ in range(count)]
         for line in describe_limits(types, record.config["data"]["folds"]):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(terminal(line), soft_wrap=True)
     if record.cost is not None:
         console.print(_cost_table(record.cost))
-    console.print(f"record    {folder / 'record.json'}", soft_wrap=True, highlight=False)
+    console.print(terminal(f"record    {folder / 'record.json'}"), soft_wrap=True)
     pictures = sorted(folder.glob("*.png"))
     if pictures:
         names = ", ".join(path.name for path in pictures)
-        console.print(f"pictures  {folder} ({names})", soft_wrap=True, highlight=False)
+        console.print(terminal(f"pictures  {folder} ({names})"), soft_wrap=True)
 
 
 def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> None:
@@ -79,13 +82,13 @@ def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> No
     if as_json:
         print(json.dumps({"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}, indent=2))
         return
-    console = Console()
-    console.print(f"\n[bold]{record.model}[/] on [bold]{record.category}[/] ({record.dataset}), tested again")
+    console = plain_console()
+    console.print(_title(record, "tested again"))
     _print_metrics(console, record, new, evaluation.metrics_by_defect, evaluation.intervals)
     pairs = [(new.get(name), value) for name, value in record.metrics.items()]
     largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
     same = "the same figures as in the record" if largest == 0 else f"largest difference from the record: {largest:.2g}"
-    console.print(same, highlight=False)
+    console.print(same)
 
 
 def print_models(presets: Sequence[Preset]) -> None:
@@ -94,8 +97,13 @@ def print_models(presets: Sequence[Preset]) -> None:
     for title in ("name", "track", "paper", "what it is"):
         table.add_column(title, no_wrap=title in ("name", "track"))
     for preset in presets:
-        table.add_row(preset.name, preset.track, preset.paper, preset.about)
-    Console().print(table)
+        add_row(table, [preset.name, preset.track, preset.paper, preset.about])
+    plain_console().print(table)
+
+
+def _title(record: Record, what: str) -> Text:
+    model, category, dataset = map(terminal, (record.model, record.category, record.dataset))
+    return Text.assemble("\n", (model, "bold"), " on ", (category, "bold"), f" ({dataset}), {what}")
 
 
 def _print_metrics(
@@ -118,7 +126,7 @@ def _print_metrics(
         figure = figures.get(name)
         shown = [describe_figure(figure, value, comparable=not apart)] if figure else []
         between = [interval_text(intervals.get(name))] if intervals else []
-        table.add_row(TITLES.get(name, name), figure_text(value), *between, *shown)
+        add_row(table, [TITLES.get(name, name), figure_text(value), *between, *shown])
     console.print(table)
     if figures:
         _print_source(console, record, figures, apart)
@@ -130,7 +138,7 @@ def _print_metrics(
     for name in columns:
         table.add_column(BY_DEFECT[name], justify="right")
     for defect_type, values in by_defect.items():
-        table.add_row(defect_type, *(figure_text(values.get(name)) for name in columns))
+        add_row(table, [defect_type, *(figure_text(values.get(name)) for name in columns)])
     console.print(table)
 
 
@@ -138,12 +146,12 @@ def _print_source(console: Console, record: Record, figures: Collection[str], ap
     reference = reference_of(record)
     assert reference is not None
     sources = {f"{row.source} ({row.kind})" for name, row in reference.metrics.items() if name in figures}
-    console.print(f"published: {reference.name}; {'; '.join(sorted(sources))}", highlight=False, soft_wrap=True)
+    console.print(f"published: {reference.name}; {'; '.join(sorted(sources))}", soft_wrap=True)
     if reference.note:
-        console.print(reference.note, highlight=False, soft_wrap=True)
+        console.print(reference.note, soft_wrap=True)
     if apart:
         line = f"{MARK} not the published protocol, so no difference is shown: {'; '.join(apart)}"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(terminal(line), soft_wrap=True)
 
 
 def _cost_table(cost: CostRecord) -> Table:
@@ -151,7 +159,7 @@ def _cost_table(cost: CostRecord) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for name, value in cost_rows(cost):
-        table.add_row(name, value)
+        add_row(table, [name, value])
     return table
 
 

@@ -87,7 +87,7 @@ def test_its_policy_lets_its_own_script_run_and_nothing_else(page, runs):
 @pytest.mark.parametrize("name", [EVIL, '"><img src=x onerror=alert(1)>', "a' onclick='alert(1)", "&lt;b&gt;"])
 def test_whatever_a_record_says_stays_text(page, runs, name):
     records = [
-        make_record(name, category, overrides={"model.x": name}, settings={"x": name}, command=name)
+        make_record(name.replace("/", ""), category, overrides={"model.x": name}, settings={"x": name}, command=name)
         for category in FIVE
     ]
     for place, record in enumerate(records):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from bench.arguments import Parser
-from bench.console import say
+from bench.console import say, tell
 from bench.data.chosen import ALL
 from bench.errors import RunError, UsageError, unknown
 
@@ -35,7 +35,8 @@ def check(typed: list[str]) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         for name, lines in found.items():
-            print("\n".join(f"{name}: {line}" for line in lines) if lines else f"{name}: as published")
+            for line in lines or ["as published"]:
+                tell(f"{name}: {line}")
     count = sum(map(len, found.values()))
     if count:
         raise RunError(f"{count} deviation{'' if count == 1 else 's'} from MVTec AD as it was published")

@@ -9,6 +9,7 @@ from bench.data.description import DefectClass, Description, Imbalance, Spread
 from bench.data.facts import mvtec_categories
 from bench.data.listing import GOOD
 from bench.errors import counted
+from bench.escaping import markdown
 from bench.leaderboard.markdown_cells import grid
 
 SHEET = "contact_sheet.png"
@@ -23,7 +24,7 @@ def to_json(description: Description) -> str:
 def to_markdown(description: Description, *, with_sheet: bool = True) -> str:
     """The page, with the contact sheet that lies beside it."""
     parts = [
-        f"# {description.category} ({description.dataset})\n",
+        f"# {markdown(description.category)} ({markdown(description.dataset)})\n",
         _summary(description),
         "## Classes\n",
         grid(["class", "train", "test", "size, px", "mode"], [_images(c) for c in description.classes]),
@@ -55,7 +56,7 @@ def _summary(description: Description) -> str:
     kinds = [c for c in description.classes if c.name != GOOD]
     lines = [
         f"{description.train} training and {description.test} test images, {description.masks} masks; "
-        f"{len(kinds)} defect classes{': ' if kinds else ''}{', '.join(c.name for c in kinds)}.",
+        f"{len(kinds)} defect classes{': ' if kinds else ''}{', '.join(markdown(c.name) for c in kinds)}.",
     ]
     if description.imbalance and description.imbalance_of_defects:
         lines.append(

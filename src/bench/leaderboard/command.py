@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.arguments import Parser
-from bench.console import say
+from bench.console import say, tell
 from bench.errors import RunError, UsageError
 from bench.leaderboard.columns import TRACKS
 
@@ -112,7 +112,7 @@ def _fold(
         return files, found.problems
     out.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
-        print(write_atomically(path, text))
+        tell(write_atomically(path, text))
     return files, found.problems
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.arguments import Parser
+from bench.escaping import terminal
 
 if TYPE_CHECKING:
     from bench.leaderboard.compare import Comparison
@@ -40,17 +41,17 @@ def compare(typed: list[str]) -> int:
 
 
 def _print(found: "Comparison") -> None:
-    from rich.console import Console
+    from bench.console import plain_console
 
-    console = Console()
+    console = plain_console()
     for number, record in (("first", found.before), ("second", found.after)):
         title = f"{number:<8}{record.model} on {record.category} ({record.dataset}), seed {record.seed}"
-        console.print(f"{title}, {record.fingerprint}", highlight=False, soft_wrap=True)
+        console.print(terminal(f"{title}, {record.fingerprint}"), soft_wrap=True)
     if found.settings:
         rows = [[key, _text(one), _text(other)] for key, (one, other) in found.settings.items()]
         console.print(_table(["differs in", "first", "second"], rows))
     else:
-        console.print("\nThe settings are the same.", highlight=False)
+        console.print("\nThe settings are the same.")
     rows = []
     for name, (one, other) in found.metrics().items():
         if name == "threshold":  # in the units of each method
@@ -70,11 +71,13 @@ def _table(titles: list[str], rows: list[list[str]]) -> Any:
     from rich import box
     from rich.table import Table
 
+    from bench.console import add_row
+
     table = Table(box=box.SIMPLE, pad_edge=False)
     for place, title in enumerate(titles):
         table.add_column(title, justify="right" if place else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        add_row(table, row)
     return table
 
 

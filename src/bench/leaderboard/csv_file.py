@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.escaping import csv_cell
 from bench.leaderboard.aggregate import Row, Summary
 from bench.leaderboard.columns import COSTS
 from bench.leaderboard.standings import Ranking, Standing
@@ -36,7 +37,7 @@ def render_csv(name: str, tables: Sequence[Table], out: Path) -> str:
         for section in table.sections:
             for row in section.rows:
                 lines += [place | line for line in _category_lines(section, row)]
-    writer.writerows([line.get(name, "") for name in _COLUMNS] for line in lines)
+    writer.writerows([csv_cell(line.get(name, "")) for name in _COLUMNS] for line in lines)
     return text.getvalue()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.comparison import MARK
+from bench.escaping import Markdown, markdown, sentence
 from bench.leaderboard.aggregate import TableKey
 from bench.leaderboard.columns import TRACKS
 from bench.leaderboard.markdown_cells import figure, fingerprints, grid, published, seeds
@@ -24,7 +24,7 @@ from bench.leaderboard.wording import (
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
     """For each table the ranking and the costs, then a section for each category."""
-    parts = [f"# {name}\n", f"{ABOUT[tables[0].key.track]}\n"]
+    parts = [f"# {markdown(name)}\n", f"{ABOUT[tables[0].key.track]}\n"]
     if any(section.differences for table in tables for section in table.sections):
         parts.append(f"{ABOUT_INTERVALS}\n")
     for table in tables:
@@ -38,12 +38,12 @@ def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
 
 
 def _head(table: Table) -> str:
-    return "\n\n".join([f"## {table_title(table.key)}", *table_notes(table)]) + "\n"
+    return "\n\n".join([f"## {sentence(table_title(table.key))}", *map(sentence, table_notes(table))]) + "\n"
 
 
 def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
-    lines = [f"### {section.category}{f' ({section.digest[:12]})' if several else ''}\n"]
-    lines.append(f"{describe_images(key, section, several)}\n")
+    lines = [f"### {markdown(section.category)}{f' ({section.digest[:12]})' if several else ''}\n"]
+    lines.append(f"{sentence(describe_images(key, section, several))}\n")
     columns = TRACKS[key.track]
     printed = [name for name in columns.published if any(row.published_figure(name) for row in section.rows)]
     titles = ["method", "seeds", *columns.quality.values()]
@@ -55,16 +55,16 @@ def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
     for row in section.rows:
         cells = [row.method.label, seeds(row, out), *(figure(row.summarise(metric)) for metric in columns.quality)]
         if section.differences:
-            cells.insert(place, difference_to_best(section, row.method))
+            cells.insert(place, Markdown(difference_to_best(section, row.method)))
         for metric in printed:
             own = row.summarise(metric)
             cells.append(published(row.published_figure(metric), own, comparable=not row.differences))
         rows.append(cells)
-    said = [f"{remark}\n" for remark in remarks(section)]
+    said = [f"{sentence(remark)}\n" for remark in remarks(section)]
     lines += [grid(titles, rows), *said, fingerprints(section.rows, out)]
     return "\n".join(filter(None, lines))
 
 
 def _footnotes(table: Table) -> str:
-    parts = [f"\\{note}" if note.startswith(MARK) else note for note in footnotes(table)]
+    parts = list(map(sentence, footnotes(table)))
     return "### Notes\n\n" + "\n\n".join(parts) + "\n" if parts else ""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.comparison import MARK, describe_figure
+from bench.comparison import describe_figure
+from bench.escaping import Markdown, markdown
 from bench.leaderboard.aggregate import Row, Summary
 from bench.leaderboard.collect import Source
 from bench.published import Figure
@@ -15,7 +16,7 @@ MIXED = "‡"  # beside the seeds of a row whose runs were computed on different
 
 def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """A table whose first columns are words, the others numbers."""
-    lines = [f"| {' | '.join(_escape(cell) for cell in cells)} |" for cells in rows]
+    lines = [f"| {' | '.join(map(markdown, cells))} |" for cells in rows]
     return (
         "\n".join([f"| {' | '.join(titles)} |", f"|{'---|' * words}{'---:|' * (len(titles) - words)}", *lines]) + "\n"
     )
@@ -33,16 +34,16 @@ def published(found: Figure | None, own: Summary | None, *, comparable: bool) ->
     """The published figure, with the difference where the protocol is the same."""
     if found is None:
         return "-"
-    return describe_figure(found, own.mean if own else None, comparable=comparable).replace(MARK, f"\\{MARK}")
+    return describe_figure(found, own.mean if own else None, comparable=comparable)
 
 
-def seeds(row: Row, out: Path) -> str:
+def seeds(row: Row, out: Path) -> Markdown:
     """The seeds, each leading to the folder of its record where that lies below the tables (`out`, resolved)."""
     cells = []
     for source in row.sources:
         link, seed = link_to(source, out), source.record.seed
         cells.append(f"[{seed}]({link})" if link else str(seed))
-    return " ".join([*cells, *([MIXED] if len(row.devices) > 1 else [])])
+    return Markdown(" ".join([*cells, *([MIXED] if len(row.devices) > 1 else [])]))
 
 
 def link_to(source: Source, out: Path) -> str | None:
@@ -58,7 +59,7 @@ def fingerprints(rows: Iterable[Row], out: Path) -> str:
         unlinked = [source.record for source in row.sources if link_to(source, out) is None]
         if unlinked:
             names = ", ".join(f"seed {record.seed} `{record.fingerprint}`" for record in unlinked)
-            lines.append(f"{row.method.label}: {names}")
+            lines.append(f"{markdown(row.method.label)}: {names}")
     return f"<details><summary>Records</summary>\n\n{'; '.join(lines)}.\n\n</details>\n" if lines else ""
 
 
@@ -68,7 +69,3 @@ def machine(record: Record) -> str:
     threads = environment.get("threads")
     gpu = environment.get("gpu") if record.device != "cpu" else None  # bench 0.1 named one that only lay there
     return str(gpu or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|")

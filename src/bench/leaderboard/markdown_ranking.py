@@ -1,5 +1,6 @@
 """The ranking of methods over categories, and what they cost, in Markdown."""
 
+from bench.escaping import sentence
 from bench.leaderboard.aggregate import TableKey
 from bench.leaderboard.columns import COSTS, TRACKS
 from bench.leaderboard.markdown_cells import figure, grid, machine, published
@@ -21,10 +22,11 @@ def describe_ranking(table: TableKey, ranking: Ranking, of: int) -> str:
     title = TRACKS[table.track].quality[TRACKS[table.track].headline]
     if not ranking.categories:
         return "### No ranking\n\nNo two methods have a category in common.\n"
-    parts = [f"### {ranking_title(ranking, title)}\n"]
+    parts = [f"### {sentence(ranking_title(ranking, title))}\n"]
     if of > 1:
-        parts.append(f"{describe_sets(ranking, of)}\n")
-    parts += [_means(table, ranking), f"{explain_ranking(ranking, title)}\n", f"{describe_significance(ranking)}\n"]
+        parts.append(f"{sentence(describe_sets(ranking, of))}\n")
+    said = [explain_ranking(ranking, title), describe_significance(ranking)]
+    parts += [_means(table, ranking), *(f"{sentence(text)}\n" for text in said)]
     return "\n".join(parts)
 
 

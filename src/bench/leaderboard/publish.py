@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.leaderboard.collect import collect
-from bench.record import PREDICTIONS, Record, write_atomically
+from bench.record import PREDICTIONS, RECORD, Record, write_atomically
 
 _ROOT = "$BENCH_DATA"
 # Options that no figure depends on.
@@ -30,10 +30,15 @@ def publish(folders: Sequence[Path], records: Path) -> list[str]:
     ]
     for source in whole:
         record = source.record
+        try:
+            public = anonymise(record)
+        except ValueError as error:
+            problems.append(f"{source.folder / RECORD} has no command that could be published ({error})")
+            continue
         target = records / record.model / record.category / record.fingerprint
         target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target / PREDICTIONS, (source.folder / PREDICTIONS).read_text(encoding="utf-8"))
-        anonymise(record).write(target)
+        write_atomically(target / PREDICTIONS, (source.folder / PREDICTIONS).read_bytes().decode())
+        public.write(target)
     if not whole:
         raise UsageError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
     return problems

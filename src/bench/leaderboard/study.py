@@ -12,6 +12,7 @@ from bench.config import flatten
 from bench.console import say
 from bench.decisive import makes_method
 from bench.errors import UsageError
+from bench.escaping import markdown, sentence
 from bench.leaderboard.collect import collect
 from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
@@ -66,33 +67,38 @@ def render_study(name: str, sweep: Sweep, attempts: Sequence[Attempt]) -> str:
     """The attempts as a Markdown table, the baseline first."""
     compared = sum(attempt.differences is not None for attempt in attempts)
     lines = [
-        f"# {name}\n",
+        f"# {markdown(name)}\n",
         f"Each attempt changes the baseline in what its name says. After - before with the 95 % interval of a paired "
         f"bootstrap over the images that both predicted, each in a fold that had not seen it. Of {compared} "
         f"comparisons about {compared * 0.05:.0f} may exceed chance by chance; seeds and other training images are not "
         "in the intervals. All choices were made on these images.\n",
     ]
     for category, seed in dict.fromkeys(_place(attempt.planned) for attempt in attempts):
-        lines.append(f"## {category}, seed {seed}\n")
+        lines.append(f"## {markdown(category)}, seed {seed}\n")
         titles = ["attempt", "accuracy (95 %)", *(f"{title}, after - before" for title in _SHOWN.values())]
         lines.append(f"| {' | '.join([*titles, 'verdict on accuracy', 'images', 'fit (s)', 'run'])} |")
         lines.append(f"|---|---|{'---|' * len(_SHOWN)}---|---:|---:|---|")
         lines += [_line(a, sweep) for a in attempts if _place(a.planned) == (category, seed)]
         lines += [
-            f"| {variant} | not run here: {why} |{' |' * (len(_SHOWN) + 4)}" for variant, why in sweep.not_run.items()
+            f"| {markdown(variant)} | not run here: {sentence(why)} |{' |' * (len(_SHOWN) + 4)}"
+            for variant, why in sweep.not_run.items()
         ]
         machines = sorted({machine(a.record) for a in attempts if a.record})
-        lines.append(f"\nOn {'; '.join(machines)}.\n")
+        lines.append(f"\nOn {'; '.join(map(markdown, machines))}.\n")
     return "\n".join(lines)
 
 
 def _line(attempt: Attempt, sweep: Sweep) -> str:
     record, name = attempt.record, attempt.planned.variant
     if record is None:
-        return f"| {name} | not run yet |{' |' * (len(_SHOWN) + 4)}"
+        return f"| {markdown(name)} | not run yet |{' |' * (len(_SHOWN) + 4)}"
     interval = record.intervals.get("accuracy")
     accuracy = record.metrics.get("accuracy")
-    cells = [f"{accuracy:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")]
+    cells = [
+        "-"
+        if accuracy is None
+        else f"{accuracy:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    ]
     if attempt.differences is None:
         cells += ["-"] * len(_SHOWN) + ["baseline" if name == sweep.baseline else "no baseline yet"]
         images = sum((record.data.classes or {}).values())
@@ -101,7 +107,7 @@ def _line(attempt: Attempt, sweep: Sweep) -> str:
         cells.append(_verdict(attempt.differences["accuracy"]))
         images = attempt.images
     seconds = f"{record.cost.fit_seconds:.0f}" if record.cost else "-"
-    return f"| {' | '.join([name, *cells, str(images), seconds, f'`{record.fingerprint}`'])} |"
+    return f"| {' | '.join([markdown(name), *cells, str(images), seconds, f'`{record.fingerprint}`'])} |"
 
 
 def _verdict(difference: Difference) -> str:
@@ -152,6 +158,8 @@ def _shared(before: Path, after: Path, record: Record) -> tuple[NDArray[Any], ND
     if not both:
         raise UsageError(f"{before} and {after} predicted no image in common")
     classes = list(record.data.classes or {})
+    if missing := {second[key][0] for key in both} - set(classes):
+        raise UsageError(f"{after} predicted images of the class '{min(missing)}', which its record has not")
     targets = np.array([classes.index(second[key][0]) for key in both])
     return np.array([first[key][1] for key in both]), np.array([second[key][1] for key in both]), targets
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+from bench.escaping import visible
 from bench.pages.axes import Axis, Scale, make_scale
 
 WIDTH = 480.0
@@ -27,8 +28,8 @@ def element(name: str, content: str = "", **attributes: str | float | None) -> M
     for key, value in attributes.items():
         if value is not None:
             text = value if isinstance(value, str) else number(value)
-            parts.append(f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"')
-    body = escape(content)
+            parts.append(f' {key.rstrip("_").replace("_", "-")}="{escape(visible(text))}"')
+    body = content if isinstance(content, Markup) else escape(visible(content))
     return Markup(f"<{name}{''.join(parts)}>{body}</{name}>" if body else f"<{name}{''.join(parts)}/>")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from bench.escaping import pieces, visible
 from bench.pages.viridis import heat_colour, text_on
 
 _FOLDER = Path(__file__).parent
@@ -34,6 +35,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_visible,
     )
     style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, heat_colour=heat_colour, text_on=text_on)
@@ -43,10 +45,15 @@ def _environment() -> Environment:
 
 def breakable(name: str) -> Markup:
     """A name that may be broken after an underscore, where there is little room."""
-    return Markup("_<wbr>").join(name.split("_"))
+    return Markup("_<wbr>").join(visible(name).split("_"))
 
 
 def code(text: str) -> Markup:
     """A text whose words between backticks are code."""
-    parts = text.split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
+    parts = pieces(visible(text))
+    return Markup("").join(Markup("<code>{}</code>").format(p.text) if p.is_code else escape(p.text) for p in parts)
+
+
+def _visible(value: Any) -> Any:
+    """Of any text on a page: what turns it around, or cannot be seen, is shown as what it is."""
+    return visible(value, lines=True) if type(value) is str else value

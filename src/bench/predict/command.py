@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.arguments import Parser
-from bench.console import say
+from bench.console import say, tell
 from bench.errors import RunError, UsageError, counted
 
 if TYPE_CHECKING:  # they bring torch
@@ -133,7 +133,7 @@ def _conclude(run: "FinishedRun", count: Counter[str], options: argparse.Namespa
     if not options.stdout:
         limit = "taken for a defect" if run.threshold is None else f"anomalous, score above {run.threshold:.4g}"
         table = options.out / f"predictions.{options.format or 'csv'}"
-        print(f"{count['scored']} images: {count['anomalous']} {limit}; {table}")
+        tell(f"{count['scored']} images: {count['anomalous']} {limit}; {table}")
     if count["own"]:
         say(
             f"bench: {count['own']} of these are images that the run learned from, all but one of its folds each; "

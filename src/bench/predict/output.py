@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TextIO
 
 from bench.errors import UsageError
+from bench.escaping import csv_cell, json_line, visible
 from bench.predict.maps import fit_map, write_map
 from bench.predict.model import FinishedRun
 from bench.predict.overlay import draw_overlay
@@ -53,9 +54,9 @@ class Table:
     def write(self, row: Row) -> None:
         """Add a row; all have the same columns."""
         if self.form == "jsonl":
-            # A name that is no Unicode holds lone surrogates: only those are escaped.
+            # A name that is no Unicode holds lone surrogates, and one that is may hold what cannot be seen.
             line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-            self.stream.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+            self.stream.write(json_line(line) + "\n")
             return
         if self._writer is None:
             self._writer = csv.DictWriter(self.stream, list(row), lineterminator="\n")
@@ -73,9 +74,11 @@ def open_table(folder: Path, form: Format) -> Iterator[Table]:
 
 def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) -> Row:
     """The row of an image; `files` are those made from it, by column."""
-    row: Row = {"path": str(scored.image.found.path), "score": scored.score}
+    path = str(scored.image.found.path)
+    # The same path, but no formula to a spreadsheet.
+    row: Row = {"path": path if csv_cell(path) == visible(path) else f"./{path}", "score": scored.score}
     if scored.named is not None:
-        row |= {"class": scored.named[0], "probability": scored.named[1]}
+        row |= {"class": csv_cell(scored.named[0]), "probability": scored.named[1]}
     elif run.threshold is not None:
         row["threshold"] = run.threshold
     return row | {"anomalous": scored.anomalous} | dict(files)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.arguments import Parser
+from bench.console import tell
 from bench.errors import UsageError
 
 if TYPE_CHECKING:  # they bring torch
@@ -39,7 +40,7 @@ def report(typed: list[str]) -> int:
     with writing_to(out.parent, "--out FILE"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, page)
-    print(out)
+    tell(out)
     return 0
 
 

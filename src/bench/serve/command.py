@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 from bench.arguments import Parser
+from bench.console import tell
 from bench.errors import UsageError
 
 PORT = 8000
@@ -46,6 +47,6 @@ def serve(typed: list[str]) -> int:
         raise
     with server:
         names = ", ".join(map(str, folders))
-        print(f"http://127.0.0.1:{server.server_port}/ shows {names}; Ctrl-C ends it", flush=True)
+        tell(f"http://127.0.0.1:{server.server_port}/ shows {names}; Ctrl-C ends it")
         server.serve_forever()
     return 0

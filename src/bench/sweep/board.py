@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from bench.console import add_row
+from bench.escaping import terminal
 from bench.sweep.agenda import Entry
 from bench.sweep.tasks import Event, Outcome, Started
 
@@ -24,7 +26,7 @@ class Board:
         self._finished_before = finished_before
         self._running: dict[int, float] = {}
         self._ended: dict[int, Outcome] = {}
-        self._console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False)
+        self._console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -38,14 +40,14 @@ class Board:
     def show(self, event: Event, text: str = "") -> None:
         """Take note of an event; `text` says in words what became of a cell."""
         if isinstance(event, str):
-            self._console.print(event)
+            self._console.print(terminal(event))
         elif isinstance(event, Started):
             self._running[event.number] = time.monotonic()
         elif isinstance(event, Outcome):
             self._running.pop(event.number, None)
             if event.status != "elsewhere":
                 self._ended[event.number] = event
-                self._console.print(f"{self.headline()}: {text}")
+                self._console.print(terminal(f"{self.headline()}: {text}"))
         if self._console.is_terminal:
             self._live.update(self._table(), refresh=True)
 
@@ -77,7 +79,7 @@ class Board:
         table = Table(box=None, title=self.headline(), title_justify="left", show_header=False)
         now = time.monotonic()
         for number, since in list(self._running.items())[:_LONGEST_LIST]:
-            table.add_row("running", self._entries[number].planned.title, duration(now - since))
+            add_row(table, ["running", self._entries[number].planned.title, duration(now - since)])
         if len(self._running) > _LONGEST_LIST:
             table.add_row("running", f"and {len(self._running) - _LONGEST_LIST} more", "")
         return table

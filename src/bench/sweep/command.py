@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.arguments import Parser, add_tracking, read_settings
+from bench.console import tell
 from bench.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _show_plan(entries: "Sequence[Entry]", *, as_json: bool) -> None:
         expected = f", about {duration(entry.expected)}" if entry.is_due and entry.expected is not None else ""
         before = "" if entry.task.found.status == "missing" else f"{entry.task.found.status} before"
         words = ", ".join(filter(None, [before, "to do" if entry.is_due else ""])) or "left out"
-        print(f"{entry.planned.title}: {words}{expected}")
+        tell(f"{entry.planned.title}: {words}{expected}")
     known = [entry.expected for entry in due if entry.expected is not None]
     by = f", about {duration(sum(known))} of one worker by earlier records" if known else ""
     unknown = f" ({len(due) - len(known)} cells unknown)" if known and len(known) < len(due) else ""
@@ -150,7 +151,8 @@ def _conclude(entries: "Sequence[Entry]", outcomes: "dict[int, Outcome]", *, as_
     if as_json:
         print(json.dumps([_as_json(entry, outcomes.get(entry.task.number)) for entry in entries], indent=2))
     else:
-        print("\n".join(describe(entry, outcomes.get(entry.task.number)) for entry in entries))
+        for entry in entries:
+            tell(describe(entry, outcomes.get(entry.task.number)))
     failed = sum(outcome.status != "finished" for outcome in outcomes.values())
     if failed:
         raise RunError(f"{failed} of {len(outcomes)} cells failed; the others are finished")

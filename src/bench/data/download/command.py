@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.arguments import Parser
-from bench.console import say
+from bench.console import say, tell
 from bench.data.chosen import ALL
 from bench.errors import UsageError, unknown
 
@@ -80,7 +80,7 @@ def download(typed: list[str]) -> int:
     if not names:
         say(f"bench: all categories of {request.source} are in {request.root} already")
     for name in names:
-        print(request.root / name)
+        tell(request.root / name)
     _compare(request.root, names)
     return 0
 

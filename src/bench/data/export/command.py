@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import __version__
 from bench.arguments import Parser
-from bench.console import say
+from bench.console import say, tell
 from bench.data.chosen import ALL, add_reading_options, category_names, reading_settings
 from bench.errors import UsageError, counted
 
@@ -112,8 +112,8 @@ def _export(data: "MVTecAD", contents: "Contents", out: Path, known: Namespace) 
         text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
         (folder / SUMMARY).write_text(text, encoding="utf-8")
     for split, counts in summary["counts"].items():
-        print(f"{split:<6}{sum(counts.values()):>6} images: {', '.join(f'{n} {name}' for name, n in counts.items())}")
-    print(out)
+        tell(f"{split:<6}{sum(counts.values()):>6} images: {', '.join(f'{n} {name}' for name, n in counts.items())}")
+    tell(out)
 
 
 def _settle_own_options(known: Namespace) -> None:
