@@ -37,7 +37,7 @@ class Preset:
             sys.path.append(str(self.folder))
         try:
             loaded = getattr(import_module(module_name), class_name)
-        except Exception as error:  # a module of the user's own may raise anything
+        except (Exception, SystemExit) as error:  # a module of the user's own may raise anything, and leave as well
             raise UsageError(
                 f"cannot import class_path '{self.class_path}' of '{self.name}': {self._describe(error)}"
             ) from error
@@ -45,7 +45,9 @@ class Preset:
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
         return loaded
 
-    def _describe(self, error: Exception) -> str:
+    def _describe(self, error: BaseException) -> str:
+        if isinstance(error, SystemExit):
+            return f"it ends Python with sys.exit({error.code})"
         if isinstance(error, ModuleNotFoundError):
             return f"{error}; name the YAML file that lies beside it: --model FILE or --data FILE"
         own = [place for place in extract_tb(error.__traceback__) if Path(place.filename).parent == self.folder]

@@ -104,6 +104,13 @@ def test_a_mistake_in_its_class_is_named_with_file_and_line(refuse, mine):
     assert "mine.py, line 12" in line
 
 
+def test_a_module_that_ends_python_is_named(refuse, mine):
+    Path("elsewhere/mine.py").write_text("import sys\nsys.exit(7)\n")
+    assert "cannot import class_path 'mine.Brightest' of 'mine': it ends Python with sys.exit(7)" in refuse(
+        "fit", *mine
+    )
+
+
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As another process would begin: without the module and the folder it came from."""
     monkeypatch.delitem(sys.modules, "mine")

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.console import say
 from bench.errors import RunError, UsageError, first_line
+from bench.names import check_name
 from bench.record import PREDICTIONS, RECORD
 from bench.tracking.service import begin, check_project, make_table, require_key
 
@@ -34,6 +35,7 @@ def download_records(project: str, folder: Path) -> list[str]:
             if RECORD not in files:
                 problems.append(f"W&B run {project}/{run.id} ({run.name}) holds no {RECORD}; run the cell again")
                 continue
+            check_name("W&B run", run.id)  # it becomes a folder
             for file in files.values():
                 file.download(root=str(folder / run.id), replace=True)
     except (wandb.Error, ValueError, OSError) as error:  # a project that does not exist is a ValueError
