@@ -7,7 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
+
+# `close`: connections are dropped without a word, as a dead process's are; `hang`: nothing is ever said.
+Mood = Literal["error", "hang", "close", "nonsense", "page"]
+SECONDS_TO_HANG = 120
 
 PROJECT = {"id": "project", "name": "defects", "entity": {"id": "entity", "name": "someone"}}
 
@@ -21,8 +25,11 @@ class Service:
         self.stream: dict[str, list[str]] = {}
         self.exit_code: int | None = None
         self.address = ""
+        self.ended = threading.Event()
         self.lost = threading.Event()  # once set, nothing is answered but an error
         self.lost_after = ""  # the name of the last mutation that is answered
+        self.mood: Mood = "error"  # what is done instead of answering, once it is lost
+        self.asked = 0  # requests, answered or not
 
     def answer(self, query: str, values: dict[str, Any]) -> dict[str, Any]:
         """The data of a GraphQL answer, as far as the client needs them."""
@@ -95,9 +102,10 @@ def running_service() -> Iterator[Service]:
             pass
 
         def do_POST(self) -> None:
+            service.asked += 1
             body = self._body()
             if service.lost.is_set():
-                self._reply({}, 503)
+                self._sulk()
             elif self.path == "/graphql":
                 sent = json.loads(body)
                 self._reply({"data": service.answer(sent["query"], sent.get("variables") or {})})
@@ -110,16 +118,33 @@ def running_service() -> Iterator[Service]:
 
         def do_PUT(self) -> None:
             body = self._body()
-            if not service.lost.is_set():
-                service.files[self.path.removeprefix("/upload/")] = body
-            self._reply({}, 503 if service.lost.is_set() else 200)
+            if service.lost.is_set():
+                self._sulk()
+                return
+            service.files[self.path.removeprefix("/upload/")] = body
+            self._reply({})
+            if service.lost_after == "upload":
+                service.lost.set()
+
+        def _sulk(self) -> None:
+            if service.mood == "hang":
+                service.ended.wait(SECONDS_TO_HANG)
+            if service.mood in ("hang", "close"):
+                self.close_connection = True
+                return
+            if service.mood == "page":
+                self._send(b"<html>Please log in to this network</html>", 200)
+                return
+            self._reply({}, 503 if service.mood == "error" else 200)
 
         def _body(self) -> bytes:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
         def _reply(self, content: dict[str, Any], status: int = 200) -> None:
-            body = json.dumps(content).encode()
+            self._send(json.dumps(content).encode(), status)
+
+        def _send(self, body: bytes, status: int) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -131,5 +156,6 @@ def running_service() -> Iterator[Service]:
     try:
         yield service
     finally:
+        service.ended.set()
         server.shutdown()
         server.server_close()

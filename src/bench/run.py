@@ -4,7 +4,7 @@ import shlex
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from bench.record import DataRecord, Record, write_atomically
 from bench.run_folder import TRACEBACK, make_folders, read_finished, writing_to
 from bench.supervisor import share
 from bench.tracking.run import Extent, Tracker
-from bench.tracking.service import Images, choose_mode
+from bench.tracking.service import Images, choose_mode, settle_mode
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
     with agreed():
         model = _check(begun, options)
         make_folders(begun.parts, begun.folder, begun.cell, resume=options.resume is not None)
+    if is_main_process():
+        options = replace(options, wandb=settle_mode(options.wandb, tell=options.tell_offline))
     if count > 1:
         del model  # each process builds its own
         return _fit_together(begun, options, count), begun.folder, False

@@ -67,6 +67,7 @@ def service(monkeypatch):
 
     def stand_in(*runs: StoredRun) -> None:
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setattr("bench.tracking.leaderboard.silence", lambda: None)
         monkeypatch.setattr(wandb, "Api", lambda: Service(list(runs)))
 
     return stand_in

@@ -1,7 +1,6 @@
 """Online runs, sent by W&B's real client to a local stand-in; the service itself is never met."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -75,23 +74,6 @@ def test_a_run_that_fails_arrives_as_failed(bench, quick, service):
     assert outcome.status == 1
     assert service.exit_code == 1
     assert json.loads(service.files["wandb-summary.json"])["status"] == "failed"
-
-
-@pytest.mark.slow  # wandb's client asks again for 40 seconds
-def test_a_service_that_goes_away_while_a_run_learns_costs_a_line_and_little_time(
-    bench, quick, own_folder, service, monkeypatch
-):
-    service.lost_after = "UpsertBucket"
-    monkeypatch.setattr("bench.tracking.service.SECONDS_TO_UPLOAD", 3)
-    started = time.monotonic()
-    outcome = bench("fit", *quick)
-    assert outcome.status == 0, outcome.stderr
-    assert time.monotonic() - started < 60
-    record = Record.read(next(own_folder.rglob("runs/**/record.json")))
-    assert record.status == "finished"
-    assert record.metrics
-    assert "not sent in full" in outcome.stderr
-    assert "wandb sync" in outcome.stderr
 
 
 def test_the_tables_of_a_leaderboard_arrive_with_their_files(bench, own_folder, service):

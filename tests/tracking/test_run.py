@@ -188,7 +188,7 @@ def test_without_a_service_an_online_run_goes_on_offline(quick, bench, own_folde
     monkeypatch.setattr("bench.tracking.service.SECONDS_TO_REACH_SERVICE", 3)
     outcome = bench("fit", *quick, "--wandb", "online")
     assert outcome.status == 0, outcome.stderr
-    assert "goes on offline" in outcome.stderr
+    assert "is kept offline" in outcome.stderr
     assert next(own_folder.rglob("*.wandb"))
 
 

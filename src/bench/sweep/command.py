@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +86,19 @@ def sweep(typed: list[str]) -> int:
         return 0
     launcher.warm()
     entries = _entries(known, settings, launcher)
+    entries = _tracked(entries, known.wandb)
     outcomes = _run(entries, launcher, known.runs)
     return _conclude(entries, outcomes, as_json=known.json)
+
+
+def _tracked(entries: "list[Entry]", wandb: str | None) -> "list[Entry]":
+    """Ask W&B's service once for the whole sweep: where it does not answer no cell asks it again."""
+    from bench.tracking.service import choose_mode, settle_mode
+
+    asked = choose_mode(wandb) == "online" and any(entry.is_due for entry in entries)
+    if not asked or settle_mode(wandb) == "online":
+        return entries
+    return [replace(entry, task=entry.task.offline) for entry in entries]
 
 
 def _run(entries: "Sequence[Entry]", launcher: "Launcher", runs: Path) -> "dict[int, Outcome]":

@@ -19,6 +19,7 @@ def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
     """Run what is due; the outcome of each cell by its number. A full disk ends the sweep."""
     due = {entry.task.number: entry for entry in entries if entry.is_due}
     outcomes: dict[int, Outcome] = {}
+    told = False
     if not due:
         return outcomes
     tasks = [entry.task for entry in due.values()]
@@ -34,6 +35,9 @@ def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
                     board.show(event)
                     continue
                 board.show(event, describe(due[event.number], event))
+                if event.unreached and not told:
+                    told = True
+                    board.show("W&B did not answer any more; what is tracked is kept offline")
                 if event.disk_full:
                     raise UsageError(f"{event.error}; the sweep has ended, its finished records are whole")
                 if event.status != "elsewhere":

@@ -10,6 +10,8 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from pathlib import Path
 
+from bench.console import silent_descriptors
+
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")  # Nvidia, AMD, Windows' Linux, Jetson
 _IMPORTS = ["bench.sweep.forked"]
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -34,7 +36,7 @@ def start_method(threads: int) -> ForkServerContext | SpawnContext:
     set_forkserver_preload(_IMPORTS)
     resource_tracker.ensure_running()  # it would take the server's signals from behind their block
     try:
-        with _threads_of_libraries(threads), _signals_blocked(), _silent():
+        with _threads_of_libraries(threads), _signals_blocked(), silent_descriptors():
             ensure_running()
     except OSError:  # the path of a temporary folder may be too long for a socket
         return get_context("spawn")
@@ -63,19 +65,3 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Who reads the sweep's output would otherwise wait for the end of the server's imports after that of the sweep."""
-    streams = {stream: os.dup(stream) for stream in (1, 2)}
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for stream in streams:
-            os.dup2(nothing, stream)
-        yield
-    finally:
-        for stream, outside in streams.items():
-            os.dup2(outside, stream)
-            os.close(outside)
-        os.close(nothing)

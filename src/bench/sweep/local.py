@@ -95,6 +95,7 @@ class LocalPool:
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
+        self._unreached = False  # W&B, by the cells that have ended
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
         """Deal the cells out to the workers, one at a time."""
@@ -103,28 +104,31 @@ class LocalPool:
 
             for task in tasks:
                 yield Started(task.number)
-                yield run_cell(task)
+                ended = run_cell(task.offline if self._unreached else task)
+                self._unreached |= ended.unreached
+                yield ended
             return
         waiting, deaths = deque(tasks), Counter[int]()
         while waiting or any(worker.task for worker in self._workers):
             for worker in self._workers:
                 if worker.task is None and waiting:
                     task = waiting.popleft()
-                    worker.begin(task)
+                    worker.begin(task.offline if self._unreached else task)
                     yield Started(task.number)
             wait([each for worker in self._workers for each in worker.connections], timeout=_TICK)
             yield None
             for worker in self._workers:
                 yield from worker.read()
-                ended, outcome = worker.answer()
+                cell, outcome = worker.answer()
                 if outcome is not None:
+                    self._unreached |= outcome.unreached
                     yield outcome
-                elif ended is not None:  # its worker died
-                    deaths[ended.number] += 1
-                    if deaths[ended.number] <= ended.retry:
-                        waiting.append(ended)
+                elif cell is not None:  # its worker died
+                    deaths[cell.number] += 1
+                    if deaths[cell.number] <= cell.retry:
+                        waiting.append(cell)
                     else:
-                        yield _end_of(ended, worker)
+                        yield _end_of(cell, worker)
 
     def stop(self) -> None:
         """End all workers; a run in the midst of its work says in its record that it was interrupted."""

@@ -1,6 +1,6 @@
 """What travels to the process that runs a cell, and what comes back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +43,11 @@ class Task:
         """Where the run lies."""
         return self.cell.folder(self.options.runs)
 
+    @property
+    def offline(self) -> "Task":
+        """The same, tracked without asking W&B's service."""
+        return replace(self, options=replace(self.options, wandb="offline"))
+
 
 @dataclass(frozen=True)
 class Started:
@@ -60,6 +65,7 @@ class Outcome:
     error: str = ""
     disk_full: bool = False
     seconds: float = 0.0
+    unreached: bool = False  # W&B's service did not answer: what comes later need not ask it
 
 
 Event = Started | Outcome | str | None  # a string: what a worker said; None: time has passed

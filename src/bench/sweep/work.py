@@ -13,12 +13,14 @@ import torch
 from bench.checkpoint import CHECKPOINT, RESUME, check_stamp
 from bench.errors import RunError, UsageError
 from bench.processes import find_launch, without_launch
+from bench.record import Record
 from bench.run import fit
 from bench.run_folder import writing_to
 from bench.sweep.claims import claim
 from bench.sweep.failure import write_failure
 from bench.sweep.fit_command import fit_arguments
 from bench.sweep.tasks import Outcome, Task, look
+from bench.tracking.service import choose_mode
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,6 +40,14 @@ def run_cell(task: Task) -> Outcome:
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
+def _is_unreached(task: Task) -> bool:
+    """Whether the run was to be sent to W&B, and had to be kept offline."""
+    with suppress(UsageError):  # no record, or none of this version
+        tracked = Record.read(task.folder).wandb or {}
+        return tracked.get("mode") == "offline" and choose_mode(task.options.wandb) == "online"
+    return False
+
+
 def _stand_alone() -> None:
     """Forget that this process is one of several: the tasks of a SLURM job, each of which may run a cell of its own."""
     if find_launch():
@@ -54,6 +64,8 @@ def _run_claimed(task: Task) -> Outcome:
         partial.unlink(missing_ok=True)
     for _ in range(task.retry + 1):
         outcome = _attempt(task)
+        outcome = replace(outcome, unreached=_is_unreached(task))
+        task = task.offline if outcome.unreached else task
         if outcome.status == "finished" or outcome.disk_full:
             break
     return outcome

@@ -5,6 +5,7 @@ import io
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from bench.console import say
 from bench.errors import RunError, UsageError, first_line
 from bench.names import check_name
 from bench.record import PREDICTIONS, RECORD
-from bench.tracking.service import begin, check_project, make_table, require_key
+from bench.tracking.answer import silence
+from bench.tracking.service import begin, check_project, leave_service, make_table, named_mode, require_key, watched
 
 _FILES = (RECORD, PREDICTIONS)
 _TAG = "leaderboard"  # of runs that are no runs of a method
@@ -24,6 +26,7 @@ def download_records(project: str, folder: Path) -> list[str]:
     """Fetch record and predictions of the finished runs of ENTITY/PROJECT to `folder`/ID; lines on what is missing."""
     check_project(project, "--from-wandb")
     require_key("--from-wandb")
+    require_answer("no record is read")
     import wandb
 
     problems = []
@@ -46,16 +49,24 @@ def download_records(project: str, folder: Path) -> list[str]:
 def check_upload(project: str) -> None:
     """A UsageError where `upload_tables` could not begin; said before minutes of bootstrap."""
     check_project(project, "--to-wandb")
-    if os.environ.get("WANDB_MODE") == "disabled":
+    if named_mode() == "disabled":
         raise UsageError("--to-wandb sends nothing while WANDB_MODE is disabled; set it to online or offline")
-    if os.environ.get("WANDB_MODE") != "offline":
+    if named_mode() != "offline":
         require_key("--to-wandb")
+
+
+def require_answer(consequence: str) -> None:
+    """A RunError where the service does not answer: wandb would ask it for minutes."""
+    if reason := silence():
+        raise RunError(f"W&B cannot be reached ({reason}); {consequence}")
 
 
 def upload_tables(project: str, files: Mapping[Path, str]) -> None:
     """Log what is in the CSV files as tables of a new run of ENTITY/PROJECT, and all files as one artifact."""
     entity, name = check_project(project, "--to-wandb")
-    offline = os.environ.get("WANDB_MODE") == "offline"
+    offline = named_mode() == "offline"
+    if not offline:
+        require_answer("the tables are written, but not logged")
     arguments = {"entity": entity, "project": name, "name": _TAG, "job_type": _TAG, "tags": [_TAG]}
     arguments["dir"] = os.environ.get("WANDB_DIR", str(Path.cwd()))
     try:
@@ -69,8 +80,10 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
             artifact.add_file(str(path.resolve()), path.name, policy="immutable")
         run.log_artifact(artifact)
         folder, url = Path(run.dir).parent, run.url
-        run.finish()
+        with nullcontext() if offline else watched():
+            run.finish()
     except Exception as error:  # of many kinds: none of them is ours
+        leave_service()
         raise RunError(f"W&B: {first_line(error)}; the tables are written, but not logged") from error
     if offline:
         say(f"W&B run kept offline; send it with: wandb sync {shlex.quote(os.path.relpath(folder))}")

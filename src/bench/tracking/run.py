@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from bench.passes import ScoredImages
 from bench.record import PREDICTIONS, RECORD, Record
 from bench.tracking.directions import smaller_is_better
 from bench.tracking.gallery import Gallery
-from bench.tracking.service import PROJECT, Mode, start
+from bench.tracking.service import PROJECT, Mode, leave_service, start, watched
 
 RECORD_FILES = (RECORD, PREDICTIONS)
 
@@ -70,7 +70,7 @@ class Tracker:
             "resume": "allow",
             "reinit": "finish_previous",
         }
-        self.run = start(arguments, mode)
+        self.run = start(arguments, mode, tell=self.extent.tell)
 
     def logger(self, part: str = "") -> WandbLogger | Literal[False]:
         """What Lightning's Trainer logs to; names of curves begin with the part of the run, where it has several."""
@@ -121,8 +121,10 @@ class Tracker:
             self._pictures.cleanup()
         described = self.describe() or {}
         try:
-            self.run.finish(exit_code=0 if record.status == "finished" else 1)
+            with watched() if described.get("mode") == "online" else nullcontext():
+                self.run.finish(exit_code=0 if record.status == "finished" else 1)
         except Exception as error:
+            leave_service()
             say(f"W&B run not sent in full ({first_line(error)}); send it with: wandb sync {self._quoted}")
             return
         if described.get("mode") == "offline" and self.extent.tell:

@@ -4,39 +4,70 @@ import logging
 import netrc
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from bench.console import say
-from bench.errors import UsageError, first_line
+from bench.console import say, silent_descriptors
+from bench.errors import RunError, UsageError, first_line
+from bench.tracking.answer import plain_environment, service_address, silence
 
 Mode = Literal["online", "offline", "disabled"]
 Images = Literal["auto", "on", "off"]
 PROJECT = "bench"
-SECONDS_TO_REACH_SERVICE = 20
+SECONDS_TO_REACH_SERVICE = 15
 SECONDS_TO_UPLOAD = 300  # after the end of a run; what is left then waits on disk
+SECONDS_OF_SILENCE = 10  # after which nothing is waited for any more
+_SECONDS_BETWEEN_LOOKS = 3
+_SECONDS_TO_DISK = 2.0  # for which the file of a run may lag behind it
+_VARIABLE = "WANDB_MODE"
 
 
 def choose_mode(asked: str | None) -> Mode:
     """What was asked, else WANDB_MODE, else online where a key is present; never a prompt."""
-    mode = asked or os.environ.get("WANDB_MODE", "")
+    mode = asked or named_mode()
     if mode == "online" and not has_key():
         raise UsageError("--wandb online needs a key; run 'wandb login' or set WANDB_API_KEY (or use --wandb offline)")
-    if mode in ("online", "offline", "disabled"):
-        return mode  # type: ignore[return-value]
-    return "online" if has_key() else "offline"
+    return mode or ("online" if has_key() else "offline")  # type: ignore[return-value]
+
+
+def named_mode() -> Mode | None:
+    """What WANDB_MODE says, in whatever case; None where it says nothing."""
+    named = os.environ.get(_VARIABLE, "").strip()
+    mode = {"dryrun": "offline", "run": "online"}.get(named.lower(), named.lower())  # wandb's older words
+    if mode not in ("", *get_args(Mode)):
+        raise UsageError(f"{_VARIABLE} '{named}' is no mode; set it to online, offline or disabled")
+    return mode or None  # type: ignore[return-value]
+
+
+def settle_mode(asked: str | None, *, tell: bool = True) -> Mode:
+    """The mode of a whole command: as `choose_mode`, but offline where the service does not answer, said once."""
+    mode = choose_mode(asked)
+    if mode == "online" and (reason := silence()):
+        if tell:
+            tell_unreached(reason)
+        return "offline"
+    return mode
+
+
+def tell_unreached(reason: str) -> None:
+    """One line for all runs of a command."""
+    say(f"W&B cannot be reached ({reason}); what is tracked is kept offline")
 
 
 def has_key() -> bool:
     """Whether the service would let us in; only looked at, never asked for."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
+        host = urlsplit(service_address()).hostname or ""
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
 
@@ -54,19 +85,19 @@ def require_key(option: str) -> None:
         raise UsageError(f"{option} needs a key; run 'wandb login' or set WANDB_API_KEY")
 
 
-def start(arguments: Mapping[str, Any], mode: Mode) -> Any:
+def start(arguments: Mapping[str, Any], mode: Mode, *, tell: bool = True) -> Any:
     """A W&B run: online, offline where the service cannot be reached, None where not even that is possible."""
     if mode == "online":
         try:
             return begin(arguments, "online")
         except Exception as error:  # whatever keeps W&B from working must not keep the run from it
-            import wandb
-
-            wandb.teardown()  # its service holds the run's id still
-            say(f"W&B cannot be reached ({first_line(error)}); the run goes on offline")
+            leave_service()  # it holds the run's id still
+            if tell:
+                tell_unreached(first_line(error))
     try:
         return begin(arguments, "offline")
     except Exception as error:
+        leave_service()
         say(f"W&B cannot be used ({first_line(error)}); the run goes on without it")
         return None
 
@@ -76,15 +107,79 @@ def begin(arguments: Mapping[str, Any], mode: Mode) -> Any:
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # wandb's own telemetry, of no concern to the run
     settings = wandb.Settings(
         silent=True,
         console="off",
         init_timeout=SECONDS_TO_REACH_SERVICE,
         finish_timeout=SECONDS_TO_UPLOAD,
         finish_timeout_raises=True,
+        x_transaction_log_flush_interval=_SECONDS_TO_DISK,
     )
-    wandb.setup(settings=settings)  # or warnings of wandb's own would still be printed
-    return wandb.init(mode=mode, settings=settings, **arguments)
+    with plain_environment(mode):
+        with silent_descriptors():  # wandb's own process inherits them, and prints its panics there
+            wandb.setup(settings=settings)  # or warnings of wandb's own would still be printed
+        run = wandb.init(mode=mode, settings=settings, **arguments)
+    if mode == "online":
+        _take_artifacts_unasked(run)
+    return run
+
+
+def _take_artifacts_unasked(run: Any) -> None:
+    """Have artifacts taken at once: wandb asks for login and type first, and waits for a service that is gone.
+
+    Ours have one type each, and nobody waits for one.
+    """
+    run._assert_can_log_artifact = lambda _: None
+    run._public_api = lambda *_: SimpleNamespace(_set_artifact_save_handle=lambda *_: None)
+
+
+def leave_service() -> None:
+    """End wandb's own process, which may have died or wait for an answer; the next run starts another."""
+    import wandb
+
+    with suppress(Exception, SystemExit):  # it passes on the status of a process that panicked
+        wandb.teardown()
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """See to it that the end of a run waits for its upload, but not for a service that is gone.
+
+    wandb's own process then tries again for minutes, whatever its `finish_timeout`, and is ended from here: all that it
+    was given lies in the run's file by then.
+    """
+    done, gone = Event(), Event()
+    Thread(target=_watch, args=(done, gone), daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        if gone.is_set():
+            raise RunError("its service does not answer any more") from error
+        raise
+    finally:
+        done.set()
+
+
+def _watch(done: Event, gone: Event) -> None:
+    begin = heard = time.monotonic()
+    while not done.wait(_SECONDS_BETWEEN_LOOKS):
+        if silence() is None:
+            heard = time.monotonic()
+        now = time.monotonic()
+        if now - heard > SECONDS_OF_SILENCE or now - begin > SECONDS_TO_UPLOAD + SECONDS_OF_SILENCE:
+            if not done.is_set():
+                gone.set()
+                _end_process()
+            return
+
+
+def _end_process() -> None:
+    import wandb
+
+    with suppress(AttributeError, OSError):  # of another wandb, or ended by itself
+        connection: Any = wandb.setup()._connection
+        connection._proc._process.kill()
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
