@@ -125,7 +125,8 @@ class Tracker:
                 self.run.finish(exit_code=0 if record.status == "finished" else 1)
         except Exception as error:
             leave_service()
-            say(f"W&B run not sent in full ({first_line(error)}); send it with: wandb sync {self._quoted}")
+            sync = f"wandb sync --include-online {self._quoted}"  # it passes over others than offline runs else
+            say(f"W&B run not sent in full ({first_line(error)}); send it with: {sync}")
             return
         if described.get("mode") == "offline" and self.extent.tell:
             say(f"W&B run kept offline; send it with: wandb sync {self._quoted}")
