@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bench.cli import main
+from bench.writing import describe_refusal
 
 
 def run() -> NoReturn:
@@ -24,9 +25,10 @@ def _write_out(status: int) -> int:
     except BrokenPipeError:
         pass  # the reader has left; nothing is wrong
     except OSError as error:
-        if not status:  # else its own line has been said
-            print(f"bench: {error.strerror}", file=sys.stderr)
-        return status or 1
+        if status:  # its own line has been said
+            return status
+        line, status = describe_refusal(error)
+        print(f"bench: {line}", file=sys.stderr)
     return status
 
 

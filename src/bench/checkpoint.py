@@ -1,13 +1,10 @@
 """Checkpoints that hold tensors and plain values only, and are refused when they are another model's."""
 
 import math
-import os
 import pickle
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import lightning
@@ -19,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.models.base import Detector
+from bench.writing import whole_file
 
 CHECKPOINT = "model.ckpt"  # the finished model
 RESUME = "last.ckpt"  # everything that training goes on from
@@ -149,19 +147,11 @@ def stamp(cell: Cell) -> dict[str, str]:
 
 
 def _write_whole(content: Mapping[str, Any], path: Path) -> None:
-    with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        partial = Path(file.name)
+    with whole_file(path) as file:
         try:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
         except RuntimeError as error:
             # torch hides a full disk, and a signal that comes while it writes, behind an error of its own.
             if isinstance(error.__context__, OSError | KeyboardInterrupt):
                 raise error.__context__ from None
             raise
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
-    path.chmod(0o644)

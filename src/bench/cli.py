@@ -18,6 +18,7 @@ from bench.errors import RunError, UsageError, unknown
 from bench.escaping import terminal
 from bench.processes import find_launch, require_one_process
 from bench.sweep.command import sweep
+from bench.writing import describe_refusal
 
 _EXAMPLES = """examples:
   bench fit --model vae --category screw --data synthetic
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # the reader of our output has left; nothing is wrong
     except OSError as error:
-        return _complain(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", 1)
+        return _complain(*describe_refusal(error))
 
 
 def _complain(message: str, status: int) -> int:

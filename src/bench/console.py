@@ -38,6 +38,7 @@ def add_row(table: "Table", cells: Sequence[str]) -> None:
     """A row of a table for a plain console."""
     table.add_row(*map(terminal, cells))
 
+
 @contextmanager
 def silent_descriptors() -> Iterator[None]:
     """Let a process that is started within inherit neither stdout nor stderr: it may outlive us, and speak for itself.

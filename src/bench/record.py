@@ -5,10 +5,8 @@ import hashlib
 import io
 import json
 import math
-import os
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +15,7 @@ from bench.config import flatten
 from bench.decisive import is_as_before, makes_method
 from bench.errors import UsageError
 from bench.names import plain_name
+from bench.writing import write_atomically
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -112,8 +111,11 @@ class Record(BaseModel):
 
     def write(self, folder: Path) -> Path:
         """Write `record.json` in `folder`."""
-        text = json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False)
-        return write_atomically(folder / RECORD, text + "\n")
+        return write_atomically(folder / RECORD, self.to_json())
+
+    def to_json(self) -> str:
+        """What `record.json` holds."""
+        return json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Record":
@@ -193,24 +195,6 @@ def settings_to_read(record: Record) -> dict[str, Any]:
     """Its settings for a command that only reads the run: where its cache lay is no place to write to."""
     data = {key: value for key, value in record.config.get("data", {}).items() if key != "cache"}
     return {**record.config, "data": data}
-
-
-def write_atomically(path: Path, text: str) -> Path:
-    """Write another file and rename it: a reader sees the old text or the new, never half of one."""
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".partial", delete=False, newline=""
-    ) as file:
-        partial = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
-    path.chmod(0o644)  # temporary files are private, records are not
-    return path
 
 
 def write_predictions(folder: Path, rows: list[dict[str, str]]) -> str:

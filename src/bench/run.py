@@ -28,11 +28,12 @@ from bench.models.base import Detector
 from bench.models.weights import identify_weights
 from bench.pictures import draw_confusion, draw_extremes
 from bench.plan import check_plan, check_settings
-from bench.record import DataRecord, Record, write_atomically
-from bench.run_folder import TRACEBACK, make_folders, read_finished, writing_to
+from bench.record import DataRecord, Record
+from bench.run_folder import TRACEBACK, make_folders, read_finished
 from bench.supervisor import share
 from bench.tracking.run import Extent, Tracker
 from bench.tracking.service import Images, choose_mode, settle_mode
+from bench.writing import write_atomically, writing_to
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The folder of a run: made, refused, found finished."""
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cell import Cell
@@ -10,31 +8,11 @@ from bench.checkpoint import CHECKPOINT, RESUME, check_stamp
 from bench.console import is_main_process, say
 from bench.errors import UsageError
 from bench.fitting import Part
-from bench.record import RECORD, Record, write_atomically
+from bench.record import RECORD, Record
+from bench.writing import write_atomically, writing_to
 
 SETTINGS = "config.yaml"
 TRACEBACK = "traceback.txt"
-
-
-@contextmanager
-def writing_to(folder: Path, option: str = "--runs FOLDER") -> Iterator[None]:
-    """Say in one line when the disk refuses, and the option that names another place."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UsageError(f"the disk of {folder} is full; free some space or name another: {option}") from error
-        if error.errno in (
-            errno.EACCES,
-            errno.EROFS,
-            errno.EPERM,
-            errno.ENOTDIR,
-            errno.EEXIST,
-            errno.EISDIR,
-            errno.ENAMETOOLONG,
-        ):
-            raise UsageError(f"cannot write to {folder} ({error.strerror}); name another folder: {option}") from error
-        raise
 
 
 def read_finished(folder: Path) -> Record | None:

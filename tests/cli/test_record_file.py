@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 
 from bench.data.layout import read_category
 from bench.evaluation import defined
-from bench.record import Record, write_atomically
+from bench.record import Record
+from bench.writing import write_atomically
 from fake_data import write_category
 
 KEYS = [

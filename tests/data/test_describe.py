@@ -182,7 +182,7 @@ def test_the_sheet_has_a_row_of_each_class_and_split(describe, tmp_path, monkeyp
         "bench.data.contact_sheet.write", lambda draw, place, text, *_, **__: written.append((place, text))
     )
     category, found = describe()
-    draw_contact_sheet(category, found, tmp_path / "sheet.png")
+    draw_contact_sheet(category, found).save(tmp_path / "sheet.png")
     names = [text for (left, _), text in written if left == 8]
     assert names[0] == "cog (mvtec_ad)"
     assert [name for name in names if name in ("train/good", "test/good", "crack", "dent")] == [
@@ -230,7 +230,7 @@ def test_a_name_that_no_font_has_is_a_number_in_the_picture(describe, folder, tm
     for split in ("test", "ground_truth"):
         (folder / split / "crack").rename(folder / split / "裂纹")
     category, found = describe()
-    draw_contact_sheet(category, found, tmp_path / "sheet.png")
+    draw_contact_sheet(category, found).save(tmp_path / "sheet.png")
     assert "In the picture 'class 2' is 裂纹: no font at hand has the letters." in to_markdown(found)
     lettering._font_file.cache_clear()
 

@@ -55,6 +55,20 @@ def table(bench, sweep) -> dict[str, list[str]]:
     return rows((sweep / "out" / "study.md").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("disk", ["/proc", "full"])
+def test_a_disk_that_refuses_the_table_is_named_with_the_remedy(bench, sweep, table, mount_disk, disk):
+    out = Path("/proc/study")
+    if disk == "full":
+        out = mount_disk("64k")
+        with pytest.raises(OSError, match="No space left"):
+            (out / "filling").write_bytes(bytes(2**20))
+    outcome = bench("study", sweep / "study.yaml", sweep / "runs", "--out", out)
+    assert outcome.status == 2
+    assert str(out) in outcome.stderr
+    assert "--out FOLDER" in outcome.stderr
+    assert not list(out.glob("*.md"))
+
+
 def test_the_baseline_is_compared_with_nothing(table):
     assert "baseline" in table["baseline"]
 

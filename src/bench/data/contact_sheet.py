@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -35,8 +34,8 @@ class _Row:
         return _LINE + lines * (TILE + _GAP) + _GAP
 
 
-def draw_contact_sheet(category: Category, description: Description, path: Path) -> None:
-    """Write the picture. Images run from the smallest share of marked pixels to the largest, good ones by name."""
+def draw_contact_sheet(category: Category, description: Description) -> Image.Image:
+    """The picture. Images run from the smallest share of marked pixels to the largest, good ones by name."""
     scale = Scale(max(int(side) for image in description.images for side in image.size.split(" x ")))
     rows = list(_rows(category, description))
     notes = _notes(description, scale)
@@ -51,9 +50,7 @@ def draw_contact_sheet(category: Category, description: Description, path: Path)
         top += row.height
     for line, note in enumerate(notes):
         write(draw, (_GAP, top + _GAP + line * _LINE), note, _TEXT, _WIDTH - 2 * _GAP)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    sheet.save(partial)
-    partial.replace(path)  # a reader sees the old sheet or the new
+    return sheet
 
 
 def class_label(description: Description, name: str) -> str:

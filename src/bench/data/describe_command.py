@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.arguments import Parser
 from bench.data.chosen import ALL, add_data_options, chosen_categories
+from bench.writing import encode, write_together, writing_to
 
 if TYPE_CHECKING:
     from bench.data.description import Description
@@ -60,12 +61,13 @@ def describe(typed: list[str]) -> int:
 def _write(category: "Category", description: "Description", folder: Path) -> list[Path]:
     from bench.data.contact_sheet import draw_contact_sheet
     from bench.data.description_page import SHEET, to_json, to_markdown
-    from bench.record import write_atomically
 
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(category, description, folder / SHEET)
-    return [
-        write_atomically(folder / "description.md", to_markdown(description)),
-        write_atomically(folder / "description.json", to_json(description) + "\n"),
-        folder / SHEET,
-    ]
+    contents: dict[Path, str | bytes] = {
+        folder / "description.md": to_markdown(description),
+        folder / "description.json": to_json(description) + "\n",
+        folder / SHEET: encode(draw_contact_sheet(category, description), "PNG"),
+    }
+    with writing_to(folder, "--out FOLDER"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_together(contents)
+    return [*contents]

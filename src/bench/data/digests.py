@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.writing import write_atomically
 
 DIGESTS = "SHA256SUMS"
 
@@ -21,7 +22,7 @@ def file_sha256(path: Path) -> str:
 def write_digests(folder: Path, digests: Mapping[str, str], archive: str) -> None:
     """Write the digests of files by their paths below `folder`; `archive` says where they come from."""
     lines = [f"# {archive}\n", *(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))]
-    (folder / DIGESTS).write_text("".join(lines), encoding="utf-8", newline="\n")
+    write_atomically(folder / DIGESTS, "".join(lines))
 
 
 def read_digests(folder: Path) -> dict[str, str] | None:

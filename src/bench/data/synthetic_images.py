@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from bench.data import synthetic_carpet, synthetic_screw
 from bench.data.synthetic_drawing import Array, Defect
+from bench.writing import sync_files
 
 VERSION = 1  # part of every seed: counts up when pictures change
 
@@ -65,6 +66,7 @@ def generate(category: str, folder: Path, *, size: int = 256) -> None:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             for _ in threads.map(lambda shot: _write(shot, complete, size), list(shots(category))):
                 pass  # exceptions surface here
+        sync_files(complete)
         try:
             complete.rename(folder)
         except OSError:  # another process was faster: a folder that is not empty cannot be replaced

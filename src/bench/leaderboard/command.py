@@ -3,13 +3,14 @@
 import gc
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bench.arguments import Parser
 from bench.console import say, tell
 from bench.errors import RunError, UsageError
 from bench.leaderboard.columns import TRACKS
+from bench.writing import write_together, writing_to
 
 
 def leaderboard_parser() -> Parser:
@@ -53,7 +54,7 @@ def leaderboard(typed: list[str]) -> int:
         from bench.tracking.leaderboard import check_upload
 
         check_upload(known.to_wandb)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() if known.from_wandb else nullcontext("") as temporary:
         folders = record_folders(known.records, known.out, known.from_wandb)
         problems: list[str] = []
         if known.from_wandb:
@@ -100,7 +101,6 @@ def _fold(
     """Write or check the tables; their files, and what was left out."""
     from bench.leaderboard.collect import collect
     from bench.leaderboard.tables import render
-    from bench.record import write_atomically
 
     found = collect(folders, near=out)
     _say([*found.problems, *found.notes])
@@ -110,9 +110,11 @@ def _fold(
     if check:
         _check(files, out)
         return files, found.problems
-    out.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        tell(write_atomically(path, text))
+    with writing_to(out, "--out FOLDER"):
+        out.mkdir(parents=True, exist_ok=True)
+        write_together(files)
+    for path in files:
+        tell(path)
     return files, found.problems
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.leaderboard.collect import collect
-from bench.record import PREDICTIONS, RECORD, Record, write_atomically
+from bench.record import PREDICTIONS, RECORD, Record
+from bench.writing import write_together, writing_to
 
 _ROOT = "$BENCH_DATA"
 # Options that no figure depends on.
@@ -36,9 +37,10 @@ def publish(folders: Sequence[Path], records: Path) -> list[str]:
             problems.append(f"{source.folder / RECORD} has no command that could be published ({error})")
             continue
         target = records / record.model / record.category / record.fingerprint
-        target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target / PREDICTIONS, (source.folder / PREDICTIONS).read_bytes().decode())
-        public.write(target)
+        predictions = (source.folder / PREDICTIONS).read_bytes()
+        with writing_to(records, "--out FOLDER"):
+            target.mkdir(parents=True, exist_ok=True)
+            write_together({target / PREDICTIONS: predictions, target / RECORD: public.to_json()})
     if not whole:
         raise UsageError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
     return problems

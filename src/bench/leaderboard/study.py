@@ -17,8 +17,9 @@ from bench.leaderboard.collect import collect
 from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
 from bench.predictions import parse_predictions
-from bench.record import PREDICTIONS, Record, write_atomically
+from bench.record import PREDICTIONS, Record
 from bench.sweep.grid import Planned, Sweep
+from bench.writing import write_atomically, writing_to
 
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
 
@@ -40,8 +41,10 @@ def write_study(name: str, sweep: Sweep, cells: Sequence[Planned], folders: Iter
     attempts = compare_attempts(sweep, cells, _find(list(folders)))
     if not any(attempt.record for attempt in attempts):
         raise UsageError(f"no finished run of the sweep {name} in {', '.join(map(str, folders))}")
-    out.mkdir(parents=True, exist_ok=True)
-    return write_atomically(out / f"{name}.md", render_study(name, sweep, attempts))
+    text = render_study(name, sweep, attempts)
+    with writing_to(out, "--out FOLDER"):
+        out.mkdir(parents=True, exist_ok=True)
+        return write_atomically(out / f"{name}.md", text)
 
 
 def compare_attempts(sweep: Sweep, cells: Sequence[Planned], found: Sequence[tuple[Record, Path]]) -> list[Attempt]:

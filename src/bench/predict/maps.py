@@ -9,6 +9,7 @@ from PIL import Image
 
 from bench.data.geometry import Geometry, middle_square
 from bench.models.base import resize_map
+from bench.writing import encode
 
 Values = NDArray[np.float32]
 
@@ -41,7 +42,7 @@ def _fit_middle(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) 
 
 def write_map(values: Values, path: Path) -> None:
     """Write (height, width) as one uncompressed page of 32-bit floats: read back exactly, by tifffile and by Pillow."""
-    Image.fromarray(values).save(path, format="TIFF")
+    path.write_bytes(encode(Image.fromarray(values), "TIFF"))
 
 
 def _seen(geometry: Geometry, pixels: int) -> NDArray[np.bool_]:

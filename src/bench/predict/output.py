@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, TextIO
 
 from bench.errors import UsageError
@@ -14,7 +13,7 @@ from bench.predict.maps import fit_map, write_map
 from bench.predict.model import FinishedRun
 from bench.predict.overlay import draw_overlay
 from bench.predict.stream import ScoredImage
-from bench.run_folder import writing_to
+from bench.writing import encode, whole_folder, writing_to
 
 Format = Literal["csv", "jsonl"]
 Row = dict[str, str | float | bool]
@@ -34,13 +33,9 @@ def check_free(out: Path) -> None:
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` once everything is in it; whatever happens before, nothing is left."""
-    with writing_to(out, "--out FOLDER"):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-", suffix=".partial") as partial:
-            folder = Path(partial) / "predictions"
-            folder.mkdir()
-            yield folder
-            folder.replace(out)
+    with writing_to(out, "--out FOLDER"), whole_folder(out) as folder:
+        yield folder
+        check_free(out)  # scoring took its time
 
 
 class Table:
@@ -102,7 +97,7 @@ def write_pictures(
         caption = f"score {scored.score:.4g}, threshold {run.threshold:.4g}: {verdict}"
         written["overlay"] = f"{OVERLAYS}/{image.found.name}.png"
         picture = draw_overlay(image.picture, values, *run.record.map_range, caption)
-        picture.save(_make_room(folder / written["overlay"]))
+        _make_room(folder / written["overlay"]).write_bytes(encode(picture, "PNG"))
     return written
 
 

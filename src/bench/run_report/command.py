@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.arguments import Parser
 from bench.console import tell
 from bench.errors import UsageError
+from bench.writing import write_atomically, writing_to
 
 if TYPE_CHECKING:  # they bring torch
     from bench.data.datamodule import MVTecAD
@@ -23,8 +24,6 @@ def report(typed: list[str]) -> int:
     options = _parser().parse_all(typed)
 
     from bench.predict.model import read_finished
-    from bench.record import write_atomically
-    from bench.run_folder import writing_to
     from bench.run_report.page import render
     from bench.run_report.predictions import detection_groups, mistake_groups, read_predicted
 

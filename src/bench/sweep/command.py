@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.arguments import Parser, add_tracking, read_settings
 from bench.console import tell
 from bench.errors import RunError, UsageError
+from bench.writing import check_folder
 
 if TYPE_CHECKING:
     from bench.sweep.agenda import Entry
@@ -105,6 +106,8 @@ def _run(entries: "Sequence[Entry]", launcher: "Launcher", runs: Path) -> "dict[
     from bench.sweep.drive import run_due
     from bench.tracking.service import tell_offline
 
+    if any(entry.is_due for entry in entries):
+        check_folder(runs)
     try:
         return run_due(entries, launcher)
     finally:

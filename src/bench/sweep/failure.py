@@ -4,9 +4,9 @@ import shlex
 from datetime import UTC, datetime
 
 from bench.run import new_record
-from bench.run_folder import writing_to
 from bench.sweep.fit_command import fit_arguments
 from bench.sweep.tasks import Task, look
+from bench.writing import writing_to
 
 
 def write_failure(task: Task, error: str) -> None:

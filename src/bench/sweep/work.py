@@ -1,6 +1,5 @@
 """The one function that runs a cell of a sweep, in whichever process a launcher calls it."""
 
-import errno
 import gc
 import os
 import shlex
@@ -15,14 +14,12 @@ from bench.errors import RunError, UsageError
 from bench.processes import find_launch, without_launch
 from bench.record import Record
 from bench.run import fit
-from bench.run_folder import writing_to
 from bench.sweep.claims import claim
 from bench.sweep.failure import write_failure
 from bench.sweep.fit_command import fit_arguments
 from bench.sweep.tasks import Outcome, Task, look
 from bench.tracking.service import choose_mode
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from bench.writing import FULL, writing_to
 
 
 def run_cell(task: Task) -> Outcome:
@@ -113,7 +110,7 @@ def _can_resume(task: Task) -> bool:
 def _is_full(error: BaseException) -> bool:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _FULL:
+        if isinstance(cause, OSError) and cause.errno in FULL:
             return True
         cause = cause.__cause__
     return False

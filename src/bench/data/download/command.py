@@ -10,6 +10,7 @@ from bench.arguments import Parser
 from bench.console import say, tell
 from bench.data.chosen import ALL
 from bench.errors import UsageError, unknown
+from bench.writing import writing_to
 
 _UNPACKED = 1.1  # room that an archive's files take, over its own: PNG images do not shrink
 _LARGEST = 1_000_000_000  # bytes; more than any category's archive, where its own length is not known
@@ -68,7 +69,7 @@ def download(typed: list[str]) -> int:
     if request.missing == []:
         say(f"bench: {', '.join(request.wanted or ['all categories'])}: there already, in {request.root}")
         return 0
-    with _locked(request.root):
+    with writing_to(request.root, "--data.root FOLDER"), _locked(request.root):
         if request.source is None:
             names = _fetched(request)
         elif request.link:

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.data.digests import write_digests
 from bench.data.download.members import Member, members, named_damage
 from bench.errors import RunError, UsageError
+from bench.writing import sync_files
 
 UNPACKING = ".unpacking-"  # how folders in the making begin
 _SPLITS = ("train", "test", "ground_truth")
@@ -61,6 +62,7 @@ def extract(
         for name in names:
             if origin:
                 write_digests(folder / name, unpacked[name].digests, origin)
+            sync_files(folder / name)
             (folder / name).rename(root / name)
         return names
 

@@ -1,6 +1,5 @@
 """What is exported: which images under which names, in which part, and the classes of their defects."""
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from bench.data.export.regions import Region, find_regions
 from bench.data.images import read_header
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
+from bench.writing import copy_file
 
 Images = Literal["copy", "link", "reference"]
 
@@ -71,7 +71,7 @@ class Contents:
             target = folder / self.image_path(picture)
             target.parent.mkdir(parents=True, exist_ok=True)
             if self.images == "copy":
-                shutil.copyfile(picture.sample.path, target)
+                copy_file(picture.sample.path, target)
             else:
                 target.symlink_to(picture.sample.path.resolve())
 

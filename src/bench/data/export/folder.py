@@ -1,11 +1,11 @@
 """The folder of an export: there as a whole or not at all, and never in the place of anything else."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.writing import whole_folder, writing_to
 
 SUMMARY = "export.json"  # by which an export is known
 
@@ -22,20 +22,8 @@ def check_target(out: Path, *, force: bool) -> None:
 
 @contextmanager
 def building(out: Path, *, force: bool) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place once everything is written."""
+    """A new folder beside `out` that takes its place once everything is written; a disk that refuses is named."""
     check_target(out, force=force)
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        complete, former = Path(temporary, "new"), Path(temporary, "former")
-        complete.mkdir()
+    with writing_to(out, "--out FOLDER"), whole_folder(out.resolve()) as complete:
         yield complete
         check_target(out, force=force)  # writing took its time
-        if out.exists():
-            out.rename(former)
-        try:
-            complete.rename(out)
-        except OSError:
-            if former.exists():
-                former.rename(out)
-            raise

@@ -1,11 +1,11 @@
 """The licence that goes with exported images."""
 
-import shutil
 from pathlib import Path
 
 from bench.data.facts import mvtec_categories
 from bench.data.layout import Category
 from bench.data.listing import GOOD
+from bench.writing import copy_file
 
 _MVTEC = """\
 The images and masks that this export is made of are from MVTec AD, category "{category}".
@@ -48,7 +48,7 @@ def write_licence(folder: Path, category: Category, dataset: str, version: str, 
     (folder / "LICENSE.txt").write_text(words, encoding="utf-8")
     for file in _licences_beside(category):
         (folder / "licence").mkdir(exist_ok=True)
-        shutil.copyfile(file, folder / "licence" / file.name)
+        copy_file(file, folder / "licence" / file.name)
 
 
 def _licences_beside(category: Category) -> list[Path]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.data.export.contents import Contents, Picture
 from bench.data.export.regions import Region, find_regions, inner_points, outer_points
+from bench.writing import encode
 
 
 def write_masks(contents: Contents, folder: Path, points: int, negative_points: int) -> None:
@@ -37,7 +38,7 @@ def _write_image(picture: Picture, contents: Contents, folder: Path, points: tup
     assert mask is not None, "an export has refused images without masks"
     file = f"masks/{picture.split}/{picture.stem}.png"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / file)
+    (folder / file).write_bytes(encode(Image.fromarray(mask.astype(np.uint8) * 255), "PNG"))
     regions = find_regions(mask)
     return {
         "image": contents.image_path(picture),
