@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.errors import UsageError, unknown
+from bench.places import expanded
 
 FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
 
@@ -16,11 +17,19 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
+    def parse_known_args(self, *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
+        """Options, `~` being the home folder in all of them."""
+        known, rest = super().parse_known_args(*arguments, **options)
+        for name, value in vars(known).items():
+            setattr(known, name, expanded(value))
+        return known, rest
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
     def parse_all(self, typed: list[str]) -> argparse.Namespace:
         """Parse options none of which may be left over."""
+        known: argparse.Namespace
         known, rest = self.parse_known_args(typed)
         if rest:
             raise self.unknown_option(rest[0])

@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 from bench import __version__
 from bench.arguments import Parser, fit_parser, read_settings, run_parser
-from bench.console import is_main_process, say, tell
+from bench.console import is_main_process, say
 from bench.data.command import data
 from bench.errors import RunError, UsageError, unknown
 from bench.escaping import terminal
+from bench.places import expand_environment
 from bench.processes import find_launch, require_one_process
 from bench.sweep.command import sweep
 from bench.writing import describe_refusal
@@ -68,6 +69,7 @@ def _dispatch(typed: list[str]) -> int:
     if command is None:
         raise unknown("command", typed[0], _COMMANDS)
     signal.signal(signal.SIGTERM, _interrupt)
+    expand_environment()
     if typed[0] not in _SHARED:
         require_one_process(typed[0])
     if is_main_process():
@@ -101,13 +103,15 @@ def _fit(typed: list[str]) -> int:
     options = read_settings(rest, parser)
 
     from bench.config import resolve, settings_help
+    from bench.places import with_data_of_now
 
     if known.help:
         print(settings_help(known.model, known.data))
         return 0
     files, runs = known.config, known.runs or Path("runs")
     if known.resume:
-        files = [_settings_of(known.resume), *files]
+        own = _settings_of(known.resume)
+        files = [own if "data.root" in options else with_data_of_now(own), *files]
     config = resolve(model=known.model, data=known.data, category=known.category, files=files, options=options)
     if known.print_config:
         print(config.to_yaml(), end="")
@@ -136,11 +140,13 @@ def _fit(typed: list[str]) -> int:
     return 0
 
 
-def _settings_of(run: Path) -> Path:
+def _settings_of(run: Path) -> dict[str, Any]:
+    from bench.presets import read_yaml
+
     path = run / "config.yaml"
     if not path.is_file():
         raise UsageError(f"nothing to resume in {run}: no config.yaml")
-    return path
+    return read_yaml(path)
 
 
 def _test(typed: list[str]) -> int:
@@ -156,12 +162,14 @@ def _test(typed: list[str]) -> int:
         raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
     from bench.config import resolve
+    from bench.places import with_data_of_now
     from bench.record import Record, settings_to_read
     from bench.report import print_test
     from bench.retest import test_again
 
-    settings = settings_to_read(Record.read(known.run))
-    config = resolve(model=known.model, data=known.data, category=None, files=[settings], options=options)
+    own = settings_to_read(Record.read(known.run))
+    files = [own if "data.root" in options else with_data_of_now(own)]
+    config = resolve(model=known.model, data=known.data, category=None, files=files, options=options)
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)
     if evaluation is not None:  # the first process has it
         print_test(evaluation, record, as_json=known.json)
@@ -184,18 +192,9 @@ def _report(typed: list[str]) -> int:
 
 def _study(typed: list[str]) -> int:
     """tell what each variant of a sweep changed, and whether that is more than chance"""
-    parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
-    parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
-    parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
-    parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
-    parser.add_argument("--models", metavar="A,B", help="methods, instead of the file's, as for the sweep")
-    known = parser.parse_all(typed)
-    from bench.leaderboard.study import write_study
-    from bench.sweep.grid import plan, read_sweep
+    from bench.leaderboard.study_command import study
 
-    sweep = read_sweep(known.sweep, {"models": known.models and known.models.split(",")})
-    tell(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
-    return 0
+    return study(typed)
 
 
 def _models(typed: list[str]) -> int:

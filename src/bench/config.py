@@ -3,7 +3,7 @@
 from argparse import ArgumentError
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from bench.decisive import PLACES, defaults_of_idle, name_once
 from bench.errors import UsageError, unknown
 from bench.names import check_name
 from bench.parse_errors import one_line
+from bench.places import expanded
 from bench.presets import Preset, conf_folder, read_preset, read_yaml
 from bench.trust import check_classes, choose_preset
 
@@ -57,6 +58,13 @@ class Config:
             tree[kind] = {"name": preset.name, "class_path": preset.class_path} | tree[kind]
         return {"category": self.category} | tree
 
+    def lying_at(self, root: str) -> "Config":
+        """The same with the folder where the data were found: another shell may have another BENCH_DATA, or none."""
+        if self.settings["data"]["root"] == root:
+            return self
+        settings = _merged(self.settings, {"data": {"root": root}})
+        return replace(self, settings=settings, overrides=self.overrides | {"data.root": root})
+
     def to_yaml(self) -> str:
         """The same as YAML."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
@@ -96,6 +104,7 @@ def resolve(
     presets, settings = _parse(parser, base, {}), _parse(parser, _merged(base, own), options)
     presets = _merged(presets, _nested(defaults_of_idle(*method, flatten(presets), defaults)))
     settings = _merged(settings, _nested(defaults_of_idle(*method, flatten(settings), defaults, typed=options)))
+    presets, settings = expanded(presets), expanded(settings)
     _check(settings)
     before, after = flatten(presets), flatten(settings)
     overrides = {key: value for key, value in after.items() if before.get(key) != value}

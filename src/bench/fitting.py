@@ -37,6 +37,11 @@ class Part:
         return bool(self.name) and (self.folder / CHECKPOINT).is_file()
 
 
+def located(config: Config, data: MVTecAD) -> Config:
+    """The settings with the folder where the data lie, for their record; those of our own making are made anywhere."""
+    return config if data.made_up else config.lying_at(str(data.find_root().absolute()))
+
+
 def parts_of(data: MVTecAD, folder: Path) -> list[Part]:
     """The parts of a run in its folder."""
     parts = data.parts()

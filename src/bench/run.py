@@ -1,10 +1,8 @@
 """The whole life of a run, from top to bottom."""
 
-import shlex
-import sys
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from bench.data.remarks import describe_shapes
 from bench.environment import describe_environment, device_of
 from bench.errors import CrashError, RunError, UsageError, first_line
 from bench.evaluation import evaluate
-from bench.fitting import Part, build_model, fit_part, part_trainer, parts_of, start_machine
+from bench.fit_command import fit_command
+from bench.fitting import Part, build_model, fit_part, located, part_trainer, parts_of, start_machine
 from bench.interruption import interruptible
 from bench.joining import agreed, join, lost_another, own_voice, same_as_first
 from bench.memory import forget_peak
@@ -49,7 +48,6 @@ class Options:
     wandb_checkpoint: bool = False
     tell_offline: bool = True  # how to send the run; a sweep tells it once
     progress: bool = False
-    command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))  # what the record says it was
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
 def _draft(begun: _Begun, options: Options) -> Record:
     """The record of a run that has begun, without figures."""
     data = begun.data
-    record = new_record(begun.cell, data, begun.started, options.command)
+    record = new_record(begun.cell, data, begun.started)
     record.data.classes = data.class_counts
     record.data.validation_images = len(begun.parts[0].data.validation_indices)
     record.data.masks_without_pixels = data.split.masks_without_pixels
@@ -233,10 +231,10 @@ def prepare(config: Config) -> tuple[MVTecAD, Cell]:
     )
     check_settings(config)
     data.prepare_data()
-    return data, Cell(config, data.whole.digest, identify_weights(settings["model"].get("weights")))
+    return data, Cell(located(config, data), data.whole.digest, identify_weights(settings["model"].get("weights")))
 
 
-def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
+def new_record(cell: Cell, data: MVTecAD, started: str) -> Record:
     """The record of a run that has begun, as far as its settings and its files decide it: failed until it is more."""
     config = cell.config
     return Record(
@@ -264,5 +262,5 @@ def new_record(cell: Cell, data: MVTecAD, started: str, command: str) -> Record:
         weights=cell.weights,
         environment=describe_environment(device_of(config.section("trainer"))),
         started=started,
-        command=command,
+        command=fit_command(config),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checkpoint
+from bench import writing
 
 EPOCHS = 60
 # The VAE draws a code for each image of each step: what a resumed run draws must be what the undisturbed one drew.
@@ -181,7 +181,7 @@ def test_a_signal_while_a_checkpoint_is_written_interrupts_the_run(bench, quick,
         file.write = write_until_the_signal
         return file
 
-    monkeypatch.setattr(checkpoint, "NamedTemporaryFile", open_file)
+    monkeypatch.setattr(writing, "NamedTemporaryFile", open_file)
     outcome = bench("fit", *quick)
     assert outcome.status == 130, outcome
     assert json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())["status"] == "interrupted"

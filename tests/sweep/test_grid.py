@@ -7,7 +7,7 @@ import pytest
 
 from bench.arguments import fit_parser, read_settings
 from bench.config import resolve
-from bench.sweep.fit_command import fit_arguments
+from bench.fit_command import fit_arguments
 from bench.sweep.grid import plan, read_sets, read_sweep
 
 

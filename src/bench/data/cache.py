@@ -35,7 +35,7 @@ _checked: set[Path] = set()  # files that this process has looked through since 
 def cache_folder() -> Path:
     """Where derived data lie: BENCH_CACHE, else `bench` in the user's cache folder."""
     if named := os.environ.get("BENCH_CACHE"):
-        return Path(named)
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
 
 

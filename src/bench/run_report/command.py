@@ -82,11 +82,12 @@ def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]",
 def _data_of(record: "Record", options: argparse.Namespace) -> "MVTecAD":
     """The run's data, which must be those that it was tested on."""
     from bench.config import resolve
+    from bench.places import with_data_of_now
     from bench.record import settings_to_read
     from bench.run import prepare
 
-    typed = {"data.root": options.root} if options.root else {}
-    files = [settings_to_read(record)]
+    typed, own = {"data.root": options.root} if options.root else {}, settings_to_read(record)
+    files = [own if options.root else with_data_of_now(own)]
     config = resolve(model=options.model, data=options.data, category=None, files=files, options=typed)
     data, _ = prepare(config)
     if data.whole.digest != record.data.digest:

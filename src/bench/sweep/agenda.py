@@ -8,6 +8,7 @@ from statistics import mean
 
 from bench.cell import Cell
 from bench.config import Config
+from bench.fitting import located
 from bench.models.weights import identify_weights
 from bench.record import RECORD
 from bench.run import Options
@@ -65,7 +66,7 @@ def _identify(
     reference = settings["model"].get("weights")
     if reference not in weights:
         weights[reference] = identify_weights(reference)
-    return Cell(config, digests[place], weights[reference])
+    return Cell(located(config, data), digests[place], weights[reference])
 
 
 def _seconds_of_records(runs: Path, models: set[str]) -> dict[tuple[str, ...], list[float]]:

@@ -1,10 +1,8 @@
 """The record of a cell that failed before, or so that, its run could write one."""
 
-import shlex
 from datetime import UTC, datetime
 
 from bench.run import new_record
-from bench.sweep.fit_command import fit_arguments
 from bench.sweep.tasks import Task, look
 from bench.writing import writing_to
 
@@ -18,8 +16,7 @@ def write_failure(task: Task, error: str) -> None:
     data = config.data.load_class()(
         config.category, config.settings["seed"], config.settings["protocol"], **config.section("data")
     )
-    command = shlex.join(["bench", *fit_arguments(config)])
-    record = new_record(cell, data, datetime.now(UTC).isoformat(timespec="seconds"), command)
+    record = new_record(cell, data, datetime.now(UTC).isoformat(timespec="seconds"))
     record.error = error
     with writing_to(task.folder):
         task.folder.mkdir(parents=True, exist_ok=True)

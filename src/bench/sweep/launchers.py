@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UsageError, unknown
+from bench.places import expanded
 from bench.presets import read_preset
 from bench.strict_yaml import parse_yaml
 from bench.sweep.tasks import Event, Task
@@ -54,7 +55,7 @@ def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
         if key not in launcher_class.model_fields:
             raise unknown(f"setting of the launcher '{preset.name}'", key, launcher_class.model_fields)
     try:
-        return launcher_class.model_validate(settings)
+        return launcher_class.model_validate(expanded(settings))
     except ValidationError as error:
         place = error.errors()[0]["loc"][:1]
         problems = [each for each in error.errors() if each["loc"][:1] == place]  # one for each type that it may have

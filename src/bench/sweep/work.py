@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shlex
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,6 @@ from bench.record import Record
 from bench.run import fit
 from bench.sweep.claims import claim
 from bench.sweep.failure import write_failure
-from bench.sweep.fit_command import fit_arguments
 from bench.sweep.tasks import Outcome, Task, look
 from bench.tracking.service import choose_mode
 from bench.writing import FULL, writing_to
@@ -71,8 +69,7 @@ def _run_claimed(task: Task) -> Outcome:
 def _attempt(task: Task) -> Outcome:
     try:
         resume = task.folder if _can_resume(task) else None
-        command = shlex.join(["bench", *fit_arguments(task.cell.config)])
-        fit(task.cell.config, replace(task.options, resume=resume, command=command))
+        fit(task.cell.config, replace(task.options, resume=resume))
         return Outcome(task.number, "finished")
     except Exception as error:  # a cell may fail in any way, and the next one must not
         if not isinstance(error, UsageError | RunError | OSError):

@@ -1,9 +1,15 @@
 """The `bench fit` that runs a cell, for its record and for a process of its own."""
 
 import json
+import shlex
 
 from bench.config import Config
 from bench.presets import Preset, conf_folder
+
+
+def fit_command(config: Config) -> str:
+    """What a record says how it is made again, whether a shell, a sweep or Python began it."""
+    return shlex.join(["bench", *fit_arguments(config)])
 
 
 def fit_arguments(config: Config) -> list[str]:

@@ -1,0 +1,20 @@
+"""`bench study`: what is typed."""
+
+from pathlib import Path
+
+from bench.arguments import Parser
+
+
+def study(typed: list[str]) -> int:
+    """tell what each variant of a sweep changed, and whether that is more than chance"""
+    parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
+    parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
+    parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
+    parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
+    known = parser.parse_all(typed)
+    from bench.leaderboard.study import write_study
+    from bench.sweep.grid import plan, read_sweep
+
+    sweep = read_sweep(known.sweep, {})
+    print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
+    return 0
