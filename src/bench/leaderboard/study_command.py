@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.arguments import Parser
+from bench.console import tell
 
 
 def study(typed: list[str]) -> int:
@@ -11,10 +12,11 @@ def study(typed: list[str]) -> int:
     parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
     parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
     parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
+    parser.add_argument("--models", metavar="A,B", help="methods, instead of the file's, as for the sweep")
     known = parser.parse_all(typed)
     from bench.leaderboard.study import write_study
     from bench.sweep.grid import plan, read_sweep
 
-    sweep = read_sweep(known.sweep, {})
-    print(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
+    sweep = read_sweep(known.sweep, {"models": known.models and known.models.split(",")})
+    tell(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
     return 0
