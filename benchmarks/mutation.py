@@ -32,9 +32,9 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "models/deep_features.py": (("left_out_score", "finish", "accumulate"), ("models/test_deep_features.py",)),
     "models/spade.py": (("left_out_score", "finish", "accumulate"), ("models/test_spade.py",)),
     "data/folds.py": ((), ("data/test_folds.py", "data/test_sampling.py")),
-    "data/one_class.py": (("held_out",), ("data/test_datamodule.py",)),
-    "data/supervised.py": ((), ("data/test_folds.py", "data/test_datamodule.py")),
-    "data/layout.py": ((), ("data/test_layout.py", "data/test_datamodule.py")),
+    "data/one_class.py": (("held_out",), ("data/test_datamodule.py", "cli/test_values.py")),
+    "data/supervised.py": ((), ("data/test_folds.py", "data/test_datamodule.py", "runs/test_supervised.py")),
+    "data/layout.py": ((), ("data/test_layout.py", "cli/test_data_as_people_have_them.py")),
     "data/digests.py": ((), ("data/test_check_official.py", "data/test_layout.py")),
     "data/check_official.py": ((), ("data/test_check_official.py",)),
 }

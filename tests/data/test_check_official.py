@@ -11,6 +11,7 @@ from PIL import Image
 from bench.data.check_official import deviations
 from bench.data.digests import DIGESTS, file_sha256, write_digests
 from bench.data.facts import mvtec_categories
+from bench.errors import UsageError
 from conftest import files_below
 from fake_data import write_category
 
@@ -129,6 +130,13 @@ def test_a_pixel_that_changed_is_found_by_its_digest(folder, facts):
     pixels[0, 0, 0] ^= 1
     save(pixels, folder / "test/good/002.png")
     assert deviations(folder, facts) == [f"test/good/002.png: changed, its SHA-256 is not that in {DIGESTS}"]
+
+
+@pytest.mark.parametrize("line", ["ab12  test/good/002.png", f"{'0' * 64} test/good/002.png", f"{'0' * 64}  "])
+def test_a_torn_line_of_digests_is_named_by_its_number(folder, facts, line):
+    (folder / DIGESTS).write_text(f"# of the archive\n{line}\n")
+    with pytest.raises(UsageError, match=f"{DIGESTS}, line 2: no SHA-256 and path"):
+        deviations(folder, facts)
 
 
 def test_the_command_names_category_and_deviation_and_ends_with_1(bench, folder):

@@ -119,6 +119,16 @@ def test_what_cannot_be_learned_and_tested_is_refused(types, groups, folds, word
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("count", range(3, 40))
+def test_shares_are_rounded_by_sainte_lague(count):
+    shares = (0.713, 0.178, 0.109)
+    dealt = np.bincount(stratify(["good"] * count, range(count), 3, seed=0, shares=shares), minlength=3)
+    seats = np.zeros(3, int)
+    for _ in range(count):  # each seat to the part whose quotient is highest
+        seats[np.argmax(np.array(shares) / (2 * seats + 1))] += 1
+    assert dealt.tolist() == seats.tolist()
+
+
 def test_a_part_of_the_images_can_be_dealt_whatever_it_holds():
     assert sorted(stratify(["good", "good", "cut"], range(3), 5, seed=0)) == [0, 1, 2]
 

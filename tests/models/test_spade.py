@@ -53,6 +53,12 @@ def test_a_left_out_score_is_that_of_a_gallery_without_the_image():
             torch.testing.assert_close(left_out[place, None], expected, rtol=1e-5, atol=0)
 
 
+def test_left_out_scores_of_some_images_are_those_among_all():
+    model = fitted()
+    with torch.inference_mode():
+        torch.testing.assert_close(model.left_out_score(IMAGES[:4]), model.left_out_score(IMAGES)[:4])
+
+
 def test_neighbours_that_are_not_there_are_refused():
     with pytest.raises(UsageError, match=r"--model\.neighbours 0 is not positive"):
         SPADE(DataSpec(64, 3, 9), backbone="resnet18", weights="none", neighbours=0)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.models import statistics
 from bench.models.accumulators import State
 from bench.models.statistics import PositionGaussians, PrincipalComponents
 from learning import fit
@@ -65,6 +66,18 @@ def test_fewer_images_than_channels_still_have_a_distance(features):
     distances = fitted(few).squared_distance(few)
     samples = few[0].double().numpy()
     np.testing.assert_allclose(distances[0], reference_distance(samples, samples), rtol=2e-3)
+
+
+def test_a_few_positions_at_a_time_give_the_gaussians_of_all_at_once(features, monkeypatch):
+    whole = fitted(features)
+    monkeypatch.setattr(statistics, "_POSITIONS_AT_ONCE", 2)
+    monkeypatch.setattr(statistics, "_BYTES_OF_SUMS", 0)
+    monkeypatch.setattr(statistics, "_MATRICES_AT_ONCE", 1)
+    parted = PositionGaussians(POSITIONS, CHANNELS, 0.01)
+    assert len(parted.accumulators()) == 5, "the sums of five positions are to lie in three accumulators"
+    learn(parted, features, 7)
+    torch.testing.assert_close(parted.whitening, whole.whitening)
+    torch.testing.assert_close(parted.mean, whole.mean)
 
 
 def test_a_second_fit_forgets_the_first(features):

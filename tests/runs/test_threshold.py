@@ -6,7 +6,8 @@ import torch
 
 from bench.fitting import Part, build_model, part_trainer, start_machine
 from bench.run import prepare
-from bench.training import score_out_of_fold
+from bench.training import learn_and_choose_threshold, score_out_of_fold
+from fake_data import write_category
 from learning import learn
 from runs.contract import read_config
 
@@ -47,6 +48,44 @@ def test_each_out_of_fold_score_is_that_of_a_model_that_learned_from_the_other_f
 
 def images_of(data, indices: list[int]) -> list[torch.Tensor]:
     return [batch.image.float() / 255 for batch in data.ordered_train_loader(indices)]
+
+
+@pytest.mark.parametrize("method", ["knn", "spade", "padim"])
+def test_a_threshold_from_left_out_scores_is_that_of_models_without_each_image(method, data_root, tmp_path):
+    more = {"knn": (), "spade": ("--model.neighbours", "2"), "padim": ("--model.channels", "4")}[method]
+    words = ("--model", method, "--model.weights", "none", *more, "--data.validation_share", "0", "--data.crop", "null")
+    place = ("--category", "screw", "--data.root", str(data_root), "--data.image_size", "32")
+    config = read_config((*words, *place, "--trainer.accelerator", "cpu"))
+    data, cell = prepare(config)
+    model = build_model(config, data.spec).eval()
+    machine = start_machine(part_trainer(Part(data, tmp_path, ""), cell, None, progress=False), progress=False)
+    learn_and_choose_threshold(model, data, machine, 0.5)
+    left_out = np.sort([float(model.predict_left_out(one)) for one in images_one_by_one(data)])
+    seen = np.sort([float(model.predict(one).score) for one in images_one_by_one(data)])
+    assert float(model.threshold) == pytest.approx(np.quantile(left_out, 0.5, method="higher"), rel=1e-6)
+    assert float(model.threshold) > 1.02 * np.quantile(seen, 0.5, method="higher")
+
+
+def images_one_by_one(data) -> list[torch.Tensor]:
+    return [image for index in data.training_indices for image in images_of(data, [index])]
+
+
+def test_one_image_is_none_to_take_a_threshold_from(refuse, tmp_path):
+    write_category(tmp_path / "data", train=1)
+    line = refuse(
+        "fit",
+        "--model",
+        "gaussian",
+        "--model.weights",
+        "none",
+        "--category",
+        "screw",
+        "--data.root",
+        "data",
+        "--data.validation_share",
+        "0",
+    )
+    assert "0 of 1 would remain, add images" in line or "of 3 at least; here are 1" in line
 
 
 def test_the_final_model_knows_all_images_whatever_the_threshold_is_taken_from(quick_padim, bench):
