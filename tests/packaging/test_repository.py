@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-LONGEST_FILE = 260
+LONGEST_FILE = 350
 LONGEST_FUNCTION = 55
 IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 WEIGHTS = {".ckpt", ".pt", ".pth", ".bin", ".onnx", ".safetensors", ".npy", ".npz", ".pkl"}

@@ -13,7 +13,7 @@ from bench.metrics.regions import label_regions
 _VALUES = 2
 _NAMED = 4  # values of a mask with too many of them
 _SPECK = 5  # pixels that a region has at least, where masks are not made of crumbs
-_FEW = 3  # small regions that a mask may have in any case: pinholes are defects too
+_FEW = 8  # small regions that a mask may have in any case: pinholes are defects, and thin lines fall to pieces
 
 
 def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
