@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 = done, 1 = the run failed, 2 = a mistake in the input, 130 = interrupted."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if hollow := [word for word in typed if "\0" in word]:  # no path or name holds one, and no shell can type it
+            raise UsageError(f"'{hollow[0]}' holds a NUL character; leave it out")
         return _dispatch(typed)
     except UsageError as error:
         return _complain(str(error), 2)
@@ -59,9 +61,11 @@ def _complain(message: str, status: int) -> int:
 
 def _dispatch(typed: list[str]) -> int:
     parser = _top_level()
-    if not typed or typed[0] in ("-h", "--help"):
+    if not typed:
+        raise UsageError("no command; name one, such as 'bench fit': 'bench --help' lists them")
+    if typed[0] in ("-h", "--help"):
         parser.print_help()
-        return 0 if typed else 2
+        return 0
     if typed[0] == "--version":
         print(f"bench {__version__}")
         return 0

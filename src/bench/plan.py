@@ -16,6 +16,7 @@ from bench.processes import cluster_plugins
 from bench.training import FOLDS
 
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
@@ -32,6 +33,8 @@ def check_settings(config: Config, *, here: bool = True) -> None:
         raise UsageError(
             f"--trainer.strategy {trainer['strategy']} is none that a run is shared by; use {_listed(_STRATEGIES)}"
         )
+    if trainer["accelerator"] not in _ACCELERATORS:
+        raise UsageError(f"--trainer.accelerator {trainer['accelerator']} is unknown; use {_listed(_ACCELERATORS)}")
     cpu = trainer["accelerator"] == "cpu" or (here and device_of(trainer).type != "cuda")
     if trainer["precision"] == "16-mixed" and cpu:
         raise UsageError("--trainer.precision 16-mixed takes a CUDA GPU; use bf16-mixed, or 32-true")

@@ -91,7 +91,11 @@ def _begin(config: Config, options: Options, started: str) -> _Begun:
     data, cell = prepare(config)
     folder = options.resume or cell.folder(options.runs)
     if folder.resolve().name != cell.fingerprint:
-        raise UsageError(f"{folder} is no run of these settings and data; leave out what differs, or --resume")
+        advice = "is no run of these settings and data; leave out what differs, or --resume"
+        with suppress(UsageError):  # what lies there may be no record
+            if Record.read(folder).fingerprint == cell.fingerprint:
+                advice = f"was renamed, and a run's folder bears its fingerprint; name it {cell.fingerprint} again"
+        raise UsageError(f"{folder} {advice}")
     return _Begun(data, cell, folder, parts_of(data, folder), started)
 
 

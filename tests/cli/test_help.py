@@ -48,10 +48,17 @@ def test_help_names_every_command(bench):
         assert f"\n  {command} " in outcome.stdout
 
 
-def test_a_command_line_without_a_command_prints_the_help_as_a_mistake(bench):
-    outcome = bench()
-    assert outcome.status == 2
-    assert "commands:" in outcome.stdout
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "bench: no command; name one, such as 'bench fit': 'bench --help' lists them"),
+        (("data",), "bench: no command of bench data; name one: describe, check, download, export, cache"),
+        (("fit", "--model", "va\0e"), "bench: 'va\\x00e' holds a NUL character; leave it out"),
+    ],
+)
+def test_a_command_line_that_names_no_command_says_so(bench, words, line):
+    outcome = bench(*words)
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (2, "", line + "\n")
 
 
 def test_the_version_is_the_package_s(bench):

@@ -4,6 +4,7 @@ A signal belongs to a process: these tests start real ones, and the rest of each
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,3 +187,15 @@ def test_a_signal_while_a_checkpoint_is_written_interrupts_the_run(bench, quick,
     assert outcome.status == 130, outcome
     assert json.loads(next((tmp_path / "runs").rglob("record.json")).read_text())["status"] == "interrupted"
     assert not list((tmp_path / "runs").rglob("*.partial"))
+
+
+def test_a_run_whose_folder_was_renamed_says_its_name(bench, refuse, finished, quick, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "my_best_run")
+    line = refuse("fit", *quick, "--resume", folder)
+    assert f"my_best_run was renamed, and a run's folder bears its fingerprint; name it {finished.name} again" in line
+
+
+def test_a_finished_run_is_no_answer_to_a_setting_that_means_nothing(bench, refuse, quick):
+    assert bench("fit", *quick).status == 0
+    line = refuse("fit", *quick, "--trainer.accelerator", "abacus")
+    assert "--trainer.accelerator abacus is unknown; use auto, cpu, gpu, cuda or mps" in line

@@ -169,6 +169,38 @@ def test_a_malicious_zip_is_refused_whole(name, mode, source, root, tmp_path):
     assert not (tmp_path / "evil.png").exists()
 
 
+def test_an_encrypted_zip_is_named(source, root, tmp_path):
+    path = zipped(tmp_path / "screw.zip", source / "screw", "screw/")
+    content = bytearray(path.read_bytes())
+    for start, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags, in each member's header and in the list
+        at = content.find(start)
+        while at >= 0:
+            content[at + place] |= 1
+            at = content.find(start, at + 4)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"screw\.zip is encrypted; unpack it and give the folder"):
+        extract(path, root, None)
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_swells_far_beyond_its_size_is_refused_whole(kind, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.data.download.members._ALWAYS", 2**20)
+    place, swelling = "screw/train/good/000.png", bytes(8 * 2**20)
+    path = tmp_path / f"screw.{'zip' if kind == 'zip' else 'tar.xz'}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(place, swelling)
+    else:
+        with tarfile.open(path, "w:xz") as archive:
+            info = tarfile.TarInfo(place)
+            info.size = len(swelling)
+            archive.addfile(info, io.BytesIO(swelling))
+    with pytest.raises(RunError, match="unpacks to far more than images would; nothing of it was unpacked"):
+        extract(path, root, None)
+    assert not list(root.iterdir())
+
+
 def test_a_member_that_comes_twice_is_refused(root, tmp_path):
     path = tmp_path / "twice.tar"
     with tarfile.open(path, "w") as archive:

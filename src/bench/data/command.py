@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from bench.arguments import Parser
-from bench.errors import unknown
+from bench.errors import UsageError, unknown
 
 _EXAMPLES = """examples:
   bench data download --category screw --data.root ~/mvtec_ad
@@ -16,9 +16,11 @@ _EXAMPLES = """examples:
 
 def data(typed: list[str]) -> int:
     """download, check and describe the images"""
-    if not typed or typed[0] in ("-h", "--help"):
+    if not typed:
+        raise UsageError(f"no command of bench data; name one: {', '.join(_SUBCOMMANDS)}")
+    if typed[0] in ("-h", "--help"):
         _parser().print_help()
-        return 0 if typed else 2
+        return 0
     subcommand = _SUBCOMMANDS.get(typed[0])
     if subcommand is None:
         raise unknown("command of bench data", typed[0], _SUBCOMMANDS)

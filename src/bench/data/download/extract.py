@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.digests import write_digests
-from bench.data.download.members import Member, members, named_damage
+from bench.data.download.members import Member, members, most_bytes, named_damage
 from bench.errors import RunError, UsageError
 from bench.writing import sync_files
 
@@ -45,6 +45,7 @@ def extract(
     with _folder_beside(root) as folder:
         unpacked: dict[str, _Unpacked] = {}
         there: set[str] = set()
+        room = most_bytes(source)
         with named_damage(source):
             for member in members(source, read):
                 depth, name = _place(member.parts)
@@ -54,7 +55,7 @@ def extract(
                     there.add(name)
                     continue
                 category = unpacked.setdefault(name, _Unpacked(member.parts[:depth]))
-                _unpack(member, depth, source, folder / name, category)
+                room -= _unpack(member, depth, source, folder / name, category, room)
         names = sorted(name for name in unpacked if (folder / name / "train").is_dir())
         if not names and not there:
             what = f"no category {' or '.join(sorted(wanted))}" if wanted else "no category"
@@ -73,22 +74,29 @@ def remove_leftovers(root: Path) -> None:
         _remove(folder)
 
 
-def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _Unpacked) -> None:
-    """Write one file below `folder`; the first `depth` parts of its path lead to its category."""
+def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _Unpacked, room: float) -> int:
+    """Write one file of at most `room` bytes below `folder`; its bytes.
+
+    The first `depth` parts of its path lead to its category.
+    """
     if category.prefix != member.parts[:depth]:
         places = " and ".join("/".join(prefix) for prefix in (category.prefix, member.parts[:depth]))
         raise RunError(f"{source} holds {folder.name} twice: {places}")
     target = folder.joinpath(*member.parts[depth:])
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
+    digest, written = hashlib.sha256(), 0
     try:
         with target.open("xb") as file:
             while block := member.content.read(_BLOCK):
+                written += len(block)
+                if written > room:
+                    raise RunError(f"{source} unpacks to far more than images would; nothing of it was unpacked")
                 digest.update(block)
                 file.write(block)
     except FileExistsError:
         raise RunError(f"{source} holds {'/'.join(member.parts)} twice") from None
     category.digests["/".join(member.parts[depth:])] = digest.hexdigest()
+    return written
 
 
 def _place(parts: tuple[str, ...]) -> tuple[int, str]:

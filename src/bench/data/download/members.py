@@ -17,6 +17,8 @@ from typing import IO, NamedTuple
 from bench.errors import RunError, UsageError
 
 _LEVELS = ("", "*/", "*/*/")  # how deep in a folder the categories may lie
+_ENCRYPTED = 0x1  # of a zip member's flags
+_SWELLING, _ALWAYS = 20, 2**30  # times its size that an archive of images never unpacks to, and bytes that any may
 _IN_CATEGORY = ("train/*/*", "test/*/*", "ground_truth/*/*", "license.txt", "readme.txt")
 
 
@@ -53,6 +55,11 @@ def uncompressed_bytes(source: Path) -> int:
         with zipfile.ZipFile(source) as archive:
             return sum(info.file_size for info in archive.infolist())
     return source.stat().st_size
+
+
+def most_bytes(source: Path) -> float:
+    """Bytes that the files of an archive may take before it is taken for a bomb: images hardly shrink."""
+    return float("inf") if source.is_dir() else max(_ALWAYS, _SWELLING * source.stat().st_size)
 
 
 def category_folders(source: Path) -> list[Path]:
@@ -96,6 +103,8 @@ def _of_zip(source: Path, read: Callable[[int], object]) -> Iterator[Member]:
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refused(source, info.filename, "is a link or device")
             parts = _plain_parts(source, info.filename)
+            if info.flag_bits & _ENCRYPTED:
+                raise UsageError(f"{source} is encrypted; unpack it and give the folder")
             if not info.is_dir():
                 with archive.open(info) as content:
                     yield Member(parts, content)
