@@ -26,10 +26,10 @@ class Batch(NamedTuple):
     defect_type: Tensor | None = None  # (B,) 0 = good
     # B boolean masks (H, W), in the resolution of the protocol; None where nobody drew one.
     mask: Sequence[Tensor | None] | None = None
-    content: Sequence[Box] | None = None  # B parts of the square that hold the image, where it is padded
     # Places in the training split, for the host, of images that are the same in every epoch; None where augmentation
     # changes them, and in a test.
     unchanging: list[int] | None = None
+    content: Sequence[Box] | None = None  # B parts of the square that hold the image, where it is padded
 
 
 class Draw(NamedTuple):
