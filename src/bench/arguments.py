@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.errors import UsageError, unknown
-from bench.places import expanded
+from bench.places import check_path, expanded
 
 FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
 
@@ -18,10 +18,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
-        """Options, `~` being the home folder in all of them."""
+        """Options, `~` being the home folder in all of them; no path among them is one that no file can have."""
         known, rest = super().parse_known_args(*arguments, **options)
         for name, value in vars(known).items():
             setattr(known, name, expanded(value))
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, Path) or "\0" in str(each):
+                    check_path(Path(each))
         return known, rest
 
     def error(self, message: str) -> NoReturn:

@@ -148,6 +148,9 @@ def _layer(source: Any) -> dict[str, Any]:
 
 
 def _check(settings: Mapping[str, Any]) -> None:
+    for key, value in flatten(settings).items():
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"--{key} '{value}' holds a NUL character, which no name and no path can hold")
     seed, quantile, patience = (settings[key] for key in ("seed", "threshold_quantile", "patience"))
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} does not lie between 0 and {2**32 - 1}")

@@ -12,7 +12,7 @@ def one_line(message: str) -> str:
     if match is None:
         return text
     key, problem = match.groups()
-    given = re.search(r"(?:Got value|Given value): (.*)$", problem)
+    given = re.search(r"(?:Got value|Given value): ?(.*)$", problem)
     if given is None:
         return f"--{key}: {problem}"
     value = given[1]

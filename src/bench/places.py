@@ -1,13 +1,17 @@
 """Where things lie as a person says it: `~` is the home folder, and data that moved are found by BENCH_DATA."""
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.console import say
+from bench.errors import UsageError
 
 DATA = "BENCH_DATA"
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+_LONGEST = 1000  # letters: Linux takes paths of 4,096 bytes
 _VARIABLES = (DATA, "BENCH_CACHE", "BENCH_WEIGHTS", "XDG_CACHE_HOME")
 
 
@@ -25,6 +29,23 @@ def expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [expanded(each) for each in value]
     return value
+
+
+def check_path(path: Path) -> None:
+    """Refuse what no file system takes for a path: whatever asks for it would raise errors of its own kind."""
+    try:
+        path.stat()
+    except ValueError as error:
+        raise UsageError(f"'{path}' holds a NUL character, which no name and no path can hold") from error
+    except OSError as error:
+        if error.errno in NO_PATH:
+            raise UsageError(f"{shortened(path)} is no path ({error.strerror})") from error
+
+
+def shortened(path: object) -> str:
+    """A path whose middle is left out where a line cannot hold it."""
+    text = str(path)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
 def expand_environment() -> None:

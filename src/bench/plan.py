@@ -29,6 +29,10 @@ def check_settings(config: Config, *, here: bool = True) -> None:
         raise UsageError(
             f"--trainer.precision {trainer['precision']} is none that figures are right in; use {_listed(_PRECISIONS)}"
         )
+    if trainer["accelerator"] not in _ACCELERATORS:
+        raise UsageError(
+            f"--trainer.accelerator {trainer['accelerator']} is unknown here; use {_listed(_ACCELERATORS)}"
+        )
     if trainer["strategy"] not in _STRATEGIES:
         raise UsageError(
             f"--trainer.strategy {trainer['strategy']} is none that a run is shared by; use {_listed(_STRATEGIES)}"
@@ -59,7 +63,12 @@ def _check_limits(trainer: dict[str, Any]) -> None:
             f"--trainer.overfit_batches {trainer['overfit_batches']} would deal images to processes in its own way; "
             "use --trainer.limit_train_batches"
         )
-    for name, least in (("accumulate_grad_batches", 1), ("check_val_every_n_epoch", 1), ("gradient_clip_val", 0)):
+    for name, least in (
+        ("accumulate_grad_batches", 1),
+        ("check_val_every_n_epoch", 1),
+        ("min_epochs", 0),
+        ("gradient_clip_val", 0),
+    ):
         if trainer[name] is not None and not trainer[name] >= least:
             raise UsageError(f"--trainer.{name} should be greater than or equal to {least}, not '{trainer[name]}'")
     if trainer["limit_train_batches"] in (0, 0.0):
@@ -98,7 +107,8 @@ def check_plan(model: Detector, data: MVTecAD, config: Config) -> None:
     if patience is not None and not (model.trains and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
     if model.trains and 0 in (trainer.max_epochs, trainer.max_steps):
-        raise UsageError(f"{config.model.name} learns by training: --trainer.max_epochs 0 leaves it as it was drawn")
+        none = "max_epochs" if trainer.max_epochs == 0 else "max_steps"
+        raise UsageError(f"{config.model.name} learns by training: --trainer.{none} 0 leaves it as it was drawn")
     if not model.trains and any(each.epoch is not None for each in model.passes()):
         raise UsageError(f"{config.model.name} does not train: its passes() must not name an epoch")
     first = max([model.preparing_epochs, *(each.epoch or 0 for each in model.passes())])

@@ -121,6 +121,8 @@ class Record(BaseModel):
     def read(cls, path: Path) -> "Record":
         """Read a record; a UsageError names a file that is none."""
         file = path / RECORD if path.is_dir() else path
+        if file.exists() and not file.is_file():  # a named pipe would be waited for
+            raise UsageError(f"{file} is no file that can be read")
         try:
             record = cls.model_validate_json(file.read_bytes())
         except FileNotFoundError as error:
@@ -142,6 +144,9 @@ class Record(BaseModel):
 
 def _problem(record: Record) -> str:
     """What a record that has the right fields contradicts itself in, or holds that is no plain value; else ''."""
+    for name in ("model", "data", "trainer"):
+        if not isinstance(record.config.get(name, {}), dict):
+            return f"config: '{name}' is no mapping of settings"
     for name in ("config", "overrides", "environment", "wandb"):
         if not _is_plain(getattr(record, name)):
             return f"{name}: a number that is not finite, or too large"

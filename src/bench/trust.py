@@ -13,7 +13,7 @@ from bench.presets import Preset, conf_folder, is_path, preset_names, read_prese
 
 def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
     """The preset that was typed, or the one of `conf/` that a file names."""
-    if typed:
+    if typed is not None:
         return read_preset(kind, typed)
     name, class_path = own.get("name") or default, own.get("class_path")
     if not name:

@@ -12,6 +12,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import UsageError
+from bench.places import NO_PATH, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,10 +56,10 @@ def check_folder(folder: Path, option: str = "--runs FOLDER") -> None:
 
 def describe_refusal(error: OSError) -> tuple[str, int]:
     """The line and the exit status of what no command foresaw, such as output that finds no room."""
-    line = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    line = f"{error.strerror or error}{f': {shortened(error.filename)}' if error.filename else ''}"
     if error.errno in FULL:
         return f"{line}; free some space on the disk that is written to", 2
-    return line, 1
+    return line, 2 if error.errno in (*NO_PATH, errno.ENOTDIR) else 1
 
 
 def _concerns(error: OSError, folder: Path) -> bool:

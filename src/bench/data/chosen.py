@@ -50,7 +50,7 @@ def chosen_categories(known: Namespace) -> Iterator[tuple[str, Category]]:
 
     if not category:
         raise UsageError("no category; name one: --category screw, or all: --category all")
-    preset = read_preset("data", data or "mvtec_ad")
+    preset = read_preset("data", "mvtec_ad" if data is None else data)
     load = preset.load_class()
     if not issubclass(load, MVTecAD):
         raise UsageError(f"class_path '{preset.class_path}' of '{preset.name}' is no {MVTecAD.__name__}")

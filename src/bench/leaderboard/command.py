@@ -48,16 +48,16 @@ def leaderboard(typed: list[str]) -> int:
     known = leaderboard_parser().parse_all(typed)
     if known.check and known.publish:
         raise UsageError("--check writes nothing; leave out --publish")
-    if known.to_wandb:
+    if known.to_wandb is not None:
         if known.check:
             raise UsageError("--check writes nothing; leave out --to-wandb")
         from bench.tracking.leaderboard import check_upload
 
         check_upload(known.to_wandb)
-    with tempfile.TemporaryDirectory() if known.from_wandb else nullcontext("") as temporary:
+    with tempfile.TemporaryDirectory() if known.from_wandb is not None else nullcontext("") as temporary:
         folders = record_folders(known.records, known.out, known.from_wandb)
         problems: list[str] = []
-        if known.from_wandb:
+        if known.from_wandb is not None:
             from bench.tracking.leaderboard import download_records
 
             problems += _say(download_records(known.from_wandb, Path(temporary)))
@@ -70,7 +70,7 @@ def leaderboard(typed: list[str]) -> int:
         with _without_garbage_collection():
             files, left_out = _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
         problems += left_out
-        if known.to_wandb:
+        if known.to_wandb is not None:
             from bench.tracking.leaderboard import upload_tables
 
             upload_tables(known.to_wandb, files)
@@ -87,7 +87,7 @@ def _say(lines: Sequence[str]) -> Sequence[str]:
 
 def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
     """The folders that were typed, else those that are usual and there."""
-    if typed or from_wandb:
+    if typed or from_wandb is not None:
         return list(typed)
     there = [folder for folder in (Path("runs"), out / "records") if folder.exists()]
     if not there:

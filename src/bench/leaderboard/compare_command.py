@@ -20,7 +20,7 @@ def compare(typed: list[str]) -> int:
     """show two runs side by side"""
     parser = Parser(
         prog="bench compare",
-        description="Settings, figures and costs of two runs side by side; with 95 %% intervals of a paired bootstrap "
+        description="Settings, figures and costs of two runs side by side; with 95 % intervals of a paired bootstrap "
         "over the test images that both predicted.",
     )
     parser.add_argument("before", type=Path, metavar="RUN", help="folder of a run, or its record")

@@ -80,7 +80,7 @@ def read_sets(texts: Sequence[str]) -> dict[str, list[str]]:
     sets: dict[str, list[str]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
-        if not equals or not values:
+        if not (key and equals and values):
             raise UsageError(f"--set expects NAME=VALUE,VALUE,..., not '{text}'")
         if key == "seed":
             raise UsageError("--set seed: name seeds with --seeds 0,1,2")

@@ -29,7 +29,7 @@ class Launcher(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    lease: float = Field(default=60, gt=0)
+    lease: float = Field(default=60, gt=0, le=1e6)  # no clock of a thread waits for ever
 
     def check(self) -> None:
         """Refuse what is not installed, before anything runs."""
@@ -53,7 +53,7 @@ def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
         _put(settings, key.split("."), _parsed(key, text))
     for key in settings:
         if key not in launcher_class.model_fields:
-            raise unknown(f"setting of the launcher '{preset.name}'", key, launcher_class.model_fields)
+            raise unknown(f"setting of the launcher '{preset.name}'", str(key), launcher_class.model_fields)
     try:
         return launcher_class.model_validate(expanded(settings))
     except ValidationError as error:
