@@ -29,10 +29,6 @@ def check_settings(config: Config, *, here: bool = True) -> None:
         raise UsageError(
             f"--trainer.precision {trainer['precision']} is none that figures are right in; use {_listed(_PRECISIONS)}"
         )
-    if trainer["accelerator"] not in _ACCELERATORS:
-        raise UsageError(
-            f"--trainer.accelerator {trainer['accelerator']} is unknown here; use {_listed(_ACCELERATORS)}"
-        )
     if trainer["strategy"] not in _STRATEGIES:
         raise UsageError(
             f"--trainer.strategy {trainer['strategy']} is none that a run is shared by; use {_listed(_STRATEGIES)}"
