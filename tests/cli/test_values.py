@@ -77,8 +77,8 @@ def test_a_value_out_of_range_is_refused(refuse, quick, option, value):
         ("f_anogan", "search_rate", "0"),
         ("spade", "memory_limit", "0"),
         ("resnet18", "effective_number_beta", "1.5"),
-        ("weight_balancing", "balancing_rate", "0"),
-        ("reslt", "learning_rate", "0"),
+        ("weight_balancing", "balancing_rate", "-1"),
+        ("reslt", "learning_rate", "-1"),
     ],
 )
 def test_a_number_that_a_method_cannot_use_is_refused_where_it_is_declared(refuse, model, option, value):

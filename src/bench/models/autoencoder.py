@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.maps import SmoothUpsampling
 from bench.models.precision import network_precision
-from bench.models.ranges import Count, NonNegative, Positive, Sigma
+from bench.models.ranges import Count, NonNegative, Sigma
 from bench.models.windows import SlidingWindows
 
 # Windows of a test image that are reconstructed together: enough to fill a device, few enough for its memory.
@@ -96,7 +96,7 @@ class Autoencoder(Detector):
         residual: Literal["l2", "ssim"] = "ssim",
         grey: bool = True,
         sigma: Sigma = 4.0,
-        learning_rate: Positive = 2e-4,
+        learning_rate: NonNegative = 2e-4,
         weight_decay: NonNegative = 1e-5,
         stride: int = 30,
     ) -> None:

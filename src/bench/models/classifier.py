@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
 from bench.models.classifier_loss import ClassificationLoss
 from bench.models.classifier_network import ClassifierBackbone
-from bench.models.ranges import BelowOne, Count, NonNegative, Positive
+from bench.models.ranges import BelowOne, Count, NonNegative
 from bench.models.schedules import cosine
 
 _MOMENTUM = 0.9
@@ -64,7 +64,7 @@ class Classifier(Detector):
         freeze_backbone: bool = False,
         freeze_batchnorm: bool = False,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
-        learning_rate: Positive = 0.001,
+        learning_rate: NonNegative = 0.001,
         backbone_rate: NonNegative = 0.1,
         weight_decay: NonNegative = 0.0,
         schedule: Literal["constant", "cosine", "step"] = "cosine",

@@ -16,7 +16,7 @@ from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, 
 from bench.models.cutpaste_network import PretextNetwork, pool
 from bench.models.density import FEWEST_SAMPLES, ShrunkGaussian
 from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
-from bench.models.ranges import Count, NonNegative, Positive, Whole
+from bench.models.ranges import Count, NonNegative, Whole
 from bench.models.schedules import cosine
 from bench.models.statistics import PositionGaussians
 
@@ -67,7 +67,7 @@ class CutPaste(Detector):
         density: Literal["shared", "per_location", "auto"] = "auto",
         regularisation: NonNegative = 0.01,
         jitter: NonNegative = 0.1,
-        learning_rate: Positive = 0.03,
+        learning_rate: NonNegative = 0.03,
         fine_tuning_rate: NonNegative = 1e-4,
         weight_decay: NonNegative = 3e-5,
     ) -> None:

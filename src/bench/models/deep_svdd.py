@@ -15,7 +15,7 @@ from bench.models.accumulators import Pass, State, Sum
 from bench.models.base import Detector, Prediction
 from bench.models.deep_svdd_network import Decoder, Encoder, normalise_contrast
 from bench.models.precision import network_precision
-from bench.models.ranges import Count, NonNegative, Positive, Whole
+from bench.models.ranges import Count, NonNegative, Whole
 
 _LEAST_CENTRE = 0.1
 _COLLAPSED = 1e-3
@@ -58,7 +58,7 @@ class DeepSVDD(Detector):
         pretrain_epochs: int = 350,
         pretrain_milestone: Whole = 250,
         milestone: Whole = 50,
-        learning_rate: Positive = 1e-4,
+        learning_rate: NonNegative = 1e-4,
         weight_decay: NonNegative = 5e-7,
     ) -> None:
         super().__init__(spec)

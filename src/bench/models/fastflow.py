@@ -46,7 +46,7 @@ class FastFlow(Detector):
         alternate_kernels: bool = False,
         hidden_ratio: Positive = 1.0,
         clamp: Positive = 2.0,
-        learning_rate: Positive = 1e-3,
+        learning_rate: NonNegative = 1e-3,
         weight_decay: NonNegative = 1e-5,
     ) -> None:
         super().__init__(spec)

@@ -50,7 +50,7 @@ class VAE(Detector):
         noise: Positive = 0.1,
         score: Literal["reconstruction", "likelihood"] = "reconstruction",
         sigma: Sigma = 4.0,
-        learning_rate: Positive = 1e-3,
+        learning_rate: NonNegative = 1e-3,
         stride: int = 30,
     ) -> None:
         super().__init__(spec)

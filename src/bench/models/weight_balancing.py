@@ -10,7 +10,7 @@ from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.classifier import Classifier, known_types, share_right, twice_if_single
 from bench.models.classifier_loss import ClassificationLoss
-from bench.models.ranges import BelowOne, NonNegative, Positive
+from bench.models.ranges import BelowOne, NonNegative
 from bench.models.schedules import cosine
 
 
@@ -40,7 +40,7 @@ class WeightBalancing(Classifier):
         spec: DataSpec,
         *,
         balancing_epochs: int = 10,
-        balancing_rate: Positive = 0.01,
+        balancing_rate: NonNegative = 0.01,
         balancing_decay: NonNegative = 0.1,
         balancing_beta: BelowOne = 0.9999,
         max_norm_share: float = 0.1,
