@@ -204,9 +204,14 @@ def settings_to_read(record: Record) -> dict[str, Any]:
 
 def write_predictions(folder: Path, rows: list[dict[str, str]]) -> str:
     """Write `predictions.csv` in `folder`; its SHA-256."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["path", "sha256", "defect_type", "label", "score", "logits"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder / PREDICTIONS, text.getvalue())
-    return hashlib.sha256(text.getvalue().encode()).hexdigest()
+    columns = ["path", "sha256", "defect_type", "label", "score", "logits"]
+    text = "".join(_csv_line(line) for line in (columns, *([row[name] for name in columns] for row in rows)))
+    write_atomically(folder / PREDICTIONS, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _csv_line(fields: list[str]) -> str:
+    """A row that ends with a newline; only a writer whose rows end otherwise quotes a carriage return in a name."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)
+    return line.getvalue().removesuffix("\r\n") + "\n"
