@@ -1,4 +1,4 @@
-"""Some 1,000 bad inputs over all commands: each ends with one line that says what is wrong, and leaves nothing behind.
+"""Some 1,400 bad inputs over all commands: each ends with one line that says what is wrong, and leaves nothing behind.
 
 To add one, write a line into a table: of what is typed wrongly in `bad_words`, of things of the wrong kind in
 `bad_things`, of contents that are wrong in `bad_contents`. In a command `{run}` is a finished run, `{own}` a copy of it
