@@ -174,3 +174,14 @@ def test_a_damaged_checkpoint_is_refused_by_its_path(refuse, run, data_root, cha
 def test_a_checkpoint_that_says_oddly_how_it_was_built_is_refused_by_its_path(refuse, run, data_root, change):
     change(run)
     assert str(run / "model.ckpt") in refuse("predict", data_root / "screw/test/good/000.png", "--run", run)
+
+
+@pytest.mark.parametrize(("key", "value"), [("image_size", 48), ("image_size", -32), ("batch_size", 0)])
+def test_a_record_whose_sizes_are_not_its_checkpoint_s_scores_nothing(
+    refuse, finished, data_root, tmp_path, key, value
+):
+    run = shutil.copytree(finished, tmp_path / "run")
+    settings = json.loads((run / "record.json").read_text())["config"]
+    change_record(run, config=settings | {"data": settings["data"] | {key: value}})
+    line = refuse("predict", "--run", run, data_root / "screw" / "test", "--stdout")
+    assert f"{run / 'record.json'} does not fit {run / 'model.ckpt'}, which was made for images of 32 pixels" in line

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.arguments import Parser
+from bench.console import tell
 from bench.errors import UsageError, counted
 
 _MEBIBYTE = 2**20
@@ -43,5 +44,5 @@ def cache(typed: list[str]) -> int:
                 raise UsageError(f"cannot remove {path} ({error.strerror}); remove it by hand") from error
     arrays = sum(path.suffix == ".npy" for path in files)
     done = "removed from" if known.clear else "in"
-    print(f"{counted(arrays, 'array')} of decoded images, {size / _MEBIBYTE:,.0f} MiB, {done} {folder}")
+    tell(f"{counted(arrays, 'array')} of decoded images, {size / _MEBIBYTE:,.0f} MiB, {done} {folder}")
     return 0

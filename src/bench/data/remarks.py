@@ -15,9 +15,11 @@ def remarks(category: Category, geometry: Geometry | None = None, *, labelled: b
         yield f"{counted(len(left), 'file')} beside the images of {category.name} left out, such as {left[0]}"
     if not labelled:
         yield from _of_test(category)
+    if geometry is None:  # files are told as they are
+        return
     for what, count in category.conversions.items():
         yield f"{counted(count, 'image')} of {category.name}: {what}"
-    if geometry and (line := describe_shapes(category, geometry)):
+    if line := describe_shapes(category, geometry):
         yield line
 
 

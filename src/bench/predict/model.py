@@ -106,6 +106,11 @@ def load_run(
     models: list[Detector] = []
     for file in files:
         spec = read_spec(file)
+        if spec.size != geometry.output or settings["batch_size"] < 1:
+            raise UsageError(
+                f"{folder / RECORD} does not fit {file}, which was made for images of {spec.size} pixels; "
+                "run the cell again"
+            )
         detector = build_model(config, spec, weights="none")
         load_checkpoint(detector, file, record.fingerprint)
         check_device(detector, fabric.device, record.model, "--device")
