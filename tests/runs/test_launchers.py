@@ -189,7 +189,9 @@ def test_a_process_ends_soon_after_the_first_one(nodes):
 @pytest.mark.slow
 def test_the_first_process_of_several_shows_on_a_terminal_how_far_the_run_is(quick):
     terminal, end = pty.openpty()
-    options = ("--trainer.max_epochs", "3", "--data.validation_share", "0.25", "--trainer.devices", "2")
+    # Epochs long enough to be seen: a bar is drawn ten times a second.
+    length = ("--trainer.max_epochs", "3", "--data.samples_per_epoch", "320")
+    options = (*length, "--data.validation_share", "0.25", "--trainer.devices", "2")
     with subprocess.Popen([*BENCH, "fit", *quick, *options], stdout=end, stderr=end) as process:
         os.close(end)
         shown = b""
@@ -198,5 +200,5 @@ def test_the_first_process_of_several_shows_on_a_terminal_how_far_the_run_is(qui
                 shown += text
         assert process.wait(timeout=60) == 0, shown[-2000:]
     os.close(terminal)
-    for words in (b"training, epoch 2", b"3/3", b"test", b"image AUROC"):
+    for words in (b"training, epoch 2", b"60/60", b"test", b"image AUROC"):
         assert words in shown
