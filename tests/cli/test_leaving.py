@@ -66,7 +66,9 @@ def test_a_failure_stays_one_where_its_output_finds_no_room_or_no_reader():
         assert subprocess.run([*BENCH], stdout=full, stderr=subprocess.PIPE).returncode == 2
     with subprocess.Popen([*BENCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
+        said = process.stderr.read()
+    assert said.startswith(b"bench: no command")
+    assert said.count(b"\n") == 1
     assert process.returncode == 2
 
 
