@@ -106,7 +106,7 @@ def test_images(
         return None
     if scored.indices.tolist() != list(range(images)):
         raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
-    return scored, pixels.compute() if pixels.update_called else None
+    return scored, pixels.compute() if pixels.has_pixels else None
 
 
 def content_of(maps: Tensor, batch: Batch) -> Iterator[Tensor]:

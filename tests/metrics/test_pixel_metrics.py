@@ -82,6 +82,17 @@ def test_overall_figures_are_those_of_scikit_learn_and_of_the_full_curve(sizes, 
     assert computed(images).overall == pytest.approx(expected, abs=1e-9)
 
 
+def test_pixels_that_another_process_saw_are_there_to_be_judged():
+    metrics = PixelMetrics()
+    assert not metrics.has_pixels
+    seen = PixelMetrics()
+    seen.update(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool), torch.tensor([0]))
+    assert seen.has_pixels
+    metrics.normal_of_good = [seen.normal_of_good[1]]  # as `gather` leaves them on a process that updated nothing
+    assert not metrics.update_called
+    assert metrics.has_pixels
+
+
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_figures_by_defect_compare_pixels_of_the_type_with_all_pixels_of_good_images(tied, full_curve_aupro):
     images = category(SIZES["several sizes"], tied=tied)

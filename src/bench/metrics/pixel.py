@@ -100,6 +100,11 @@ class PixelMetrics(Metric):
             for name in _STATES:
                 setattr(self, name, [rows_on_first(dim_zero_cat(getattr(self, name)), device)])
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether there is anything to judge; after a gathering, of all processes: the first may have seen no mask."""
+        return any(len(part) for name in _STATES for part in _pieces(getattr(self, name)))
+
     def compute(self) -> PixelResult:
         """Compute all metrics from the pixels of all processes."""
         scores, weights, types = self._anomalous_pixels()
@@ -156,11 +161,16 @@ class PixelMetrics(Metric):
         getattr(self, name).append(torch.from_numpy(values).to(self.device))
 
 
+def _pieces(state: list[Tensor] | Tensor) -> list[Tensor]:
+    """The pieces of a state, one after a gathering."""
+    return state if isinstance(state, list) else [state]
+
+
 def _blocks(state: list[Tensor] | Tensor) -> list[list[Tensor]]:
     """The pieces of a state, or its single tensor after a gathering, in groups of at most `_BLOCK` scores."""
     blocks: list[list[Tensor]] = [[]]
     filled = 0
-    for piece in state if isinstance(state, list) else [state]:
+    for piece in _pieces(state):
         for part in torch.split(piece, _BLOCK):
             if filled + len(part) > _BLOCK:
                 blocks.append([])
