@@ -186,13 +186,9 @@ def test_predictions_that_are_none_are_named_by_their_file(names, own, command, 
 
 
 READ_IMAGES = tuple(command.replace("{data}", "{broken}") for command in (FIT, EXPORT, DESCRIBE))
-REMARKED = ("CMYK", "all transparent")  # `data describe` says a line of what it means to do about these
 
 
-@pytest.mark.parametrize(
-    ("command", "make"),
-    cases(IMAGES, *READ_IMAGES[:2]) + cases({k: v for k, v in IMAGES.items() if k not in REMARKED}, READ_IMAGES[2]),
-)
+@pytest.mark.parametrize(("command", "make"), cases(IMAGES, *READ_IMAGES))
 def test_an_image_that_is_none_is_named(names, command, make):
     names["broken"] = "broken"
     place = write_category(Path("broken")) / "train/good/003.png"
