@@ -40,6 +40,7 @@ class DataRecord(BaseModel):
     validation_images: int
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
+    without_masks: int = 0  # defect images whose pixels are not judged, for nobody drew a mask
     conversions: dict[str, int] = {}  # what reading did to the pixels, in words, and of how many images
     shapes: str | None = None  # what became of images that are not square
     predictions_sha256: str | None = None

@@ -260,6 +260,7 @@ def new_record(cell: Cell, data: MVTecAD, started: str) -> Record:
             counts=data.whole.counts,
             validation_images=0,
             differences=data.differences,
+            without_masks=data.whole.without_masks,
             conversions=data.whole.conversions,
             shapes=describe_shapes(data.whole, data.geometry),
         ),

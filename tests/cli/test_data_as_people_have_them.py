@@ -220,7 +220,12 @@ def test_a_method_without_maps_needs_no_masks(bench, part, model):
 
 def test_some_masks_suffice_where_a_person_says_so(bench, plain, part):
     some_masks(part)
-    record, _, said = fit(bench, part, "--data.masks", "optional")
+    record, folder, said = fit(bench, part, "--data.masks", "optional")
+    assert record["data"]["without_masks"] == 3
+    assert bench("report", folder, "--data.root", part.parent, "--out", "page.html").status == 0
+    assert "3 defect images without a mask: no figure of pixels counts them." in Path("page.html").read_text()
+    with Image.open(folder / "most_anomalous.png") as picture:
+        assert picture.width == 3 * 224 + 2 * 8, "image, mask or nothing, and heat map side by side"
     assert "3 defect images of screw without a mask: their pixels are not judged" in said
     assert record["metrics"]["image_auroc"] == pytest.approx(plain["metrics"]["image_auroc"])
     assert record["metrics"]["pixel_auroc"] is not None

@@ -134,10 +134,10 @@ def _draw_row(sheet: Image.Image, row: _Row, top: int, scale: Scale) -> None:
 def _notes(description: Description, scale: Scale) -> list[str]:
     sizes = {image.size for image in description.images}
     each = f"each image {sizes.pop()} px" if len(sizes) == 1 else f"longest side of all images {scale.longest} px"
-    notes = [
-        f"{each}, all in one scale; a defect's mask is outlined in yellow, its share of the image above it; "
-        f"below, {scale.close} x {scale.close} px where it is densest"
-    ]
+    notes = [f"{each}, all in one scale"]
+    if description.masks:
+        notes[0] += "; a defect's mask is outlined in yellow, its share of the image above it; "
+        notes[0] += f"below, {scale.close} x {scale.close} px where it is densest"
     if standing := unwritten(description):
         labels = ", ".join(f"'{label}'" for label in standing.values())
         notes.append(f"{labels}: no font here has the letters of the name; description.md tells it")

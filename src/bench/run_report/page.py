@@ -68,7 +68,10 @@ def _notes(record: Record, seen: Seen | None) -> list[str]:
     if record.reference and (apart := differences(record)):
         found.append(f"Not the published protocol: {'; '.join(apart)}.")
     found += [f"{counted(count, 'image')}: {what}." for what, count in record.data.conversions.items()]
-    found += [f"{record.data.shapes}."] if record.data.shapes else []
+    if shapes := record.data.shapes:
+        found.append(f"{shapes[0].upper()}{shapes[1:]}.")
+    if missing := record.data.without_masks:
+        found.append(f"{counted(missing, 'defect image')} without a mask: no figure of pixels counts them.")
     if seen is None:
         found.append("Made with --no-maps: without pictures and without a PRO curve.")
     elif record.track == "one-class" and record.map_range is None:
