@@ -34,7 +34,7 @@ from bench.data.download.licence import LICENCE
 from conftest import files_below, run_bench
 from fake_data import write_category
 
-LONGEST = 60  # seconds; nearly all take milliseconds, and one that waits for a pipe would wait for ever
+LONGEST = 15  # seconds; nearly all take milliseconds, and one that waits for a pipe would wait for ever
 
 EXPORT = "data export --format coco --category screw --data.root {data}"
 DESCRIBE = "data describe --category screw --data.root {data}"
