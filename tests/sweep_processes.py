@@ -13,9 +13,15 @@ from typing import Any
 
 def records(runs: Path) -> dict[str, dict[str, Any]]:
     """All records below a folder, by fingerprint."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in runs.rglob("record.json")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files_below(runs, "record.json")]
     assert len({record["fingerprint"] for record in found}) == len(found), "a cell has two records"
     return {record["fingerprint"]: record for record in found}
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Files and folders whose path ends as this pattern says, while others make and remove some: `rglob` fails then."""
+    paths = (Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files))
+    return [path for path in paths if path.match(pattern)]
 
 
 def figures(runs: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep_processes import wait_for
+from sweep_processes import files_below, wait_for
 
 METHOD = """
 import os
@@ -93,7 +93,7 @@ def outcome(process: subprocess.Popen[str], folder: Path) -> tuple[int, str, dic
     stdout, stderr = process.communicate(timeout=120)
     assert stdout == ""
     wait_for(lambda: not left(folder), seconds=5)
-    (record,) = folder.rglob("record.json")
+    (record,) = files_below(folder, "record.json")
     return process.returncode, stderr, json.loads(record.read_text())
 
 
@@ -115,7 +115,7 @@ def test_a_process_that_is_killed_is_named_in_one_line_and_in_the_record(start, 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_fails_says_itself_why_and_only_once(start, tmp_path, rank):
     status, stderr, record = outcome(start(DIES_IN="training", DIES=str(rank), DIES_BY="error"), tmp_path)
-    (traceback,) = tmp_path.rglob("traceback.txt")
+    (traceback,) = files_below(tmp_path, "traceback.txt")
     assert stderr == f"bench: the run failed: a fault of its own; see {traceback.relative_to(tmp_path)}\n"
     assert status == 1
     assert (record["status"], record["error"]) == ("failed", "a fault of its own")
@@ -135,7 +135,7 @@ def test_a_process_that_leaves_without_a_word_is_named_with_its_status(start, tm
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_all_processes_of_a_run(start, tmp_path, number, to):
     process = start("--trainer.max_epochs", "5000")
-    wait_for(lambda: list(tmp_path.rglob("last.ckpt")))
+    wait_for(lambda: files_below(tmp_path, "last.ckpt"))
     (os.kill if to == "supervisor" else os.killpg)(process.pid, number)
     status, stderr, record = outcome(process, tmp_path)
     assert (status, stderr) == (130, "bench: interrupted\n")
@@ -146,10 +146,10 @@ def test_a_signal_interrupts_all_processes_of_a_run(start, tmp_path, number, to)
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_on_two_processes_goes_on_where_it_stopped(start, bench, tmp_path):
     process = start("--trainer.max_epochs", "60")
-    wait_for(lambda: list(tmp_path.rglob("last.ckpt")))
+    wait_for(lambda: files_below(tmp_path, "last.ckpt"))
     process.send_signal(signal.SIGINT)
     outcome(process, tmp_path)
-    (run,) = (path.parent for path in tmp_path.rglob("last.ckpt"))
+    (run,) = (path.parent for path in files_below(tmp_path, "last.ckpt"))
     again = bench("fit", "--resume", run, "--model", tmp_path / "method" / "dying.yaml", "--json")
     assert (again.status, again.stderr) == (0, "")
     assert json.loads(again.stdout)["status"] == "finished"
@@ -159,7 +159,7 @@ def test_a_run_that_was_interrupted_on_two_processes_goes_on_where_it_stopped(st
 @pytest.mark.slow
 def test_the_processes_of_a_supervisor_that_is_killed_end_as_well(start, tmp_path):
     process = start("--trainer.max_epochs", "5000")
-    wait_for(lambda: list(tmp_path.rglob("last.ckpt")))
+    wait_for(lambda: files_below(tmp_path, "last.ckpt"))
     assert len(left(tmp_path)) >= 3
     process.kill()
     process.communicate()
@@ -181,7 +181,7 @@ def test_a_cell_of_a_sweep_says_which_of_its_processes_was_killed(start, quick, 
         check=False,
     )
     assert sweep.returncode == 1, sweep.stderr
-    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "swept").rglob("record.json"))
+    (record,) = (json.loads(path.read_text()) for path in files_below(tmp_path / "swept", "record.json"))
     assert (record["status"], record["error"]) == ("failed", f"{PROCESSES[1]} was killed by SIGKILL")
     assert f"failed: {PROCESSES[1]} was killed by SIGKILL" in sweep.stdout + sweep.stderr
     assert "gloo" not in sweep.stdout + sweep.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep_processes import figures, finish, kill_group, records, start, wait_for
+from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
 HERE = ("--launcher.workers", "0")
 TWO_WORKERS = ("--launcher.workers", "2", "--launcher.threads", "1")
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_costs_its_cell_only(small, undisturbed, tmp_path):
         runs = tmp_path / f"retry{retry}"
         sweep = start("sweep", *cells, *TWO_WORKERS, "--retry", retry, "--runs", runs)
         try:
-            checkpoint = wait_for(lambda runs=runs: next(runs.rglob("last.ckpt"), None))
+            checkpoint = wait_for(lambda runs=runs: next(iter(files_below(runs, "last.ckpt")), None))
             (claim,) = checkpoint.parent.parent.glob(f"{checkpoint.parent.name}.*.claim/*")
             os.kill(json.loads(claim.read_text())["pid"], signal.SIGKILL)
             status, stdout, stderr = finish(sweep)
@@ -143,14 +143,14 @@ def test_an_interrupted_sweep_leaves_records_that_say_so_and_goes_on(small, undi
     expected = undisturbed(*cells)
     runs = tmp_path / "runs"
     sweep = start("sweep", *cells, *TWO_WORKERS, "--runs", runs)
-    wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2)
+    wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
     status, _, stderr = finish(sweep)
     assert status == 130
     assert stderr.splitlines()[-1] == "bench: interrupted"
     assert "Traceback" not in stderr
     assert [record["status"] for record in records(runs).values()] == ["interrupted"] * 2
-    assert not list(runs.rglob("*.claim"))
+    assert not files_below(runs, "*.claim")
     assert finish(start("sweep", *cells, *TWO_WORKERS, "--runs", runs))[0] == 0
     assert figures(runs) == expected
 
@@ -185,5 +185,5 @@ def test_a_full_disk_ends_the_sweep_with_its_finished_records_whole(bench, small
     assert {name: content for name, content in figures(small_disk).items() if name in finished} == {
         name: expected[name] for name in finished
     }
-    assert not list(small_disk.rglob("*.partial"))
-    assert not list(small_disk.rglob("*.claim"))
+    assert not files_below(small_disk, "*.partial")
+    assert not files_below(small_disk, "*.claim")

@@ -15,7 +15,7 @@ from bench.sweep import fork_server
 from bench.sweep.fork_server import SIGNALS, can_fork, start_method
 from bench.sweep.local import LocalLauncher
 from bench.sweep.worker_process import Worker
-from sweep_processes import figures, finish, kill_group, records, start, wait_for
+from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
 TWO_WORKERS = ("--launcher.workers", "2", "--launcher.threads", "1")
 where_torch_survives_a_fork = pytest.mark.skipif(not can_fork(), reason="no Linux without GPUs")
@@ -142,12 +142,12 @@ def test_a_worker_s_cells_take_as_much_memory_as_those_of_a_process_of_its_own(s
 def test_a_signal_to_the_whole_group_lets_workers_write_their_records(two_long, tmp_path):
     runs = tmp_path / "runs"
     sweep = start("sweep", *two_long, *TWO_WORKERS, "--runs", runs)
-    wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2)
+    wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2)
     os.killpg(sweep.pid, signal.SIGTERM)  # as systemd and the end of a SLURM job do
     status, _, stderr = finish(sweep)
     assert (status, stderr.splitlines()[-1]) == (130, "bench: interrupted")
     assert [record["status"] for record in records(runs).values()] == ["interrupted"] * 2
-    assert not list(runs.rglob("*.claim"))
+    assert not files_below(runs, "*.claim")
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_server_that_is_killed_costs_no_cell(two_long, undisturbed, tmp_path):
     runs = tmp_path / "runs"
     sweep = start("sweep", *cells, *TWO_WORKERS, "--runs", runs)
     try:
-        wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2)
+        wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2)
         os.kill(server_of(sweep.pid), signal.SIGKILL)
         status, stdout, stderr = finish(sweep)
     finally:
@@ -166,7 +166,7 @@ def test_a_server_that_is_killed_costs_no_cell(two_long, undisturbed, tmp_path):
     assert status == 0, stderr
     assert len(stdout.splitlines()) == len(expected)
     assert figures(runs) == expected
-    assert not list(runs.rglob("*.claim"))
+    assert not files_below(runs, "*.claim")
 
 
 @pytest.mark.slow
@@ -175,8 +175,8 @@ def test_the_data_loaders_of_a_worker_that_is_killed_end_with_it(two_long, tmp_p
     loaders = ("--data.num_workers", "2", "--data.augmentation", "symmetries")
     sweep = start("sweep", *two_long, *loaders, "--launcher.workers", "1", "--runs", runs)
     try:
-        wait_for(lambda: list(runs.rglob("last.ckpt")))
-        (claim,) = runs.rglob("*.claim/*")
+        wait_for(lambda: files_below(runs, "last.ckpt"))
+        (claim,) = files_below(runs, "*.claim/*")
         worker = json.loads(claim.read_text())["pid"]
         children = children_of(worker)
         assert len(children) >= 2

@@ -2,16 +2,25 @@
 
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sweep_processes import figures, finish, kill_group, records, start, wait_for
+from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
 KILLS = 20
 # The VAE draws noise in every step: what a resumed cell draws must be what the undisturbed one drew.
 LONG = ("--models", "vae,autoencoder_l2", "--seeds", "0,1", "--trainer.max_epochs", "60", "--data.batch_size", "4")
 TWO_WORKERS = ("--launcher.workers", "2", "--launcher.threads", "1")
+
+
+def last_signs_of_life(runs: Path) -> dict[Path, int]:
+    times = {}
+    for path in files_below(runs, "*.claim"):
+        with suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime_ns
+    return times
 
 
 @pytest.mark.slow
@@ -22,18 +31,17 @@ def test_a_sweep_killed_at_twenty_moments_ends_in_the_records_of_an_undisturbed_
     runs = tmp_path / "killed"
     for number in range(KILLS):
         sweep = start("sweep", *cells, *TWO_WORKERS, "--runs", runs)
-        before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.claim")}
+        before = last_signs_of_life(runs)
         if number % 5:  # one in five dies before its first cell
 
             def new_claim(before=before, sweep=sweep) -> bool:
-                now = {path: path.stat().st_mtime_ns for path in runs.rglob("*.claim") if path.exists()}
-                return bool(now.items() - before.items()) or sweep.poll() is not None
+                return bool(last_signs_of_life(runs).items() - before.items()) or sweep.poll() is not None
 
             wait_for(new_claim)
         time.sleep(moments.uniform(0, 3))
         kill_group(sweep)
         sweep.communicate()
-        checkpoints += len(list(runs.rglob("last.ckpt")))
+        checkpoints += len(files_below(runs, "last.ckpt"))
         assert all(record["status"] == "finished" for record in records(runs).values())
     assert checkpoints > KILLS // 2, "hardly a kill met a run in the midst of its training"
     assert len(records(runs)) < len(expected), "the sweep had ended before it was killed for the last time"
@@ -41,19 +49,19 @@ def test_a_sweep_killed_at_twenty_moments_ends_in_the_records_of_an_undisturbed_
     assert status == 0, stderr
     assert len(stdout.splitlines()) == len(expected)
     assert figures(runs) == expected
-    assert not list(runs.rglob("*.claim"))
-    assert not list(runs.rglob("*.partial"))
-    assert not list(runs.rglob("last.ckpt"))
+    assert not files_below(runs, "*.claim")
+    assert not files_below(runs, "*.partial")
+    assert not files_below(runs, "last.ckpt")
 
 
 @pytest.mark.slow
 def test_workers_end_with_their_sweep(small, tmp_path):
     sweep = start("sweep", *small, *LONG, *TWO_WORKERS, "--runs", tmp_path / "runs")
     try:
-        wait_for(lambda: list(Path(tmp_path / "runs").rglob("last.ckpt")) or sweep.poll() is not None)
+        wait_for(lambda: files_below(tmp_path / "runs", "last.ckpt") or sweep.poll() is not None)
         sweep.kill()  # the sweep alone: nobody tells its workers
         sweep.wait()
-        wait_for(lambda: len(records(tmp_path / "runs")) >= 1 and not list((tmp_path / "runs").rglob("*.claim")))
+        wait_for(lambda: len(records(tmp_path / "runs")) >= 1 and not files_below(tmp_path / "runs", "*.claim"))
     finally:
         kill_group(sweep)
     assert "interrupted" in {record["status"] for record in records(tmp_path / "runs").values()}

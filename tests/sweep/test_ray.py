@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sweep_processes import figures, finish, kill_group, start, wait_for
+from sweep_processes import figures, files_below, finish, kill_group, start, wait_for
 
 RAY = ("--launcher", "ray", "--launcher.local_cpus", "2")
 
@@ -34,9 +34,9 @@ def test_a_cell_whose_worker_dies_is_run_again_from_its_last_epoch(ray, small, u
     runs = tmp_path / "ray"
     sweep = start("sweep", *cells, *RAY, "--runs", runs)
     try:
-        wait_for(lambda: list(runs.rglob("last.ckpt")) or sweep.poll() is not None)
+        wait_for(lambda: files_below(runs, "last.ckpt") or sweep.poll() is not None)
         assert sweep.poll() is None, sweep.communicate()
-        owners = [json.loads(path.read_text())["pid"] for path in runs.rglob("*.claim/*")]
+        owners = [json.loads(path.read_text())["pid"] for path in files_below(runs, "*.claim/*")]
         assert owners
         for pid in owners:
             os.kill(pid, signal.SIGKILL)

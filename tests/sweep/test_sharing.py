@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from sweep_processes import figures, finish, start, wait_for
+from sweep_processes import figures, files_below, finish, start, wait_for
 
 ONE_WORKER = ("--launcher.workers", "1", "--launcher.threads", "1")
 
@@ -20,10 +20,10 @@ def test_two_sweeps_at_once_run_every_cell_once(small, undisturbed, tmp_path):
     workers = set()
 
     def watch() -> bool:
-        for path in runs.rglob("*.claim/*"):
+        for path in files_below(runs, "*.claim/*"):
             with suppress(OSError, ValueError):
                 workers.add(json.loads(path.read_text())["pid"])
-        for path in runs.rglob("record.json"):
+        for path in files_below(runs, "record.json"):
             written.setdefault(str(path), path.stat().st_mtime_ns)
         return all(sweep.poll() is not None for sweep in sweeps)
 
@@ -32,6 +32,8 @@ def test_two_sweeps_at_once_run_every_cell_once(small, undisturbed, tmp_path):
     assert [status for status, _, _ in results] == [0, 0], results
     assert results[0][1] == results[1][1], "both list all cells and their figures"
     assert figures(runs) == expected
-    assert {str(path): path.stat().st_mtime_ns for path in runs.rglob("record.json")} == written, "a record came twice"
+    assert {str(path): path.stat().st_mtime_ns for path in files_below(runs, "record.json")} == written, (
+        "a record came twice"
+    )
     assert len(workers) == 2, "one of the two did nothing"
-    assert not list(runs.rglob("*.claim"))
+    assert not files_below(runs, "*.claim")

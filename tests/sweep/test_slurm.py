@@ -7,7 +7,7 @@ from os import environ
 import pytest
 
 from slurm_cluster import slurm_cluster
-from sweep_processes import figures, finish, kill_group, records, start, wait_for
+from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
 QUICK_POLLS = ("--launcher", "slurm", "--launcher.poll_seconds", "1", "--launcher.sbatch.cpus_per_task", "1")
 
@@ -45,7 +45,7 @@ def test_a_job_that_is_stopped_goes_back_to_the_queue_and_on_where_it_stopped(
     runs = tmp_path / "slurm"
     sweep = start("sweep", *cells, *QUICK_POLLS, "--runs", runs, **cluster)
     try:
-        wait_for(lambda: len(list(runs.rglob("last.ckpt"))) == 2 or sweep.poll() is not None)
+        wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2 or sweep.poll() is not None)
         assert sweep.poll() is None, sweep.communicate()
         jobs = scontrol(cluster, "squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
         for job in jobs:
@@ -53,9 +53,9 @@ def test_a_job_that_is_stopped_goes_back_to_the_queue_and_on_where_it_stopped(
                 scontrol(cluster, "scontrol", "requeue", job)
             else:  # what SLURM sends `signal_delay_s` before the end
                 scontrol(cluster, "scancel", "--signal=USR2", job)
-        wait_for(lambda: not list(runs.rglob("*.claim")), seconds=30)
+        wait_for(lambda: not files_below(runs, "*.claim"), seconds=30)
         assert [record["status"] for record in records(runs).values()] == ["interrupted"] * 2
-        assert len(list(runs.rglob("last.ckpt"))) == 2
+        assert len(files_below(runs, "last.ckpt")) == 2
         status, _, stderr = finish(sweep, seconds=300)
     finally:
         kill_group(sweep)
