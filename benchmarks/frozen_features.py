@@ -16,15 +16,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bench.data.datamodule import MVTecAD
+from bench.data.datamodule import DefectData
 from bench.metrics.bootstrap import classification_intervals
 from bench.metrics.classification import classification_metrics
 from bench.models.base import as_floats
-from bench.models.classifier_network import ClassifierBackbone
+from bench.models.parts.classifier_network import ClassifierBackbone
 
 
 @torch.inference_mode()
-def describe(data: MVTecAD, backbone: ClassifierBackbone) -> tuple[np.ndarray, np.ndarray]:
+def describe(data: DefectData, backbone: ClassifierBackbone) -> tuple[np.ndarray, np.ndarray]:
     """Features of all images: of the head's layer, and with them mean and maximum of the last map."""
     top, more = [], []
     for start in range(0, len(data.category.test), 8):
@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     backbone = ClassifierBackbone("torchvision", options.backbone, options.weights, max(options.sizes)).eval()
     for size in options.sizes:
-        data = MVTecAD(
+        data = DefectData(
             options.category, options.seed, "model", root=str(options.root), image_size=size, fold="all",
             per_class=options.per_class,
         )  # fmt: skip

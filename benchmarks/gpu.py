@@ -34,15 +34,15 @@ try:
     import torch
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from bench import training
-    from bench.callbacks import quieten_lightning
-    from bench.config import resolve
-    from bench.cost import Stopwatch
-    from bench.environment import describe_environment, device_of, use_full_precision
-    from bench.evaluation import evaluate
-    from bench.fitting import build_model, fit_part, part_trainer, parts_of, start_machine, test_part
-    from bench.presets import preset_names, read_preset
-    from bench.run import prepare
+    from bench.config.presets import preset_names, read_preset
+    from bench.config.settings import resolve
+    from bench.evaluation.evaluation import evaluate
+    from bench.runs import training
+    from bench.runs.callbacks import quieten_lightning
+    from bench.runs.cost import Stopwatch
+    from bench.runs.environment import describe_environment, device_of, use_full_precision
+    from bench.runs.fitting import build_model, fit_part, part_trainer, parts_of, start_machine, test_part
+    from bench.runs.run import prepare
     from fake_data import write_category
 except ImportError as error:
     MISSING = str(error)

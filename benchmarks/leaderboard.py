@@ -17,9 +17,9 @@ import tempfile
 from copy import deepcopy
 from pathlib import Path
 
-from bench.cell import fingerprint_of
+from bench.config.cell import fingerprint_of
 from bench.data.facts import mvtec_categories
-from bench.record import RECORD, SCHEMA
+from bench.records.record import RECORD, SCHEMA
 
 METHODS = 60
 EXAMPLE = Path(__file__).parents[1] / "leaderboards" / "records"

@@ -31,9 +31,9 @@ def run_bench(options: argparse.Namespace) -> dict[str, Any]:
     """All of `bench fit` but its imports and what the peer does not do: measuring cost, drawing pictures."""
     import torch
 
-    from bench import run
-    from bench.config import resolve
-    from bench.models import backbones
+    from bench.config.settings import resolve
+    from bench.models.parts import backbones
+    from bench.runs import run
 
     torch.set_num_threads(options.threads)
     config = resolve(

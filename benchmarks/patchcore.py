@@ -29,8 +29,8 @@ def make_patches(options: argparse.Namespace, folder: Path) -> None:
     """Write the patches (N, features) of training images and those of test images."""
     import torch
 
-    from bench.config import resolve
-    from bench.run import build_model, prepare
+    from bench.config.settings import resolve
+    from bench.runs.run import build_model, prepare
 
     places = {"data.root": str(options.root), "data.cache": str(folder), "model.weights": str(options.weights)}
     config = resolve(
@@ -73,8 +73,8 @@ def run_bench(train: Any, test: Any, share: float) -> dict[str, Any]:
     """`choose_covering`, `nearest`."""
     import torch
 
-    from bench.models.coreset import choose_covering
-    from bench.models.neighbours import nearest
+    from bench.models.parts.coreset import choose_covering
+    from bench.models.parts.neighbours import nearest
 
     torch.manual_seed(SEED)
     first = int(torch.randint(high=len(train), size=(1,)))

@@ -42,7 +42,7 @@ class Outcome:
 
 def run_bench(*arguments: object) -> Outcome:
     """`bench` with these arguments, in this process: starting another one costs torch's import each time."""
-    from bench.cli import main
+    from bench.cli.main import main
 
     stdout, stderr = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cell import PROTOCOL, fingerprint_of
+from bench.config.cell import PROTOCOL, fingerprint_of
 from bench.data.listing import GOOD
 from bench.metrics.image import image_metrics
-from bench.record import CostRecord, DataRecord, Record, write_predictions
+from bench.records.record import CostRecord, DataRecord, Record, write_predictions
 
 METRICS = {"image_auroc": 0.8, "image_accuracy": 0.7, "image_balanced_accuracy": 0.6, "pixel_auroc": 0.9}
 

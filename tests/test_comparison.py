@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparison import describe_figure, differences, published_figure
-from bench.published import Figure
-from bench.record import Record
+from bench.records.published import Figure
+from bench.records.published_comparison import describe_figure, differences, published_figure
+from bench.records.record import Record
 
 
 @pytest.fixture

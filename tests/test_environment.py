@@ -5,10 +5,16 @@ import json
 import pytest
 import torch
 
-from bench.environment import describe_environment, device_of, find_accelerator, trainer_settings, use_full_precision
 from bench.errors import UsageError
-from bench.plan import check_device
-from bench.predict.model import load_run
+from bench.runs.environment import (
+    describe_environment,
+    device_of,
+    find_accelerator,
+    trainer_settings,
+    use_full_precision,
+)
+from bench.runs.plan import check_device
+from bench.runs.scoring.scorer import load_run
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 from markdown_it import MarkdownIt
 
+from bench.cli.terminal import print_record, print_test
 from bench.escaping import csv_cell, json_line, markdown, sentence, visible
 from bench.leaderboard.study import Attempt, render_study
-from bench.predict.output import Table
-from bench.record import DataRecord, Record
-from bench.report import print_record, print_test
-from bench.sweep.grid import Planned, Sweep
+from bench.records.record import DataRecord, Record
+from bench.runs.scoring.output import Table
+from bench.sweep.plan import Planned, Sweep
 from fake_records import make_cost, make_record, write_record
 
 HOSTILE = [
@@ -226,7 +226,7 @@ def test_a_study_shows_every_name_of_its_sweep_and_takes_none_for_markup():
 
 
 def test_the_table_of_predictions_holds_no_formula_and_its_paths_lead_to_the_same_files():
-    from bench.predict.output import describe
+    from bench.runs.scoring.output import describe
 
     run = SimpleNamespace(threshold=None)
     for text in (text for text in HOSTILE if "/" not in text):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.published import Published, find_reference, references
+from bench.records.published import Published, find_reference, references
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
 METRICS = ("image_auroc", "pixel_auroc", "aupro_0.30")

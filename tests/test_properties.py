@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bench.config import Config, flatten, resolve
+from bench.config.names import plain_name
+from bench.config.settings import Config, flatten, resolve
 from bench.errors import UsageError
 from bench.escaping import csv_cell, json_line, markdown, terminal
-from bench.names import plain_name
-from bench.predictions import parse_predictions
-from bench.record import Record, write_predictions
+from bench.records.predictions import parse_predictions
+from bench.records.record import Record, write_predictions
 from fake_records import make_record
 
 METHODS = ("autoencoder_l2", "padim", "classifier")

@@ -8,7 +8,7 @@ import pytest
 
 from bench.data.facts import mvtec_categories
 from bench.errors import UsageError
-from bench.published import Kind, find_reference, groups, references
+from bench.records.published import Kind, find_reference, groups, references
 
 IDS = sorted(references())
 METRICS = {
@@ -23,7 +23,7 @@ def test_every_id_stands_once_in_the_file():
         assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
         return dict(pairs)
 
-    text = files("bench").joinpath("published.json").read_text(encoding="utf-8")
+    text = files("bench.records").joinpath("published.json").read_text(encoding="utf-8")
     assert list(json.loads(text, object_pairs_hook=once)) == IDS, "they stand in the order of their ids"
 
 

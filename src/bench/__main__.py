@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.writing import describe_refusal
 
 

@@ -7,6 +7,7 @@ a formula, a command to the terminal, or characters that turn the line around. H
 import json
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _JOINERS = "\u200c\u200d\u00ad"  # within words of several scripts, and within emoji
@@ -90,3 +91,11 @@ def pieces(sentence: str) -> list[Piece]:
 def sentence(text: str) -> Markdown:
     """The same in Markdown."""
     return Markdown("".join(f"`{piece.text}`" if piece.is_code else markdown(piece.text) for piece in pieces(text)))
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table whose first columns are words, the others numbers."""
+    lines = [f"| {' | '.join(map(markdown, cells))} |" for cells in rows]
+    return (
+        "\n".join([f"| {' | '.join(titles)} |", f"|{'---|' * words}{'---:|' * (len(titles) - words)}", *lines]) + "\n"
+    )

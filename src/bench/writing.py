@@ -12,11 +12,11 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import UsageError
-from bench.places import NO_PATH, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
 
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (
     errno.EACCES,
@@ -30,6 +30,7 @@ _REFUSED = (
     errno.EFBIG,
     errno.EBUSY,  # a folder that is a disk's own cannot be replaced
 )
+_LONGEST = 1000  # letters of a path in a message: Linux takes paths of 4,096 bytes
 _THREADS_TO_SYNC = 16  # what many files wait for together, the disk does at once
 
 
@@ -60,6 +61,12 @@ def describe_refusal(error: OSError) -> tuple[str, int]:
     if error.errno in FULL:
         return f"{line}; free some space on the disk that is written to", 2
     return line, 2 if error.errno in (*NO_PATH, errno.ENOTDIR) else 1
+
+
+def shortened(path: object) -> str:
+    """A path whose middle is left out where a line cannot hold it."""
+    text = str(path)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
 def _concerns(error: OSError, folder: Path) -> bool:

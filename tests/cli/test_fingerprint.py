@@ -8,13 +8,14 @@ import pytest
 import torch
 from lightning import Trainer
 
-from bench.cell import PROTOCOL, Cell, fingerprint_of
-from bench.config import Config, _parser_of, flatten, resolve
+from bench.config.cell import PROTOCOL, Cell, fingerprint_of
+from bench.config.decisive import PLACES
+from bench.config.moved_classes import present_path
+from bench.config.presets import preset_names
+from bench.config.settings import Config, _parser_of, flatten, resolve
 from bench.data.layout import read_category
-from bench.decisive import PLACES
-from bench.models.weights import identify_weights
-from bench.presets import preset_names
-from bench.record import Record
+from bench.models.parts.weights import identify_weights
+from bench.records.record import Record
 from fake_data import SIDE, save, weave
 
 COMMITTED = [
@@ -150,7 +151,17 @@ def test_a_committed_record_keeps_its_fingerprint(record):
 def test_what_its_method_cannot_use_had_its_default_in_a_committed_record(record):
     config = resolve(model=None, data=None, category=None, files=[record.config], options={})
     again = flatten(config.as_dict())
-    assert {key: value for key, value in flatten(record.config).items() if again[key] != value} == {}
+    before = flatten(record.config)
+    before |= {key: present_path(before[key]) for key in before if key.endswith("class_path")}
+    assert {key: value for key, value in before.items() if again[key] != value} == {}
+
+
+def test_a_class_that_moved_is_the_same_cell_and_is_loaded_by_its_first_name():
+    config = _config()
+    moved = replace(config, data=replace(config.data, class_path="bench.data.datamodule.MVTecAD"))
+    assert config.data.class_path != moved.data.class_path
+    assert moved.data.load_class() is config.data.load_class()
+    assert _fingerprint(moved) == _fingerprint(config)
 
 
 @pytest.mark.parametrize("order", [int | float | None, float | int | None])

@@ -13,7 +13,7 @@ EVIL = """
 from pathlib import Path
 Path("ran").write_text("foreign code")
 from bench.models.autoencoder import Autoencoder as Evil
-from bench.data.datamodule import MVTecAD as Data
+from bench.data.datamodule import DefectData as Data
 """
 NAMES = {
     "a method by the path of a file": {"model.name": "run/evil.yaml", "model.class_path": None},

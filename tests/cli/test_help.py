@@ -8,7 +8,7 @@ import time
 import pytest
 
 import bench as package
-from bench.presets import read_preset
+from bench.config.presets import read_preset
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "sklearn", "albumentations")
 
@@ -27,9 +27,9 @@ HEAVY = ("torch", "lightning", "timm", "wandb", "sklearn", "albumentations")
     ],
 )
 def test_no_answer_that_needs_no_model_imports_torch(command):
-    code = f"import sys; from bench.cli import main; main({command}); print(*sys.modules, sep='\\n', file=sys.stderr)"
+    code = f"import sys; from bench.cli.main import main; main({command}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(HEAVY) & set(done.stderr.splitlines())
+    assert not set(HEAVY) & set(done.stderr.split())
 
 
 def test_help_takes_less_than_half_a_second():

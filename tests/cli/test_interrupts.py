@@ -108,7 +108,7 @@ def stopped(bench, quick, monkeypatch) -> Path:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.callbacks.EpochSeed.on_train_epoch_start", interrupt)
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
         assert bench("fit", *quick, "--trainer.max_epochs", "3").status == 130
     (run,) = Path("runs").glob("*/*/*")
     return run
@@ -160,7 +160,7 @@ def test_the_checkpoint_of_another_run_is_not_resumed_from(bench, refuse, quick,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.callbacks.EpochSeed.on_train_epoch_start", interrupt)
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
         assert bench("fit", *quick, "--trainer.max_epochs", "9", "--runs", "others").status == 130
     (checkpoint,) = Path("others").rglob("last.ckpt")
     checkpoint.replace(stopped / "last.ckpt")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import resolve
-from bench.places import expanded
-from bench.run import Options, fit
+from bench.config.places import expanded
+from bench.config.settings import resolve
+from bench.runs.run import Options, fit
 from fake_records import make_record, write_record
 
 SCORES = {"good": (0.1, 0.2, 0.3), "scratch": (0.25, 0.6, 0.7)}

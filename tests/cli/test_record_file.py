@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score, roc_auc_score
 
 from bench.data.layout import read_category
-from bench.evaluation import defined
-from bench.record import Record
+from bench.evaluation.evaluation import defined
+from bench.records.record import Record
 from bench.writing import write_atomically
 from fake_data import write_category
 

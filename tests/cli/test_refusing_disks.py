@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, writing
+from bench import writing
+from bench.cli.main import main as cli
 from bench.writing import whole_folder, write_together
 from conftest import files_below
 from fake_records import make_record, write_record

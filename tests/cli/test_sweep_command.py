@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from bench.presets import preset_names
-from bench.sweep.grid import plan, read_sweep
+from bench.config.presets import preset_names
+from bench.sweep.plan import plan, read_sweep
 
 SWEEP = {
     "models": ["autoencoder_l2"],

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cell import Cell
-from bench.config import resolve
+from bench.config.cell import Cell
+from bench.config.settings import resolve
 from fake_records import make_record, write_record
 
 OF_TRAINING = [

@@ -7,19 +7,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.data.datamodule import MVTecAD
+from bench.data.datamodule import DefectData
+from bench.data.datasets.synthetic import Synthetic
 from bench.data.loading import cores_per_process
-from bench.data.synthetic import Synthetic
 from bench.errors import UsageError
 
 
-def _screw(data_root: Path, **settings) -> MVTecAD:
-    data = MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+def _screw(data_root: Path, **settings) -> DefectData:
+    data = DefectData("screw", 0, "model", root=str(data_root), image_size=32, **settings)
     data.prepare_data()
     return data
 
 
-def _epoch(data: MVTecAD, epoch: int = 0):
+def _epoch(data: DefectData, epoch: int = 0):
     loader = data.train_dataloader()
     loader.sampler.set_epoch(epoch)
     return list(loader)
@@ -96,7 +96,7 @@ def test_a_patch_larger_than_the_texture_is_refused(tmp_path):
 )
 def test_settings_that_cannot_be_are_refused(data_root, settings, word):
     with pytest.raises(UsageError, match=word):
-        MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+        DefectData("screw", 0, "model", root=str(data_root), image_size=32, **settings)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "symmetries"])
@@ -113,7 +113,7 @@ def test_batches_of_loader_processes_are_those_of_the_training_process(data_root
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def _workers(data: MVTecAD, device: str) -> int:
+def _workers(data: DefectData, device: str) -> int:
     """How many loader processes training on this device gets."""
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
     return data.train_dataloader().num_workers

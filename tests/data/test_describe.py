@@ -9,13 +9,13 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.metrics import roc_auc_score
 
-from bench.data import lettering
-from bench.data.contact_sheet import draw_contact_sheet, percent
-from bench.data.describe import describe_category, sizes_of_regions
-from bench.data.description_page import to_json, to_markdown
+from bench.data.describe import lettering
+from bench.data.describe.contact_sheet import draw_contact_sheet, percent
+from bench.data.describe.measure import describe_category, sizes_of_regions
+from bench.data.describe.page import to_json, to_markdown
+from bench.data.describe.tiles import TILE, Scale, draw_close_up, draw_whole
 from bench.data.layout import read_category
 from bench.data.near_duplicates import near_duplicates, similar_pairs
-from bench.data.tiles import TILE, Scale, draw_close_up, draw_whole
 from fake_data import save, weave, write_category
 
 SIDE = 40
@@ -179,7 +179,7 @@ def test_shares_are_written_with_two_digits(share, words):
 def test_the_sheet_has_a_row_of_each_class_and_split(describe, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(
-        "bench.data.contact_sheet.write", lambda draw, place, text, *_, **__: written.append((place, text))
+        "bench.data.describe.contact_sheet.write", lambda draw, place, text, *_, **__: written.append((place, text))
     )
     category, found = describe()
     draw_contact_sheet(category, found).save(tmp_path / "sheet.png")

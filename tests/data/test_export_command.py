@@ -75,7 +75,7 @@ def test_words_for_classes_are_those_of_one_category(bench, arguments):
 
 def test_its_help_imports_no_torch():
     code = (
-        "import sys; from bench.cli import main; main(['data', 'export', '--help']); sys.exit('torch' in sys.modules)"
+        "import sys; from bench.cli.main import main; main(['data', 'export', '-h']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bench.data.geometry import Box, Geometry, hide_padding
-from bench.predict.maps import fit_map
+from bench.runs.scoring.maps import fit_map
 
 WIDE = Image.fromarray(np.repeat(np.arange(80, dtype=np.uint8)[None, :, None] * 3, 40, axis=0).repeat(3, axis=2))
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from bench.data.geometry import Geometry
 from bench.data.images import read_image
 from bench.data.near_duplicates import near_duplicates
-from bench.data.synthetic_images import draw, shots
+from bench.data.synthetic.images import draw, shots
 
 REAL = os.environ.get("BENCH_DATA")
 COUNT = 12

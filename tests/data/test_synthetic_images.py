@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from bench.data import synthetic_images
-from bench.data.synthetic_images import CATEGORIES, DEFECTS, HARD, PERCEPTIBLE, Shot, draw, draw_twin, generate, shots
+from bench.data.synthetic import images as synthetic_images
+from bench.data.synthetic.images import CATEGORIES, DEFECTS, HARD, PERCEPTIBLE, Shot, draw, draw_twin, generate, shots
 
 SIZE = 64
 DEFECTIVE = [shot for category in CATEGORIES for shot in shots(category) if shot.kind != "good"]

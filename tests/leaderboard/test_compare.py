@@ -124,7 +124,7 @@ def rewrite_logits(folder: Path, logits: np.ndarray) -> None:
     """Put logits into the predictions, and their hash into the record."""
     import csv
 
-    from bench.record import Record, write_predictions
+    from bench.records.record import Record, write_predictions
 
     with (folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pages.viridis import heat_colour
+from bench.views.viridis import heat_colour
 from fake_records import make_record, write_record, write_seeds
 
 PAGE = Path("leaderboards/mvtec_ad-one-class.html")

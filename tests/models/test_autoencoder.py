@@ -6,7 +6,8 @@ from skimage.metrics import structural_similarity
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.autoencoder import SSIM, Autoencoder, Decoder, Encoder, to_grey
+from bench.models.autoencoder import SSIM, Autoencoder
+from bench.models.parts.convolutional import Decoder, Encoder, to_grey
 
 
 def images(channels: int, size: int = 64) -> torch.Tensor:

@@ -6,9 +6,9 @@ from torch.nn.functional import interpolate
 from torchvision.models import get_model
 
 from bench.errors import UsageError
-from bench.models.backbones import Backbone
-from bench.models.precision import networks_in
-from bench.models.weights import load_weights
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.precision import networks_in
+from bench.models.parts.weights import load_weights
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100"])

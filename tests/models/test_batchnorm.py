@@ -9,16 +9,16 @@ from lightning import Trainer
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 
+from bench.config.presets import preset_names, read_preset
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.backbones import Backbone
+from bench.evaluation.passes import Machine, learn_statistics
 from bench.models.base import Detector
-from bench.models.batchnorm import TrainedBatchNormSync, trained_batchnorm
 from bench.models.classifier import Classifier
-from bench.models.deep_svdd_network import CodeNorm, Decoder, Encoder
-from bench.passes import Machine, learn_statistics
-from bench.presets import preset_names, read_preset
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.batchnorm import TrainedBatchNormSync, trained_batchnorm
+from bench.models.parts.deep_svdd_network import CodeNorm, Decoder, Encoder
 
 CLASSES = {"classes": ("good", "a", "b"), "class_counts": (12, 5, 3)}
 # The smallest that has all levels of the largest backbones; what is tested is no accuracy.
@@ -29,7 +29,7 @@ SLOW_TO_BUILD = {"wide_resnet50_2", "wide_resnet101_2", "tf_efficientnet_b5", "v
 @pytest.fixture(autouse=True)
 def two_processes(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr("bench.models.batchnorm.rank_and_processes", lambda: (0, 2))
+    monkeypatch.setattr("bench.models.parts.batchnorm.rank_and_processes", lambda: (0, 2))
 
 
 def build(preset: str) -> Detector:
@@ -183,7 +183,7 @@ def test_batchnorm_with_a_forward_of_its_own_is_refused_in_one_line():
 
 
 def test_one_process_has_nothing_to_share(monkeypatch):
-    monkeypatch.setattr("bench.models.batchnorm.rank_and_processes", lambda: (0, 1))
+    monkeypatch.setattr("bench.models.parts.batchnorm.rank_and_processes", lambda: (0, 1))
     model = nn.Sequential(nn.BatchNorm2d(3))
     original = model[0]
     assert TrainedBatchNormSync().apply(model)[0] is original

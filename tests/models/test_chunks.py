@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from bench.data.datamodule import DataSpec
-from bench.models import chunks
 from bench.models.accumulators import State
-from bench.models.chunks import rows_at_once
-from bench.models.coreset import choose_covering
-from bench.models.density import ShrunkGaussian
-from bench.models.neighbours import nearest
+from bench.models.parts import chunks
+from bench.models.parts.chunks import rows_at_once
+from bench.models.parts.coreset import choose_covering
+from bench.models.parts.density import ShrunkGaussian
+from bench.models.parts.neighbours import nearest
 from bench.models.spade import SPADE
 from emulated_cuda import DEVICE, EmulatedCuda, on_cpu
 from learning import learn

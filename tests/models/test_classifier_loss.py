@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bench.errors import UsageError
-from bench.models.classifier_loss import ClassificationLoss, class_weights
+from bench.models.parts.classifier_loss import ClassificationLoss, class_weights
 
 COUNTS = (12, 5, 3)
 

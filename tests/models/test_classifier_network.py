@@ -6,12 +6,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, get_model_weights
 
-from bench.config import resolve
+from bench.config.settings import resolve
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.classifier import Classifier
-from bench.models.classifier_network import ClassifierBackbone
-from bench.models.precision import networks_in
+from bench.models.parts.classifier_network import ClassifierBackbone
+from bench.models.parts.precision import networks_in
 
 CLASSES = ("good", "a", "b")
 PRESETS = ("resnet18", "vgg19", "regnet_y_16gf", "mobilenet_v2", "efficientnet_b0")
@@ -115,7 +115,7 @@ def tiny(_name: str, **_: object) -> nn.Module:
 )
 def test_images_are_normalised_as_those_that_torchvisions_weights_learned_from(name, tag, monkeypatch):
     monkeypatch.setattr("torchvision.models.get_model", tiny)
-    monkeypatch.setattr("bench.models.classifier_network.load_torchvision_weights", lambda *_: None)
+    monkeypatch.setattr("bench.models.parts.classifier_network.load_torchvision_weights", lambda *_: None)
     backbone = ClassifierBackbone("torchvision", name, tag, 64)
     facts = get_model_weights(name)[tag].transforms()
     assert backbone.mean.flatten().tolist() == pytest.approx(list(facts.mean))

@@ -7,8 +7,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model
 
 from bench.errors import UsageError
-from bench.models.classifier_network import ClassifierBackbone
-from bench.models.weights import _layers, _timm_keys, fill
+from bench.models.parts.classifier_network import ClassifierBackbone
+from bench.models.parts.weights import _layers, _timm_keys, fill
 
 
 class WithoutValues(TorchFunctionMode):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import torch
 
-from bench.models.coreset import choose_covering
+from bench.models.parts.coreset import choose_covering
 
 
 def one_by_one(points: torch.Tensor, count: int, start: torch.Tensor) -> list[int]:

@@ -7,14 +7,14 @@ from lightning import Callback, Trainer
 from sklearn.covariance import LedoitWolf
 from torch.utils.data import DataLoader
 
-from bench.config import resolve
-from bench.data.datamodule import DataSpec, MVTecAD
+from bench.config.settings import resolve
+from bench.data.datamodule import DataSpec, DefectData
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.cutpaste import CutPaste
-from bench.models.cutpaste_network import pool
-from bench.models.density import ShrunkGaussian
-from bench.models.statistics import PositionGaussians
+from bench.models.parts.cutpaste_network import pool
+from bench.models.parts.density import ShrunkGaussian
+from bench.models.parts.statistics import PositionGaussians
 from learning import learn
 
 SPEC = DataSpec(32, 3, 12)
@@ -188,7 +188,7 @@ def test_a_pretrained_network_has_one_cycle_for_the_head_and_a_smaller_one_for_a
 def test_the_papers_schedule_is_65536_updates_of_96_images(data_root):
     config = resolve(model="cutpaste", data=None, category="screw", files=[], options={})
     assert config.settings["model"] | {"task": "three_way", "learning_rate": 0.03} == config.settings["model"]
-    data = MVTecAD("screw", 0, "model", **config.section("data") | {"root": str(data_root), "image_size": 32})
+    data = DefectData("screw", 0, "model", **config.section("data") | {"root": str(data_root), "image_size": 32})
     assert len(data.train_dataloader()) * config.section("trainer")["max_epochs"] == 65_536
     assert 3 * data.batch_size == 96
 

@@ -6,8 +6,8 @@ import torch
 from scipy.stats import chisquare, kstest
 from torchvision.transforms import functional as torchvision
 
-from bench.models import cutpaste_drawing as drawing
-from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, jitter, paste, random_windows
+from bench.models.parts import cutpaste_drawing as drawing
+from bench.models.parts.cutpaste_drawing import Rectangles, draw_patches, draw_scars, jitter, paste, random_windows
 
 DRAWS = 10_000
 SIDE = 256

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bench.models.cutpaste_network import PretextNetwork
-from bench.models.precision import networks_in
+from bench.models.parts.cutpaste_network import PretextNetwork
+from bench.models.parts.precision import networks_in
 
 
 @pytest.mark.parametrize("level", [None, 1], ids=["top", "level"])

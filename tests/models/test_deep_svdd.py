@@ -12,13 +12,13 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
-from bench.callbacks import EpochSeed, StatisticsPasses
-from bench.data.datamodule import DataSpec, MVTecAD
+from bench.data.datamodule import DataSpec, DefectData
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import as_floats
 from bench.models.deep_svdd import DeepSVDD
-from bench.models.deep_svdd_network import normalise_contrast
+from bench.models.parts.deep_svdd_network import normalise_contrast
+from bench.runs.callbacks import EpochSeed, StatisticsPasses
 from learning import learn
 
 SPEC = DataSpec(32, 3, 12)
@@ -31,10 +31,10 @@ def seed():
 
 
 @pytest.fixture
-def data(data_root) -> MVTecAD:
+def data(data_root) -> DefectData:
     """12 training images in batches of 4, augmented."""
     settings = {"image_size": 32, "validation_share": 0.25, "batch_size": 4, "augmentation": "translation_and_colour"}
-    data = MVTecAD("screw", 0, "model", root=str(data_root), **settings)
+    data = DefectData("screw", 0, "model", root=str(data_root), **settings)
     data.prepare_data()
     return data
 
@@ -51,7 +51,7 @@ def batch(count: int = 6) -> Batch:
     return Batch(images(count), torch.arange(count))
 
 
-def train(model: DeepSVDD, data: MVTecAD, epochs: int, *callbacks: Callback) -> Trainer:
+def train(model: DeepSVDD, data: DefectData, epochs: int, *callbacks: Callback) -> Trainer:
     """Train as a run does."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     own = [EpochSeed(0), StatisticsPasses(), *callbacks]
@@ -60,7 +60,7 @@ def train(model: DeepSVDD, data: MVTecAD, epochs: int, *callbacks: Callback) -> 
     return trainer
 
 
-def training_images(data: MVTecAD) -> torch.Tensor:
+def training_images(data: DefectData) -> torch.Tensor:
     """As they are: not augmented, in order."""
     return torch.cat([as_floats(batch.image) for batch in data.ordered_train_loader(data.training_indices)])
 
@@ -425,7 +425,7 @@ def test_a_run_stopped_in_any_phase_is_resumed_to_the_same_bits(bench, cell, mon
     undisturbed = bench("fit", *cell, "--runs", "undisturbed", "--json")
     assert undisturbed.status == 0, undisturbed.stderr
     with monkeypatch.context() as patch:
-        patch.setattr("bench.callbacks.EpochSeed.on_train_epoch_start", interrupt)
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
         assert bench("fit", *cell, "--runs", "stopped").status == 130
     (run,) = Path("stopped").glob("*/*/*")
     resumed = bench("fit", "--resume", run, "--json")

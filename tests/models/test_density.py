@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
-from bench.models.density import ShrunkGaussian
+from bench.models.parts.density import ShrunkGaussian
 from learning import fit
 
 FEATURES = 24

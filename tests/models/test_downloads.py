@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from bench.errors import UsageError
-from bench.models.classifier_network import ClassifierBackbone
-from bench.models.downloads import timm_file, torchvision_file
+from bench.models.parts.classifier_network import ClassifierBackbone
+from bench.models.parts.downloads import timm_file, torchvision_file
 
 FILE = "mobilenet_v2-7ebf99e0.pth"  # torchvision's IMAGENET1K_V2
 URL = f"https://download.pytorch.org/models/{FILE}"

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import passes
-from bench.config import resolve
+from bench.config.presets import preset_names, read_preset
+from bench.config.settings import resolve
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
-from bench.fitting import build_model
+from bench.evaluation import passes
+from bench.evaluation.passes import Machine, ScoredImages, learn_statistics
 from bench.models.autoencoder import Autoencoder
 from bench.models.base import Detector
-from bench.passes import Machine, ScoredImages, learn_statistics
-from bench.presets import preset_names, read_preset
+from bench.runs.fitting import build_model
 from emulated_cuda import DEVICE, EmulatedCuda, on_cpu
 
 CPU = torch.device("cpu")
@@ -161,7 +161,7 @@ def outcome(model: Detector, device: torch.device, waits: list[str]) -> Outcome:
     machine = Machine(device)
     model.to(device)
     torch.manual_seed(0)
-    losses = train(model, machine, waits) if model.trains else []
+    losses = train(model, machine, waits) if model.is_trained() else []
     after = [each for each in model.eval().passes() if each.epoch is None]
     learn_statistics(model, after, batches, COUNT, machine)
     image = sent(batches()[0], device).image

@@ -12,14 +12,14 @@ import torch
 from lightning import Callback, Trainer
 from torch.nn import functional
 
-from bench.callbacks import EpochSeed
 from bench.collectives import average_gradients
-from bench.data.datamodule import DataSpec, MVTecAD
+from bench.config.presets import conf_folder
+from bench.data.datamodule import DataSpec, DefectData
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.f_anogan import FAnoGAN, Noise, gradient_penalty, in_generators_range
-from bench.models.f_anogan_network import EnlargedConvolution, PooledConvolution
-from bench.presets import conf_folder
+from bench.models.parts.f_anogan_network import EnlargedConvolution, PooledConvolution
+from bench.runs.callbacks import EpochSeed
 
 SPEC = DataSpec(16, 3, 12)
 SMALL = {"latent_dim": 8, "width": 2}
@@ -31,10 +31,10 @@ def seed():
 
 
 @pytest.fixture
-def data(data_root) -> MVTecAD:
+def data(data_root) -> DefectData:
     """9 training images in batches of 3, so that an epoch has three updates."""
     settings = {"image_size": 16, "validation_share": 0.25, "batch_size": 3}
-    data = MVTecAD("screw", 0, "model", root=str(data_root), **settings)
+    data = DefectData("screw", 0, "model", root=str(data_root), **settings)
     data.prepare_data()
     return data
 
@@ -47,7 +47,7 @@ def images(count: int = 4) -> torch.Tensor:
     return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def train(model: FAnoGAN, data: MVTecAD, epochs: int, *callbacks: Callback, **settings) -> Trainer:
+def train(model: FAnoGAN, data: DefectData, epochs: int, *callbacks: Callback, **settings) -> Trainer:
     """Train as a run does."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     own = [EpochSeed(0), *callbacks]
@@ -487,7 +487,7 @@ def test_a_run_stopped_in_any_phase_is_resumed_to_the_same_bits(bench, cell, und
 
     seed_epoch = EpochSeed.on_train_batch_start
     with monkeypatch.context() as patch:
-        patch.setattr("bench.callbacks.EpochSeed.on_train_batch_start", interrupt)
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_batch_start", interrupt)
         assert bench("fit", *cell, "--runs", "stopped").status == 130
     (folder,) = Path("stopped").glob("*/*/*")
     resumed = bench("fit", "--resume", folder, "--json")

@@ -13,13 +13,13 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from bench.callbacks import EpochSeed
-from bench.data.datamodule import DataSpec, MVTecAD
+from bench.data.datamodule import DataSpec, DefectData
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.fastflow import FastFlow
-from bench.models.fastflow_flow import CouplingStep, Flow
-from bench.models.precision import networks_in
+from bench.models.parts.fastflow_flow import CouplingStep, Flow
+from bench.models.parts.precision import networks_in
+from bench.runs.callbacks import EpochSeed
 
 SPEC = DataSpec(64, 3, 12)
 SMALL = {"backbone": "mobilenetv2_100", "weights": "none", "levels": [1, 2], "steps": 3}
@@ -249,7 +249,7 @@ class Losses(Callback):
 
 
 def test_training_lowers_the_loss_also_of_held_out_images_and_leaves_the_backbone_as_it_is(data_root):
-    data = MVTecAD("screw", 0, "model", root=str(data_root), image_size=64, validation_share=0.25, batch_size=4)
+    data = DefectData("screw", 0, "model", root=str(data_root), image_size=64, validation_share=0.25, batch_size=4)
     data.prepare_data()
     model, losses = make(), Losses()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -345,7 +345,7 @@ def test_a_run_that_is_stopped_is_resumed_to_the_same_bits(bench, cell, monkeypa
     undisturbed = bench("fit", *cell, "--runs", "undisturbed", "--json")
     assert undisturbed.status == 0, undisturbed.stderr
     with monkeypatch.context() as patch:
-        patch.setattr("bench.callbacks.EpochSeed.on_train_epoch_start", interrupt)
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
         assert bench("fit", *cell, "--runs", "stopped").status == 130
     (run,) = Path("stopped").glob("*/*/*")
     resumed = bench("fit", "--resume", run, "--json")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
+from bench.models.parts.maps import ReceptiveFieldUpsampling, SmoothUpsampling
 
 
 @pytest.mark.parametrize(("grid", "size", "sigma"), [((8, 8), 64, 4.0), ((16, 16), 16, 2.0), ((7, 7), 56, 0.0)])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from bench.models import neighbours
-from bench.models.neighbours import nearest
+from bench.models.parts import neighbours
+from bench.models.parts.neighbours import nearest
 
 POINTS = torch.randn(9000, 32, generator=torch.Generator().manual_seed(0)) + 2.0  # more than are compared at once
 QUERIES = torch.randn(1100, 32, generator=torch.Generator().manual_seed(1)) + 2.0

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.models import statistics
 from bench.models.accumulators import State
-from bench.models.statistics import PositionGaussians, PrincipalComponents
+from bench.models.parts import statistics
+from bench.models.parts.statistics import PositionGaussians, PrincipalComponents
 from learning import fit
 
 POSITIONS, IMAGES, CHANNELS = 5, 40, 6

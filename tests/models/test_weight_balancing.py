@@ -11,7 +11,7 @@ from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.classifier import Classifier
-from bench.models.classifier_loss import ClassificationLoss
+from bench.models.parts.classifier_loss import ClassificationLoss
 from bench.models.weight_balancing import WeightBalancing
 
 SPEC = DataSpec(32, 3, 20, classes=("good", "a", "b"), class_counts=(12, 5, 3))

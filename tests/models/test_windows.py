@@ -4,8 +4,8 @@ import torch
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.autoencoder import Autoencoder
+from bench.models.parts.windows import SlidingWindows
 from bench.models.vae import VAE
-from bench.models.windows import SlidingWindows
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -6,9 +6,9 @@ import re
 import pytest
 import yaml
 
-from bench.config import Config, resolve
-from bench.presets import conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
-from bench.published import references
+from bench.config.presets import conf_folder, constructor_keywords, preset_names, read_preset, read_yaml
+from bench.config.settings import Config, resolve
+from bench.records.published import references
 
 MODELS = preset_names("model")
 DATASETS = preset_names("data")

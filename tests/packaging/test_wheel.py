@@ -35,7 +35,7 @@ def succeed(*arguments: object, target: Path | None = None, cwd: Path | None = N
 
 
 def test_what_runs_is_the_wheel_and_not_the_checkout(target, tmp_path):
-    code = "import bench, bench.presets; print(bench.__file__); print(bench.presets.conf_folder())"
+    code = "import bench, bench.config.presets; print(bench.__file__); print(bench.config.presets.conf_folder())"
     package, conf = succeed("-c", code, target=target, cwd=tmp_path).splitlines()
     assert Path(package) == target / "bench" / "__init__.py"
     assert Path(conf) == target / "bench" / "conf"

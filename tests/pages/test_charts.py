@@ -7,10 +7,10 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from bench.pages.axes import Axis, make_scale
-from bench.pages.charts import Limit, Series, histogram, line_chart, scatter
-from bench.pages.row_charts import alike, rank_diagram, shorten, strip_chart
-from bench.pages.viridis import heat_colour, text_on
+from bench.views.axes import Axis, make_scale
+from bench.views.charts import Limit, Series, histogram, line_chart, scatter
+from bench.views.row_charts import alike, rank_diagram, shorten, strip_chart
+from bench.views.viridis import heat_colour, text_on
 
 SVG = "{http://www.w3.org/2000/svg}"
 RATE = Axis("rate", limits=(0.0, 1.0))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bench.data.geometry import Geometry
-from bench.predict.maps import fit_map
+from bench.runs.scoring.maps import fit_map
 
 
 def hot(side: int, row: int, column: int) -> np.ndarray:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.arguments import fit_parser, read_settings
-from bench.config import Config, resolve
-from bench.cost import Stopwatch
-from bench.fitting import Part, build_model, fit_part, part_trainer, start_machine, test_part
+from bench.cli.arguments import read_settings
+from bench.cli.commands.fit import fit_parser
+from bench.config.settings import Config, resolve
 from bench.models.base import Detector
-from bench.run import prepare
+from bench.runs.cost import Stopwatch
+from bench.runs.fitting import Part, build_model, fit_part, part_trainer, start_machine, test_part
+from bench.runs.run import prepare
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import json
 import torch
 
 from bench.models.padim import PaDiM
-from bench.record import Record
+from bench.records.record import Record
 
 
 def test_the_checkpoint_gives_the_figures_of_the_record_to_the_bit(finished, bench, monkeypatch):

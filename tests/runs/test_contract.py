@@ -8,12 +8,12 @@ import torch
 from lightning import Callback
 from sklearn.metrics import roc_auc_score
 
+from bench.config.presets import read_preset
 from bench.errors import RunError
-from bench.fitting import build_model, part_trainer, start_machine
 from bench.models.base import Detector
-from bench.presets import read_preset
-from bench.run import Part, prepare
-from bench.training import learn as learn_in_a_run
+from bench.runs.fitting import build_model, part_trainer, start_machine
+from bench.runs.run import Part, prepare
+from bench.runs.training import learn as learn_in_a_run
 from fake_data import write_category
 from learning import learn
 from runs.contract import Bench, Found, on_processes, read_config
@@ -246,7 +246,7 @@ def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method,
     own = words(method, place, "many")
     bench = Bench(own, tmp_path)
     model, full = bench.fit()
-    image = prepare(bench.config)[0].test_batch(list(range(20))).image.float() / 255
+    image = prepare(bench.config.settings)[0].test_batch(list(range(20))).image.float() / 255
     exact = model.predict(image)
     if method in STATISTICAL:
         model, half = Bench((*own, "--trainer.precision", "bf16-mixed"), tmp_path / "mixed").fit()

@@ -188,7 +188,7 @@ def test_a_cell_of_a_sweep_says_which_of_its_processes_was_killed(start, quick, 
 
 
 def test_a_mistake_of_a_run_on_two_processes_is_said_before_any_is_started(refuse, quick, monkeypatch):
-    monkeypatch.setattr("bench.supervisor.Child", None)
+    monkeypatch.setattr("bench.runs.supervisor.Child", None)
     options = (*quick, "--trainer.devices", "2", "--data.validation_share", "0")
     assert "--data.validation_share above 0" in refuse("fit", *options)
 

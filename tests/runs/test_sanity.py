@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.data.synthetic_images import HARD, generate
-from bench.presets import preset_names, read_preset
+from bench.config.presets import preset_names, read_preset
+from bench.data.synthetic.images import HARD, generate
 
 WEIGHTS = os.environ.get("BENCH_TEST_WEIGHTS")
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cell import Cell
-from bench.checkpoint import ResumeCheckpoint
-from bench.config import resolve
+from bench.config.cell import Cell
+from bench.config.settings import resolve
+from bench.runs.checkpoint import ResumeCheckpoint
 
 
 @pytest.fixture
 def saves(monkeypatch, tmp_path) -> Callable[..., list[int]]:
     """The epochs that are saved, of `epochs` that take `seconds` each where a save takes `cost`."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("bench.checkpoint.time.perf_counter", lambda: clock.now)
+    monkeypatch.setattr("bench.runs.checkpoint.time.perf_counter", lambda: clock.now)
 
     def run(
         epochs: int, seconds: float, cost: float, broadcast: Callable[[Any], Any] = lambda value: value
@@ -71,8 +71,8 @@ def test_a_run_goes_on_from_an_epoch_before_the_last_to_the_figures_of_an_undist
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.checkpoint._SHARE", 1e-9)  # only the first epoch is saved
-        patch.setattr("bench.callbacks.EpochSeed.on_train_epoch_start", interrupt)
+        patch.setattr("bench.runs.checkpoint._SHARE", 1e-9)  # only the first epoch is saved
+        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
         assert bench("fit", *settings).status == 130
     (run,) = Path("runs").glob("*/*/*")
     assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 0

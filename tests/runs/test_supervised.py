@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
-from bench.data.datamodule import MVTecAD
+from bench.data.datamodule import DefectData
 from bench.data.loading import BatchSampler
 from fake_data import save, weave, write_category
 from runs.test_processes import run_processes
@@ -49,8 +49,8 @@ def predictions_of(run: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [row["path"] for row in rows], logits, np.array([row["defect_type"] for row in rows])
 
 
-def labelled(root: Path, cache: Path, **settings) -> MVTecAD:
-    return MVTecAD("screw", 0, "model", root=str(root), image_size=32, folds=3, cache=str(cache), **settings)
+def labelled(root: Path, cache: Path, **settings) -> DefectData:
+    return DefectData("screw", 0, "model", root=str(root), image_size=32, folds=3, cache=str(cache), **settings)
 
 
 def test_every_image_of_the_category_is_predicted_once(run):
@@ -163,7 +163,7 @@ def test_the_sampling_of_the_data_reaches_the_loader(root, tmp_path):
 
 def test_a_resumed_run_goes_on_with_the_fold_that_it_was_in(root, bench, tmp_path, monkeypatch):
     whole = bench("fit", *QUICK, "--data.root", root, "--runs", tmp_path / "whole", "--json")
-    from bench import fitting
+    from bench.runs import fitting
 
     train, folds = fitting.train, []
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.fitting import Part, build_model, part_trainer, start_machine
-from bench.run import prepare
-from bench.training import learn_and_choose_threshold, score_out_of_fold
+from bench.runs.fitting import Part, build_model, part_trainer, start_machine
+from bench.runs.run import prepare
+from bench.runs.training import learn_and_choose_threshold, score_out_of_fold
 from fake_data import write_category
 from learning import learn
 from runs.contract import read_config

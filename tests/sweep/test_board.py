@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.sweep.board import Board, duration
+from bench.sweep.progress import Board, duration
 from bench.sweep.tasks import Outcome, Started
 
 

@@ -53,7 +53,7 @@ def test_a_cell_that_is_refused_before_its_run_begins_has_a_record_as_well(bench
 
 
 def test_only_failed_cells_are_run_again_where_that_is_asked_for(bench, two, monkeypatch):
-    import bench.sweep.work as work
+    import bench.sweep.run_cell as work
 
     real, calls = work.fit, []
 
@@ -76,7 +76,7 @@ def test_only_failed_cells_are_run_again_where_that_is_asked_for(bench, two, mon
 
 
 def test_a_cell_is_tried_again_as_often_as_asked(bench, two, monkeypatch):
-    import bench.sweep.work as work
+    import bench.sweep.run_cell as work
 
     real, calls = work.fit, []
 

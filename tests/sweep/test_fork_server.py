@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.sweep import fork_server
-from bench.sweep.fork_server import SIGNALS, can_fork, start_method
-from bench.sweep.local import LocalLauncher
-from bench.sweep.worker_process import Worker
+from bench.sweep.launchers import fork_server
+from bench.sweep.launchers.fork_server import SIGNALS, can_fork, start_method
+from bench.sweep.launchers.local import LocalLauncher
+from bench.sweep.launchers.worker_handle import Worker
 from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
 TWO_WORKERS = ("--launcher.workers", "2", "--launcher.threads", "1")
@@ -83,7 +83,7 @@ def test_the_server_begins_in_circumstances_of_its_own_and_leaves_the_sweep_s_as
 
 @pytest.mark.parametrize(("name", "value"), [("_GPU_DRIVERS", ("/",)), ("sys.platform", "darwin")])
 def test_where_torch_does_not_survive_a_fork_each_worker_imports_for_itself(name, value, monkeypatch):
-    monkeypatch.setattr(f"bench.sweep.fork_server.{name}", value)
+    monkeypatch.setattr(f"bench.sweep.launchers.fork_server.{name}", value)
     monkeypatch.setattr(fork_server, "ensure_running", lambda: pytest.fail("a server was started"))
     LocalLauncher(workers=2, threads=1).warm()
     assert start_method(1).get_start_method() == "spawn"

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.config import resolve
+from bench.config.settings import resolve
 from bench.errors import UsageError
-from bench.sweep.local import LocalLauncher, _visible_gpus
-from bench.sweep.ray_cluster import RayLauncher
+from bench.sweep.launchers.local import LocalLauncher, _visible_gpus
+from bench.sweep.launchers.ray_cluster import RayLauncher
 
 
 def _tasks(accelerator: str = "auto") -> list:

@@ -5,10 +5,11 @@ import shlex
 
 import pytest
 
-from bench.arguments import fit_parser, read_settings
-from bench.config import resolve
-from bench.fit_command import fit_arguments
-from bench.sweep.grid import plan, read_sets, read_sweep
+from bench.cli.arguments import read_settings
+from bench.cli.commands.fit import fit_parser
+from bench.config.fit_command import fit_arguments
+from bench.config.settings import resolve
+from bench.sweep.plan import plan, read_sets, read_sweep
 
 
 @pytest.fixture

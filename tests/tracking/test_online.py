@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import Record
+from bench.records.record import Record
 from fake_records import make_record, write_record
 from wandb_service import Service, running_service
 

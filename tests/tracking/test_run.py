@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import flatten
-from bench.record import Record
+from bench.config.settings import flatten
+from bench.records.record import Record
 from offline_runs import read_offline_run
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.record import Record
+from bench.records.record import Record
 from bench.tracking import answer
 from bench.tracking.service import choose_mode
 from offline_runs import read_offline_run

@@ -1,1 +1,1 @@
-"""Datasets in the layout of MVTec AD: facts, reading, caching, augmentation."""
+"""Datasets: reading, checking, caching, splitting and changing images; MVTec AD first."""

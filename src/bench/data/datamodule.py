@@ -1,4 +1,4 @@
-"""A category of MVTec AD, or of any folder in its layout, as a Lightning datamodule."""
+"""A category of a dataset as a Lightning datamodule."""
 
 from collections import Counter
 from copy import copy
@@ -16,7 +16,7 @@ from bench.data.facts import mvtec_categories
 from bench.data.folds import Sampling, sampling_weights
 from bench.data.geometry import Aspect, Geometry, Interpolation
 from bench.data.images import BITS
-from bench.data.layout import Category, Masks, Reading, named_root, read_category
+from bench.data.layout import Category, Masks, Reading, categories_below, named_root, read_category
 from bench.data.loading import Batch, BatchSampler, Draw, cores_per_process, make_loader
 from bench.data.one_class import OneClassSplit
 from bench.data.remarks import remarks
@@ -37,8 +37,8 @@ class DataSpec(NamedTuple):
     class_counts: tuple[int, ...] = ()  # training images of each
 
 
-class MVTecAD(LightningDataModule):
-    """One category in the layout of MVTec AD.
+class DefectData(LightningDataModule):
+    """One category of a dataset; what its files are and mean, each dataset says in a class of its own.
 
     Args:
         category: name of the category's folder.
@@ -129,6 +129,10 @@ class MVTecAD(LightningDataModule):
         """The folder that holds the categories; a UsageError where none is named."""
         return named_root(self.root)
 
+    def category_names(self) -> list[str]:
+        """Every category that the data have."""
+        return categories_below(self.find_root())
+
     @cached_property
     def whole(self) -> Category:
         """The category's files as they lie on the disk."""
@@ -147,7 +151,7 @@ class MVTecAD(LightningDataModule):
         """Its files."""
         return self.split.category
 
-    def parts(self) -> list["MVTecAD"]:
+    def parts(self) -> list["DefectData"]:
         """What is fitted one after the other: each fold of `fold: all`, else only this."""
         if self.fold != "all":
             return [self]

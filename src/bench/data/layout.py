@@ -21,6 +21,7 @@ from bench.data.listing import GOOD, find_images, find_masks, type_folders
 from bench.data.masks import read_mask
 from bench.errors import UsageError, unknown
 
+ALL = "all"  # in the place of a category
 Masks = Literal["required", "optional"]
 
 
@@ -239,3 +240,11 @@ def _check_masks(category: Category, folder: Path, reading: Reading) -> None:
             f"{folder / 'ground_truth' / path.parent.name / f'{path.stem}_mask.png'}; or take them for images alone: "
             "--data.masks optional"
         )
+
+
+def categories_below(root: Path) -> list[str]:
+    """Names of the folders with training images; a UsageError where there is none."""
+    found = sorted(path.parents[1].name for path in root.glob("*/train/good"))
+    if not found:
+        raise UsageError(f"no category in {root}; expected CATEGORY/train/good there")
+    return found

@@ -9,10 +9,10 @@ from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
-from bench.comparison import differences, published_figure, reference_of
 from bench.leaderboard.collect import Source
-from bench.published import Figure
-from bench.record import Record, changed_settings, flat_settings
+from bench.records.published import Figure
+from bench.records.published_comparison import differences, published_figure, reference_of
+from bench.records.record import Record, changed_settings, flat_settings
 
 
 class TableKey(NamedTuple):

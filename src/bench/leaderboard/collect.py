@@ -1,17 +1,15 @@
 """Which records a leaderboard may trust: what is read, what is left out and why, which of two of one cell counts."""
 
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cell import PROTOCOL, encode_settings, hash_encoded
+from bench.config.cell import PROTOCOL, encode_settings, hash_encoded
 from bench.errors import UsageError
-from bench.metrics.image import image_metrics
-from bench.predictions import parse_predictions
-from bench.record import PREDICTIONS, RECORD, Metrics, Record
+from bench.records.predictions import check_predictions
+from bench.records.record import PREDICTIONS, RECORD, Metrics, Record
 
 _SAME = 1e-6  # two runs of one cell agree to this, whatever machine they ran on
 
@@ -89,24 +87,6 @@ def _protocol_version(record: Record, settings: Mapping[str, str]) -> int | None
     """The version of the protocol that makes the record's fingerprint out of its settings; None if no version does."""
     versions = range(PROTOCOL, 0, -1)
     return next((v for v in versions if hash_encoded(settings, record.data.digest, v) == record.fingerprint), None)
-
-
-def check_predictions(record: Record, file: Path) -> None:
-    """A UsageError where the file is not the one that the record names, or gives another image AUROC."""
-    if not file.is_file():
-        return
-    content = file.read_bytes()
-    rows = parse_predictions(content, file, record)
-    if record.data.predictions_sha256 is None:
-        return
-    if hashlib.sha256(content).hexdigest() != record.data.predictions_sha256:
-        raise UsageError(f"{file} was changed: it is not the file that its record names; run the cell again")
-    auroc = record.metrics.get("image_auroc")
-    if record.track != "one-class" or auroc is None:
-        return
-    own = image_metrics([row.score for row in rows], [row.is_defect for row in rows], None)["image_auroc"]
-    if not math.isclose(own, auroc, abs_tol=1e-12):
-        raise UsageError(f"{file.parent / RECORD} was changed: its image AUROC is not that of its predictions")
 
 
 def _choose(found: Sequence[Source], near: Path | None) -> Source:

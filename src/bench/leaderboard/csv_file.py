@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench.escaping import csv_cell
 from bench.leaderboard.aggregate import Row, Summary
-from bench.leaderboard.columns import COSTS
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
-from bench.published import Figure
+from bench.records.costs import COSTS
+from bench.records.published import Figure
 
 _COLUMNS = (
     "dataset", "track", "protocol", "official", "fold", "protocol_version", "category", "digest", "model", "variant",

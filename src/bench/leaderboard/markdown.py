@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.escaping import Markdown, markdown, sentence
+from bench.escaping import Markdown, markdown, markdown_table, sentence
 from bench.leaderboard.aggregate import TableKey
-from bench.leaderboard.columns import TRACKS
-from bench.leaderboard.markdown_cells import figure, fingerprints, grid, published, seeds
+from bench.leaderboard.markdown_cells import figure, fingerprints, published, seeds
 from bench.leaderboard.markdown_ranking import describe_costs, describe_ranking
 from bench.leaderboard.tables import Section, Table
-from bench.leaderboard.wording import (
+from bench.leaderboard.text import (
     ABOUT,
     ABOUT_INTERVALS,
     describe_images,
@@ -20,6 +19,7 @@ from bench.leaderboard.wording import (
     table_notes,
     table_title,
 )
+from bench.metrics.catalogue import TRACKS
 
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
@@ -61,7 +61,7 @@ def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
             cells.append(published(row.published_figure(metric), own, comparable=not row.differences))
         rows.append(cells)
     said = [f"{sentence(remark)}\n" for remark in remarks(section)]
-    lines += [grid(titles, rows), *said, fingerprints(section.rows, out)]
+    lines += [markdown_table(titles, rows), *said, fingerprints(section.rows, out)]
     return "\n".join(filter(None, lines))
 
 

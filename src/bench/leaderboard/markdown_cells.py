@@ -1,25 +1,17 @@
 """The cells of a leaderboard in Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.comparison import describe_figure
 from bench.escaping import Markdown, markdown
 from bench.leaderboard.aggregate import Row, Summary
 from bench.leaderboard.collect import Source
-from bench.published import Figure
-from bench.record import Record
+from bench.records.published import Figure
+from bench.records.published_comparison import describe_figure
+from bench.records.record import Record
 
 MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
-
-
-def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A table whose first columns are words, the others numbers."""
-    lines = [f"| {' | '.join(map(markdown, cells))} |" for cells in rows]
-    return (
-        "\n".join([f"| {' | '.join(titles)} |", f"|{'---|' * words}{'---:|' * (len(titles) - words)}", *lines]) + "\n"
-    )
 
 
 def figure(found: Summary | None, digits: int = 4) -> str:

@@ -1,11 +1,10 @@
 """The ranking of methods over categories, and what they cost, in Markdown."""
 
-from bench.escaping import sentence
+from bench.escaping import markdown_table, sentence
 from bench.leaderboard.aggregate import TableKey
-from bench.leaderboard.columns import COSTS, TRACKS
-from bench.leaderboard.markdown_cells import figure, grid, machine, published
+from bench.leaderboard.markdown_cells import figure, machine, published
 from bench.leaderboard.standings import Ranking
-from bench.leaderboard.wording import (
+from bench.leaderboard.text import (
     ABOUT_COSTS,
     describe_seeds,
     describe_sets,
@@ -13,6 +12,8 @@ from bench.leaderboard.wording import (
     explain_ranking,
     ranking_title,
 )
+from bench.metrics.catalogue import TRACKS
+from bench.records.costs import COSTS
 
 
 def describe_ranking(table: TableKey, ranking: Ranking, of: int) -> str:
@@ -41,7 +42,7 @@ def describe_costs(ranking: Ranking) -> str:
             cells.append("-" if found is None else f"{found / cost.unit:.{cost.digits}f}")
         rows.append(cells)
     titles = ["method", "machine", *(cost.title for cost in COSTS.values())]
-    return f"### Cost\n\n{ABOUT_COSTS}\n\n{grid(titles, rows, words=2)}"
+    return f"### Cost\n\n{ABOUT_COSTS}\n\n{markdown_table(titles, rows, words=2)}"
 
 
 def _means(table: TableKey, ranking: Ranking) -> str:
@@ -70,4 +71,4 @@ def _means(table: TableKey, ranking: Ranking) -> str:
             own = standing.macro(metric, ranking.categories)
             cells.append(published(figures[place], own, comparable=not standing.differences))
         rows.append(cells)
-    return grid(titles, rows)
+    return markdown_table(titles, rows)

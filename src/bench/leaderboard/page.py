@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.config import flatten
-from bench.decisive import makes_method
+from bench.config.decisive import makes_method
+from bench.config.settings import flatten
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
-from bench.leaderboard.columns import TRACKS
 from bench.leaderboard.markdown_cells import link_to, machine
 from bench.leaderboard.page_charts import cost_charts, difference_chart, paper_chart, seed_charts
 from bench.leaderboard.page_tables import Grid, costs, heat_tables, papers, ranked, results
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
-from bench.leaderboard.wording import (
+from bench.leaderboard.text import (
     ABOUT,
     ABOUT_COSTS,
     ABOUT_INTERVALS,
@@ -30,7 +29,8 @@ from bench.leaderboard.wording import (
     table_notes,
     table_title,
 )
-from bench.record import Record, changed_settings
+from bench.metrics.catalogue import TRACKS
+from bench.records.record import Record, changed_settings
 
 Link = Callable[[Source], str | None]
 
@@ -64,7 +64,7 @@ class Detail:
 
 def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None = None) -> str:
     """The page of these tables; `link` leads to a record's page where it is served, None to its file below `out`."""
-    from bench.pages.page import render_page as render
+    from bench.views.page import render_page as render
 
     def to_file(source: Source) -> str | None:
         found = link_to(source, out)

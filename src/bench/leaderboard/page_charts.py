@@ -8,15 +8,16 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from bench.leaderboard.aggregate import Method, Row
-from bench.leaderboard.columns import COSTS, TRACKS
 from bench.leaderboard.markdown_cells import machine
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Table
-from bench.leaderboard.wording import describe_significance, name_categories
-from bench.pages.axes import Axis, limits_of
-from bench.pages.charts import Series, scatter
-from bench.pages.drawing import shorten
-from bench.pages.row_charts import rank_diagram, strip_chart
+from bench.leaderboard.text import describe_significance, name_categories
+from bench.metrics.catalogue import TRACKS
+from bench.records.costs import COSTS
+from bench.views.axes import Axis, limits_of
+from bench.views.charts import Series, scatter
+from bench.views.drawing import shorten
+from bench.views.row_charts import rank_diagram, strip_chart
 
 _COSTS = ("fit_seconds", "milliseconds_per_image")
 Point = tuple[float, float]

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.comparison import describe_figure
 from bench.leaderboard.aggregate import Method, Row, Summary
-from bench.leaderboard.columns import COSTS, TRACKS
 from bench.leaderboard.markdown_cells import MIXED, figure, machine
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
-from bench.leaderboard.wording import describe_seeds, difference_to_best
-from bench.pages.viridis import heat_colour, text_on
-from bench.published import Figure
+from bench.leaderboard.text import describe_seeds, difference_to_best
+from bench.metrics.catalogue import TRACKS
+from bench.records.costs import COSTS
+from bench.records.published import Figure
+from bench.records.published_comparison import describe_figure
+from bench.views.viridis import heat_colour, text_on
 
 
 class Column(NamedTuple):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.leaderboard.aggregate import Row
 from bench.metrics.bootstrap import DETECTION_STATISTICS, Difference, paired_difference
-from bench.predictions import parse_predictions
-from bench.record import PREDICTIONS
+from bench.records.predictions import parse_predictions
+from bench.records.record import PREDICTIONS
 
 
 @dataclass(frozen=True)

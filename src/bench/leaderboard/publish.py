@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.leaderboard.collect import collect
-from bench.record import PREDICTIONS, RECORD, Record
+from bench.records.record import PREDICTIONS, RECORD, Record
 from bench.writing import write_together, writing_to
 
 _ROOT = "$BENCH_DATA"

@@ -8,9 +8,9 @@ from statistics import fmean
 
 from bench.data.facts import mvtec_categories
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, summary
-from bench.leaderboard.columns import TRACKS
 from bench.leaderboard.significance import Significance, compare_methods, ranks
-from bench.published import Figure
+from bench.metrics.catalogue import TRACKS
+from bench.records.published import Figure
 
 GROUPS = {"textures": "texture", "objects": "object", "mean": ""}  # the last one holds every category
 

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config import flatten
+from bench.config.decisive import makes_method
+from bench.config.moved_classes import present_path
+from bench.config.settings import flatten
 from bench.console import say
-from bench.decisive import makes_method
 from bench.errors import UsageError
 from bench.escaping import markdown, sentence
 from bench.leaderboard.collect import collect
 from bench.leaderboard.markdown_cells import machine
 from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
-from bench.predictions import parse_predictions
-from bench.record import PREDICTIONS, Record
-from bench.sweep.grid import Planned, Sweep
+from bench.records.predictions import parse_predictions
+from bench.records.record import PREDICTIONS, Record
+from bench.sweep.plan import Planned, Sweep
 from bench.writing import write_atomically, writing_to
 
 _SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
@@ -147,7 +148,10 @@ def _is_of(record: Record, cell: Planned) -> bool:
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flatten(config).items() if makes_method(key) or key in ("seed", "category")}
+    settings = {
+        key: value for key, value in flatten(config).items() if makes_method(key) or key in ("seed", "category")
+    }
+    return settings | {key: present_path(settings[key]) for key in settings if key.endswith(".class_path")}
 
 
 def _place(cell: Planned) -> tuple[str, int]:

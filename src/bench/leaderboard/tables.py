@@ -1,15 +1,14 @@
-"""From records to the files of a leaderboard: computed once, written in every format of `FORMATS`."""
+"""From records to the tables of a leaderboard, which every format shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.leaderboard.aggregate import Method, Row, TableKey, aggregate
 from bench.leaderboard.collect import Source
-from bench.leaderboard.columns import TRACKS
 from bench.leaderboard.standings import Ranking, rankings
+from bench.metrics.catalogue import TRACKS
 
 if TYPE_CHECKING:
     from bench.leaderboard.paired import SeedDifference
@@ -53,24 +52,6 @@ def build_tables(sources: Sequence[Source], *, intervals: bool) -> dict[str, lis
         name = f"{key.dataset}-{key.track}"
         tables.setdefault(name, []).append(Table(key, rankings(key, rows), sections, notes))
     return tables
-
-
-def render(sources: Sequence[Source], out: Path, *, intervals: bool) -> dict[Path, str]:
-    """The text of every file of the leaderboards in `out`; the same records give the same text."""
-    return {
-        out / f"{name}{suffix}": write(name, tables, out.resolve())
-        for name, tables in build_tables(sources, intervals=intervals).items()
-        for suffix, write in _formats().items()
-    }
-
-
-def _formats() -> dict[str, Callable[[str, Sequence[Table], Path], str]]:
-    """Writers by the ending of their files; each gets name, tables and the resolved folder that links start from."""
-    from bench.leaderboard.csv_file import render_csv
-    from bench.leaderboard.markdown import render_markdown
-    from bench.leaderboard.page import render_page
-
-    return {".md": render_markdown, ".csv": render_csv, ".html": render_page}
 
 
 def _section(key: TableKey, rows: list[Row], intervals: bool) -> Section:

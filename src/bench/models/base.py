@@ -11,7 +11,7 @@ from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import RunError, UsageError
 from bench.models.accumulators import Pass
-from bench.models.precision import networks_in
+from bench.models.parts.precision import networks_in
 
 # How a class said what it learns from statistics before `passes`.
 _FORMER = ("collect", "settle", "statistics")
@@ -83,10 +83,9 @@ class Detector(LightningModule):
         """How many of the first epochs only prepare the method, with a loss of their own."""
         return 0
 
-    @property
-    def trains(self) -> bool:
+    @classmethod
+    def is_trained(cls) -> bool:
         """Whether the method learns by gradient."""
-        cls = type(self)
         return cls.loss is not Detector.loss or cls.training_step is not Detector.training_step
 
     @torch.no_grad()

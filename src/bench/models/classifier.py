@@ -7,14 +7,14 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from bench.config.ranges import BelowOne, Count, NonNegative
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import Detector, Prediction
-from bench.models.classifier_loss import ClassificationLoss
-from bench.models.classifier_network import ClassifierBackbone
-from bench.models.ranges import BelowOne, Count, NonNegative
-from bench.models.schedules import cosine
+from bench.models.parts.classifier_loss import ClassificationLoss
+from bench.models.parts.classifier_network import ClassifierBackbone
+from bench.models.parts.schedules import cosine
 
 _MOMENTUM = 0.9
 

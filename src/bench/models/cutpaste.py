@@ -8,17 +8,17 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from bench.config.ranges import Count, NonNegative, Whole
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction
-from bench.models.cutpaste_drawing import Rectangles, draw_patches, draw_scars, paste, random_windows
-from bench.models.cutpaste_network import PretextNetwork, pool
-from bench.models.density import FEWEST_SAMPLES, ShrunkGaussian
-from bench.models.maps import ReceptiveFieldUpsampling, SmoothUpsampling
-from bench.models.ranges import Count, NonNegative, Whole
-from bench.models.schedules import cosine
-from bench.models.statistics import PositionGaussians
+from bench.models.parts.cutpaste_drawing import Rectangles, draw_patches, draw_scars, paste, random_windows
+from bench.models.parts.cutpaste_network import PretextNetwork, pool
+from bench.models.parts.density import FEWEST_SAMPLES, ShrunkGaussian
+from bench.models.parts.maps import ReceptiveFieldUpsampling, SmoothUpsampling
+from bench.models.parts.schedules import cosine
+from bench.models.parts.statistics import PositionGaussians
 
 _CLASSES = {"binary": ("patch",), "scar": ("scar",), "three_way": ("patch", "scar")}
 _MOMENTUM = 0.9

@@ -9,10 +9,10 @@ from torch import Tensor
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import Pass, Rows, State
-from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.density import FEWEST_SAMPLES
-from bench.models.novelty import LevelGaussians, Neighbours, OneClass
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.density import FEWEST_SAMPLES
+from bench.models.parts.novelty import LevelGaussians, Neighbours, OneClass
 
 
 class DeepFeatures(Detector):

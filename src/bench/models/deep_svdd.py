@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from bench.collectives import add_over_processes
+from bench.config.ranges import Count, NonNegative, Whole
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.accumulators import Pass, State, Sum
 from bench.models.base import Detector, Prediction
-from bench.models.deep_svdd_network import Decoder, Encoder, normalise_contrast
-from bench.models.precision import network_precision
-from bench.models.ranges import Count, NonNegative, Whole
+from bench.models.parts.deep_svdd_network import Decoder, Encoder, normalise_contrast
+from bench.models.parts.precision import network_precision
 
 _LEAST_CENTRE = 0.1
 _COLLAPSED = 1e-3

@@ -7,15 +7,14 @@ import torch
 from torch import Tensor
 
 from bench.collectives import average_gradients, from_first_process
+from bench.config.ranges import Count, NonNegative, Positive
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.autoencoder import WINDOWS_AT_ONCE
 from bench.models.base import Detector, Prediction
-from bench.models.f_anogan_network import Critic, Encoder, Generator
-from bench.models.precision import full_precision, network_precision
-from bench.models.ranges import Count, NonNegative, Positive
-from bench.models.windows import SlidingWindows
+from bench.models.parts.f_anogan_network import Critic, Encoder, Generator
+from bench.models.parts.precision import full_precision, network_precision
+from bench.models.parts.windows import WINDOWS_AT_ONCE, SlidingWindows
 
 
 class Noise(NamedTuple):

@@ -5,15 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bench.config.ranges import NonNegative, Positive
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.fastflow_flow import Flow
-from bench.models.maps import LogUpsampling
-from bench.models.ranges import NonNegative, Positive
-from bench.models.remembered import RememberedFeatures
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.fastflow_flow import Flow
+from bench.models.parts.maps import LogUpsampling
+from bench.models.parts.remembered import RememberedFeatures
 
 
 class FastFlow(Detector):

@@ -6,14 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bench.config.ranges import NonNegative, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import Pass, State
-from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.maps import SmoothUpsampling
-from bench.models.ranges import NonNegative, Sigma
-from bench.models.statistics import PositionGaussians, PrincipalComponents
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.maps import SmoothUpsampling
+from bench.models.parts.statistics import PositionGaussians, PrincipalComponents
 
 
 class PaDiM(Detector):

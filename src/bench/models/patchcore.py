@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 
 from bench.collectives import add_over_processes
+from bench.config.ranges import Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import OwnRows, Pass, State, Sum
-from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.coreset import choose_covering
-from bench.models.maps import SmoothUpsampling
-from bench.models.neighbours import nearest
-from bench.models.ranges import Positive, Sigma
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.coreset import choose_covering
+from bench.models.parts.maps import SmoothUpsampling
+from bench.models.parts.neighbours import nearest
 
 _STARTS = 10
 # On a CPU the 3 x 3 neighbourhoods of more images at a time leave its caches.

@@ -10,7 +10,7 @@ from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.classifier import Classifier, known_types, share_right, twice_if_single
-from bench.models.classifier_network import ClassifierBackbone
+from bench.models.parts.classifier_network import ClassifierBackbone
 
 
 class ResLT(Classifier):

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from bench.config.ranges import Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import Accumulator, Pass, Rows, State
-from bench.models.backbones import Backbone
 from bench.models.base import Detector, Prediction
-from bench.models.chunks import rows_at_once
-from bench.models.maps import SmoothUpsampling
-from bench.models.neighbours import nearest
-from bench.models.ranges import Positive, Sigma
+from bench.models.parts.backbones import Backbone
+from bench.models.parts.chunks import rows_at_once
+from bench.models.parts.maps import SmoothUpsampling
+from bench.models.parts.neighbours import nearest
 
 _BYTES = 4
 

@@ -8,15 +8,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from bench.config.ranges import Count, NonNegative, Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.models.autoencoder import WINDOWS_AT_ONCE, Decoder, Encoder, squared_error
 from bench.models.base import Detector, Prediction
-from bench.models.maps import SmoothUpsampling
-from bench.models.precision import network_precision
-from bench.models.ranges import Count, NonNegative, Positive, Sigma
-from bench.models.windows import SlidingWindows
+from bench.models.parts.convolutional import Decoder, Encoder, squared_error
+from bench.models.parts.maps import SmoothUpsampling
+from bench.models.parts.precision import network_precision
+from bench.models.parts.windows import WINDOWS_AT_ONCE, SlidingWindows
 
 # exp(10 / 2) is a standard deviation of 148: beyond it only overflow lies.
 _LOG_VARIANCE_LIMIT = 10.0

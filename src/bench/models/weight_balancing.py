@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.config.ranges import BelowOne, NonNegative
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.classifier import Classifier, known_types, share_right, twice_if_single
-from bench.models.classifier_loss import ClassificationLoss
-from bench.models.ranges import BelowOne, NonNegative
-from bench.models.schedules import cosine
+from bench.models.parts.classifier_loss import ClassificationLoss
+from bench.models.parts.schedules import cosine
 
 
 class WeightBalancing(Classifier):

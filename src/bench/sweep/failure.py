@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from bench.run import new_record
+from bench.runs.run import new_record
 from bench.sweep.tasks import Task, look
 from bench.writing import writing_to
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.cell import Cell
+from bench.config.cell import Cell
 from bench.errors import UsageError
-from bench.record import RECORD, Record
+from bench.records.record import RECORD, Record
 
 if TYPE_CHECKING:
-    from bench.run import Options
+    from bench.runs.run import Options
 
 # `elsewhere`: another process holds the cell; it is asked for again once that one has ended.
 Status = Literal["finished", "failed", "interrupted", "elsewhere"]

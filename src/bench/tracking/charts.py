@@ -7,7 +7,7 @@ import numpy as np
 import wandb
 from scipy.special import softmax
 
-from bench.evaluation import Evaluation
+from bench.evaluation.evaluation import Evaluation
 from bench.metrics.curves import overlap_curve, precision_recall_curve, thin
 from bench.metrics.ranking import Ranking, rank
 from bench.tracking.gallery import Gallery

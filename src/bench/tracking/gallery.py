@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.datamodule import MVTecAD
-from bench.heat import Picture, lay_over
-from bench.mistakes import explain
+from bench.data.datamodule import DefectData
+from bench.evaluation.passes import ScoredImages
 from bench.models.base import Detector, as_floats
-from bench.passes import ScoredImages
-from bench.pictures import look_again
+from bench.views.heatmap import Picture, lay_over
+from bench.views.misclassified import explain
+from bench.views.pictures import look_again
 
 _BATCH = 8  # no more than the pictures of a run take anyway, or its peak memory would be theirs
 
@@ -32,7 +32,9 @@ class Gallery:
         self.folder = folder
         self.shown: dict[str, Shown] = {}
 
-    def draw(self, model: Detector, data: MVTecAD, scored: ScoredImages, map_range: tuple[float, float] | None) -> None:
+    def draw(
+        self, model: Detector, data: DefectData, scored: ScoredImages, map_range: tuple[float, float] | None
+    ) -> None:
         """Write the pictures of one part of a run, whose heat maps share a scale; a classifier's are its Grad-CAMs."""
         samples = data.category.test
         images, masks, maps = [], [], []
@@ -58,7 +60,7 @@ class Gallery:
 
 
 def _grad_cam(
-    model: Detector, data: MVTecAD, scored: ScoredImages, indices: list[int]
+    model: Detector, data: DefectData, scored: ScoredImages, indices: list[int]
 ) -> list[NDArray[np.float32] | None]:
     image = as_floats(data.test_batch(indices).image.to(model.device))
     maps = explain(model, image, scored.logits[indices].argmax(dim=1).to(model.device))

@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from bench.config.names import check_name
 from bench.console import say
 from bench.errors import RunError, UsageError, first_line
-from bench.names import check_name
-from bench.record import PREDICTIONS, RECORD
+from bench.records.record import PREDICTIONS, RECORD
 from bench.tracking.answer import silence
 from bench.tracking.service import begin, check_project, leave_service, make_table, named_mode, require_key, watched
 

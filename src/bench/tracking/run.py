@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
-from bench.cell import Cell
-from bench.checkpoint import CHECKPOINT
-from bench.config import flatten
+from bench.config.cell import Cell
+from bench.config.settings import flatten
 from bench.console import say
-from bench.data.datamodule import MVTecAD
+from bench.data.datamodule import DefectData
 from bench.errors import first_line
-from bench.evaluation import Evaluation
+from bench.evaluation.evaluation import Evaluation
+from bench.evaluation.passes import ScoredImages
+from bench.metrics.catalogue import smaller_is_better
 from bench.models.base import Detector
-from bench.passes import ScoredImages
-from bench.record import PREDICTIONS, RECORD, Record
-from bench.tracking.directions import smaller_is_better
+from bench.records.costs import smaller_cost_is_better
+from bench.records.record import CHECKPOINT, PREDICTIONS, RECORD, Record
 from bench.tracking.gallery import Gallery
 from bench.tracking.service import PROJECT, Mode, leave_service, start, watched
 
@@ -87,7 +87,7 @@ class Tracker:
     def look(
         self,
         model: Detector,
-        data: MVTecAD,
+        data: DefectData,
         scored: ScoredImages,
         map_range: tuple[float, float] | None = None,
     ) -> None:
@@ -158,7 +158,7 @@ class Tracker:
         if record.cost is not None:
             figures |= {f"cost/{name}": value for name, value in record.cost.model_dump().items()}
         for name in figures:
-            if (smaller := smaller_is_better(name)) is not None:
+            if (smaller := _smaller_is_better(name)) is not None:
                 self.run.define_metric(name, summary="min" if smaller else "max")
         self.run.summary.update({**figures, "status": record.status})
 
@@ -201,3 +201,9 @@ def _never_fatal(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # of whatever kind: the run's own figures are safe, and shall stay so
         say(f"W&B lacks {what} ({first_line(error)}); the record is whole")
+
+
+def _smaller_is_better(name: str) -> bool | None:
+    """Of a figure in a run's summary, such as `image_auroc`, `by_defect/crack/recall` or `cost/fit_seconds`."""
+    group, _, last = name.rpartition("/")
+    return smaller_cost_is_better(last) if group == "cost" else smaller_is_better(last)

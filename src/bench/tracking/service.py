@@ -191,7 +191,7 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
 
 def tell_offline(folders: Iterable[Path], runs: Path) -> None:
     """One line for a whole sweep: how its runs that were kept offline are sent."""
-    from bench.record import Record
+    from bench.records.record import Record
 
     kept = []
     for folder in folders:

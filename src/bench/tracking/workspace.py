@@ -6,7 +6,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.reports.v2.interface import Panel
 
-from bench.leaderboard.columns import TRACKS
+from bench.metrics.catalogue import TRACKS
 from bench.tracking.charts import CONFUSION, PRECISION_RECALL, ROC, TEST_IMAGES
 
 # Config keys with dots are one word to W&B only when they are written with the `.value` that it stores them under.

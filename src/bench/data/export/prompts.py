@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from bench.config.presets import read_yaml
 from bench.errors import UsageError, unknown
-from bench.presets import read_yaml
 
 ANY_DEFECT = "defect"  # the class of all defects where types do not matter
 

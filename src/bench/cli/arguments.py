@@ -1,0 +1,88 @@
+"""Reading the command line: fixed options by argparse, dotted settings left for the classes they belong to."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench.config.places import check_path, expanded
+from bench.errors import UsageError, unknown
+
+FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake as one line, as every other mistake is told."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
+        """Options, `~` being the home folder in all of them; no path among them is one that no file can have."""
+        known, rest = super().parse_known_args(*arguments, **options)
+        for name, value in vars(known).items():
+            setattr(known, name, expanded(value))
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, Path) or "\0" in str(each):
+                    check_path(Path(each))
+        return known, rest
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+    def parse_all(self, typed: list[str]) -> argparse.Namespace:
+        """Parse options none of which may be left over."""
+        known: argparse.Namespace
+        known, rest = self.parse_known_args(typed)
+        if rest:
+            raise self.unknown_option(rest[0])
+        return known
+
+    def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
+        """What to say of `word`, with the nearest option of this command's."""
+        if not word.startswith("--"):
+            return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
+        own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        return unknown("option", word.partition("=")[0], [*own, *others])
+
+
+def run_parser(command: str, about: str) -> Parser:
+    """The options that `fit` and `test` share."""
+    parser = Parser(prog=f"bench {command}", description=about, add_help=False)
+    parser.add_argument("-h", "--help", action="store_true", help="show this, and with --model the method's settings")
+    parser.add_argument(
+        "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
+    )
+    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
+    return parser
+
+
+def add_tracking(parser: Parser, group: str) -> None:
+    """The options of `fit` and `sweep` that concern Weights & Biases."""
+    modes = ("online", "offline", "disabled")
+    parser.add_argument("--wandb", choices=modes, help="Weights & Biases (default: online with a key)")
+    parser.add_argument("--group", help=f"W&B group (default: {group})")
+    parser.add_argument(
+        "--wandb_images",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="test images to W&B: auto (default) = synthetic ones only, for MVTec's licence forbids much; see docs",
+    )
+    parser.add_argument("--wandb_checkpoint", action="store_true", help="the finished model to W&B, as an artifact")
+
+
+def read_settings(rest: list[str], parser: Parser) -> dict[str, str]:
+    """`--model.latent_dim 64` and `--model.latent_dim=64` as a mapping of dotted names to text."""
+    options: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        key, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or ("." not in key and key not in FREE_SETTINGS):
+            raise parser.unknown_option(word, [f"--{name}" for name in FREE_SETTINGS])
+        if not equals:
+            value = next(words, "--")
+            if value.startswith("--"):
+                raise UsageError(f"--{key} expects a value")
+        options[key] = value
+    return options

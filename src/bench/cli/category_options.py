@@ -1,0 +1,54 @@
+"""Which images a command of `bench data` is about: the options, and the categories that they name."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from bench.cli.arguments import Parser
+from bench.console import say
+from bench.data.layout import ALL, Category
+from bench.errors import UsageError
+
+
+def add_data_options(parser: Parser) -> None:
+    """`--category`, `--data` and `--data.root`, as for `bench fit`."""
+    parser.add_argument("--category", metavar="NAME", help="a folder below the data root, or all of them: all")
+    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
+    parser.add_argument(
+        "--data.root", dest="root", metavar="FOLDER", help="folder that holds the categories (default: BENCH_DATA)"
+    )
+    add_reading_options(parser)
+
+
+def add_reading_options(parser: Parser) -> None:
+    """`--data.masks` and the other settings by which files become pixels, as for `bench fit`."""
+    parser.add_argument("--data.masks", dest="masks", choices=("required", "optional"), help="whether some may lack")
+    parser.add_argument(
+        "--data.mask_threshold", dest="mask_threshold", type=int, metavar="N", help="least grey value of a defect"
+    )
+    parser.add_argument("--data.bits", dest="bits", type=int, metavar="N", help="that deep grey images use, 9 to 16")
+
+
+def reading_settings(known: Namespace) -> dict[str, Any]:
+    """Those of these settings that were typed, and the root."""
+    typed = {name: getattr(known, name) for name in ("root", "masks", "mask_threshold", "bits")}
+    return {name: value for name, value in typed.items() if value is not None}
+
+
+def chosen_categories(known: Namespace) -> Iterator[tuple[str, Category]]:
+    """Name of the dataset and category, one after the other; a UsageError where there is none."""
+    data, category = known.data, known.category
+    from bench.config.presets import read_preset
+    from bench.data.remarks import remarks
+
+    if not category:
+        raise UsageError("no category; name one: --category screw, or all: --category all")
+    preset = read_preset("data", "mvtec_ad" if data is None else data)
+    load = preset.load_class()
+    settings = dict(preset.settings.get("data", {})) | reading_settings(known)
+    names = load(ALL, 0, "model", **settings).category_names() if category == ALL else [category]
+    for name in names:
+        found = load(name, 0, "model", **settings).whole
+        for line in remarks(found):
+            say(f"bench: {line}")
+        yield preset.name, found

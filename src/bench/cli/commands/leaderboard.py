@@ -1,0 +1,143 @@
+"""`bench leaderboard`: which records are read, and what becomes of the tables."""
+
+import gc
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from bench.cli.arguments import Parser
+from bench.console import say, tell
+from bench.errors import RunError, UsageError
+from bench.metrics.catalogue import TRACKS
+from bench.writing import write_together, writing_to
+
+
+def leaderboard_parser() -> Parser:
+    """The options of `bench leaderboard`."""
+    parser = Parser(prog="bench leaderboard", description="Compile records into tables: Markdown, CSV and a page.")
+    parser.add_argument(
+        "records",
+        nargs="*",
+        type=Path,
+        help="folders of runs or records (default: runs and leaderboards/records, whichever is there)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("leaderboards"), help="folder of the tables (default: leaderboards)"
+    )
+    parser.add_argument(
+        "--from-wandb", metavar="ENTITY/PROJECT", help="read the finished runs of a W&B project, alone or besides"
+    )
+    parser.add_argument(
+        "--to-wandb", metavar="ENTITY/PROJECT", help="log the tables as a run of a W&B project, and their files with it"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where the tables are stale")
+    parser.add_argument(
+        "--no-bootstrap",
+        action="store_true",
+        help="leave out the intervals of differences to the best (seconds, not minutes)",
+    )
+    parser.add_argument(
+        "--publish", action="store_true", help="copy the records into the folder of the tables first, made anonymous"
+    )
+    return parser
+
+
+def run(typed: list[str]) -> int:
+    """compile the records of runs into tables"""
+    known = leaderboard_parser().parse_all(typed)
+    if known.check and known.publish:
+        raise UsageError("--check writes nothing; leave out --publish")
+    if known.to_wandb is not None:
+        if known.check:
+            raise UsageError("--check writes nothing; leave out --to-wandb")
+        from bench.tracking.leaderboard import check_upload
+
+        check_upload(known.to_wandb)
+    with tempfile.TemporaryDirectory() if known.from_wandb is not None else nullcontext("") as temporary:
+        folders = record_folders(known.records, known.out, known.from_wandb)
+        problems: list[str] = []
+        if known.from_wandb is not None:
+            from bench.tracking.leaderboard import download_records
+
+            problems += _say(download_records(known.from_wandb, Path(temporary)))
+            folders = [*folders, Path(temporary)]
+        if known.publish:
+            from bench.leaderboard.publish import publish
+
+            problems += _say(publish(folders, known.out / "records"))
+            folders = [known.out / "records"]
+        with _without_garbage_collection():
+            files, left_out = _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
+        problems += left_out
+        if known.to_wandb is not None:
+            from bench.tracking.leaderboard import upload_tables
+
+            upload_tables(known.to_wandb, files)
+    if problems:
+        raise RunError(f"{len(problems)} record(s) left out, named above; the tables hold the others")
+    return 0
+
+
+def _say(lines: Sequence[str]) -> Sequence[str]:
+    for line in lines:
+        say(f"bench: {line}")
+    return lines
+
+
+def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
+    """The folders that were typed, else those that are usual and there."""
+    if typed or from_wandb is not None:
+        return list(typed)
+    there = [folder for folder in (Path("runs"), out / "records") if folder.exists()]
+    if not there:
+        raise UsageError(f"no folder of records: neither runs nor {out / 'records'}; name one")
+    return there
+
+
+def _fold(
+    folders: Sequence[Path], out: Path, *, intervals: bool, check: bool
+) -> tuple[Mapping[Path, str], Sequence[str]]:
+    """Write or check the tables; their files, and what was left out."""
+    from bench.leaderboard.collect import collect
+    from bench.leaderboard.files import render
+
+    found = collect(folders, near=out)
+    _say([*found.problems, *found.notes])
+    if not found.sources:
+        raise UsageError(f"no finished record in {', '.join(map(str, folders))}")
+    files = render(found.sources, out, intervals=intervals)
+    if check:
+        _check(files, out)
+        return files, found.problems
+    with writing_to(out, "--out FOLDER"):
+        out.mkdir(parents=True, exist_ok=True)
+        write_together(files)
+    for path in files:
+        tell(path)
+    return files, found.problems
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """All that is read is kept: to look for garbage in it again and again takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.freeze()  # among the oldest objects, or the next allocation would look through all of them
+            gc.enable()
+            gc.unfreeze()
+
+
+def _check(files: Mapping[Path, str], out: Path) -> None:
+    """A RunError names the tables that are not those of the records, and those that no record makes."""
+    stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
+    made_of_none = {path for track in TRACKS for path in out.glob(f"*-{track}.*")} - files.keys()
+    parts = [f"stale: {', '.join(stale)}; run the same command without --check"] if stale else []
+    if made_of_none:
+        parts.append(f"no record is in {', '.join(sorted(map(str, made_of_none)))}; remove it")
+    if parts:
+        raise RunError("; ".join(parts))

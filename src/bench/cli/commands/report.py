@@ -1,0 +1,95 @@
+"""`bench report`: from the command line to a run's page."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cli.arguments import Parser
+from bench.console import tell
+from bench.errors import UsageError
+from bench.writing import write_atomically, writing_to
+
+if TYPE_CHECKING:  # they bring torch
+    from bench.data.datamodule import DefectData
+    from bench.html_report.selection import Group, Predicted
+    from bench.html_report.test_images import Seen
+    from bench.records.record import Record
+
+PAGE = "report.html"
+
+
+def run(typed: list[str]) -> int:
+    """make a page of a run: figures, curves, its mistakes with heat maps"""
+    options = _parser().parse_all(typed)
+
+    from bench.html_report.page import render
+    from bench.html_report.selection import detection_groups, mistake_groups, read_predicted
+    from bench.runs.scoring.scorer import read_finished
+
+    record = read_finished(options.run)
+    predicted = read_predicted(options.run, record)
+    if record.confusion is not None:
+        groups = mistake_groups(predicted, record.confusion.classes)
+    else:
+        groups = detection_groups(predicted, record.metrics["threshold"] or 0.0)
+    seen = None if options.no_maps else _look(record, predicted, groups, options)
+    page = render(record, predicted, groups, seen)
+    out = options.out or options.run / PAGE
+    with writing_to(out.parent, "--out FILE"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, page)
+    tell(out)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="bench report",
+        description="Write one self-contained page of a finished run: figures, curves, and what it got wrong, with "
+        "heat maps of the test images, which are scored again from the checkpoint.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {PAGE} in the run's folder)")
+    parser.add_argument("--no-maps", action="store_true", help="no pictures: neither data nor checkpoint are needed")
+    parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="where the run's data lie now")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--model", metavar="FILE", help="YAML file of a method of your own, if the run's is one")
+    parser.add_argument("--data", metavar="FILE", help="YAML file of a dataset of your own, if the run's is one")
+    return parser
+
+
+def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]", options: argparse.Namespace) -> "Seen":
+    """Pictures of the images of all groups, and the PRO curve of a method with maps."""
+    from bench.html_report.test_images import see_files, see_images, see_maps
+    from bench.runs.scoring.scorer import load_run
+
+    chosen = sorted({place for group in groups for place in group.places})
+    try:
+        data = _data_of(record, options)
+        if record.track == "supervised":
+            return see_files(data, predicted, chosen)
+        if len(predicted) != len(data.whole.test):
+            raise UsageError(f"the run predicted {len(predicted)} images, and its data have {len(data.whole.test)}")
+        if record.map_range is None:
+            return see_images(data, chosen)
+        run = load_run(options.run, model=options.model, data=options.data, device=options.device)
+    except UsageError as error:
+        raise UsageError(f"{error}; or leave out the pictures: --no-maps") from error
+    return see_maps(run, data, chosen, progress=sys.stderr.isatty())
+
+
+def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":
+    """The run's data, which must be those that it was tested on."""
+    from bench.config.places import with_data_of_now
+    from bench.config.settings import resolve
+    from bench.records.record import settings_to_read
+    from bench.runs.run import prepare
+
+    typed, own = {"data.root": options.root} if options.root else {}, settings_to_read(record)
+    files = [own if options.root else with_data_of_now(own)]
+    config = resolve(model=options.model, data=options.data, category=None, files=files, options=typed)
+    data, _ = prepare(config)
+    if data.whole.digest != record.data.digest:
+        raise UsageError(f"these are not the images that {options.run} was tested on; name them with --data.root")
+    return data

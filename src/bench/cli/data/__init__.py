@@ -1,0 +1,1 @@
+"""The commands of `bench data`, one file each."""

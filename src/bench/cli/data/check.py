@@ -1,0 +1,79 @@
+"""`bench data check`: each deviation from the published dataset in a line; status 1 where there is one."""
+
+import json
+from pathlib import Path
+
+from bench.cli.arguments import Parser
+from bench.console import say, tell
+from bench.data.layout import ALL
+from bench.errors import RunError, UsageError, unknown
+
+
+def check_parser() -> Parser:
+    """The options of `bench data check`."""
+    parser = Parser(
+        prog="bench data check",
+        description="Compare the images with MVTec AD as it was published: counts, masks, sizes, modes, and digests "
+        "where known. Status 0 where nothing deviates, else 1.",
+    )
+    parser.add_argument("--category", metavar="NAME", default=ALL, help="one of the 15 categories (default: all)")
+    parser.add_argument(
+        "--data.root", dest="root", metavar="FOLDER", help="folder that holds the categories (default: BENCH_DATA)"
+    )
+    parser.add_argument(
+        "--archive", type=Path, metavar="FILE", help="compare an archive with the published digests instead"
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    return parser
+
+
+def run(typed: list[str]) -> int:
+    """name each deviation from the published dataset"""
+    known = check_parser().parse_all(typed)
+    found = _of_archive(known.archive) if known.archive else _of_categories(known.root, known.category)
+    if known.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        for name, lines in found.items():
+            for line in lines or ["as published"]:
+                tell(f"{name}: {line}")
+    count = sum(map(len, found.values()))
+    if count:
+        raise RunError(f"{count} deviation{'' if count == 1 else 's'} from MVTec AD as it was published")
+    return 0
+
+
+def _of_categories(typed_root: str | None, category: str) -> dict[str, list[str]]:
+    from bench.data.check_official import deviations, image_files
+    from bench.data.digests import DIGESTS
+    from bench.data.facts import mvtec_categories
+    from bench.data.layout import named_root
+    from bench.data.progress import progress
+
+    published = mvtec_categories()
+    if category != ALL and category not in published:
+        raise unknown("category of MVTec AD", category, [*published, ALL])
+    root = named_root(typed_root)
+    if not root.is_dir():
+        raise UsageError(f"no data folder at {root}; name the one that holds the categories: --data.root or BENCH_DATA")
+    names = list(published) if category == ALL else [category]
+    found = {}
+    for name in names:
+        with progress(f"reading {name}", len(image_files(root / name)), "files") as advance:
+            found[name] = deviations(root / name, published[name], seen_one=advance)
+    without = [name for name in names if (root / name).is_dir() and not (root / name / DIGESTS).is_file()]
+    if without:
+        say(f"bench: no {DIGESTS} in {', '.join(without)}: contents compared by counts, sizes and modes alone")
+    return found
+
+
+def _of_archive(archive: Path) -> dict[str, list[str]]:
+    from bench.data.digests import file_sha256
+    from bench.data.download.archives import archive_of
+
+    if not archive.is_file():
+        raise UsageError(f"no file {archive}")
+    digest = file_sha256(archive)
+    official = archive_of(digest)
+    title = f"{archive} ({official.file})" if official else str(archive)
+    return {title: [] if official else [f"SHA-256 {digest} is that of no archive of MVTec AD"]}

@@ -1,0 +1,202 @@
+"""`bench data download`: the licence, the archive, its digest, unpacking, and whether the result is as published."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli.arguments import Parser
+from bench.console import say, tell
+from bench.data.layout import ALL
+from bench.errors import UsageError, unknown
+from bench.writing import writing_to
+
+_UNPACKED = 1.1  # room that an archive's files take, over its own: PNG images do not shrink
+_LARGEST = 1_000_000_000  # bytes; more than any category's archive, where its own length is not known
+_DOWNLOADS = ".download"  # folder in the data root
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was typed: where to, which categories (None: all), from which file or folder, or from which address."""
+
+    root: Path
+    wanted: Sequence[str] | None
+    source: Path | None
+    url: str | None
+    link: bool
+    keep: bool
+
+    @property
+    def missing(self) -> list[str] | None:
+        """Those wanted that are not there yet; None where nobody knows what a source holds."""
+        from bench.data.facts import mvtec_categories
+
+        if self.wanted is None and self.source is not None:
+            return None
+        return [name for name in self.wanted or mvtec_categories() if not (self.root / name).exists()]
+
+
+def download_parser() -> Parser:
+    """The options of `bench data download`."""
+    parser = Parser(
+        prog="bench data download",
+        description="Get MVTec AD (CC BY-NC-SA 4.0) from its maker, or unpack what is at hand. Archives are compared "
+        "with the published SHA-256; what was interrupted goes on; categories that are there are left alone.",
+    )
+    parser.add_argument("--category", metavar="NAME", help="one of the 15 (0.1 to 0.7 GB), or all (5.3 GB)")
+    parser.add_argument(
+        "--data.root", dest="root", metavar="FOLDER", help="folder of the categories to be (default: BENCH_DATA)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="PATH",
+        help="an archive of MVTec's, Kaggle's zip or an unpacked folder, instead of the network",
+    )
+    parser.add_argument("--accept-licence", action="store_true", help="do not ask whether the licence is accepted")
+    parser.add_argument("--url", metavar="ADDRESS", help="another address of the same archive")
+    parser.add_argument("--link", action="store_true", help="link to the folder of --from instead of copying it")
+    parser.add_argument("--keep-archive", action="store_true", help="do not remove the archive once it is unpacked")
+    return parser
+
+
+def run(typed: list[str]) -> int:
+    """get MVTec AD from its maker, or from an archive at hand"""
+    request = _read(typed)
+    if request.missing == []:
+        say(f"bench: {', '.join(request.wanted or ['all categories'])}: there already, in {request.root}")
+        return 0
+    with writing_to(request.root, "--data.root FOLDER"), _locked(request.root):
+        if request.source is None:
+            names = _fetched(request)
+        elif request.link:
+            from bench.data.download.link import link
+
+            names = link(request.source, request.root, request.wanted)
+        else:
+            names = _unpacked(request.source, request)
+    if not names:
+        say(f"bench: all categories of {request.source} are in {request.root} already")
+    for name in names:
+        tell(request.root / name)
+    _compare(request.root, names)
+    return 0
+
+
+def _read(typed: list[str]) -> _Request:
+    from bench.data.download.licence import obtain_consent
+    from bench.data.facts import mvtec_categories
+    from bench.data.layout import named_root
+
+    known = download_parser().parse_all(typed)
+    if known.source is None and not known.category:
+        raise UsageError("no category; name one: --category screw, or all of them (5.3 GB): --category all")
+    if known.category and known.category not in (ALL, *mvtec_categories()):
+        raise unknown("category of MVTec AD", known.category, [*mvtec_categories(), ALL])
+    if known.link and not (known.source and known.source.is_dir()):
+        raise UsageError("--link needs an unpacked folder: --from FOLDER")
+    if known.source and known.url:
+        raise UsageError("--from and --url are two sources; leave out one")
+    if known.source and not known.source.exists():
+        raise UsageError(f"no archive or folder {known.source}")
+    wanted = None if known.category in (None, ALL) else [known.category]
+    request = _Request(named_root(known.root), wanted, known.source, known.url, known.link, known.keep_archive)
+    if request.missing != []:
+        obtain_consent(known.accept_licence)
+    return request
+
+
+def _fetched(request: _Request) -> list[str]:
+    """Fetch the archive and unpack it; the categories that were not there before."""
+    from bench.data.download.archives import PAGE, category_archive, whole_archive
+    from bench.data.download.fetch import fetch, part_of
+    from bench.data.progress import progress
+
+    archive = category_archive(request.wanted[0]) if request.wanted else whole_archive()
+    folder = request.root / _DOWNLOADS
+    folder.mkdir(exist_ok=True)
+    target = folder / archive.file
+    there = next((path.stat().st_size for path in (target, part_of(target)) if path.exists()), 0)
+    size = archive.bytes or _LARGEST
+    _require_room(request.root, size - there + _UNPACKED * size)
+    if not target.exists():
+        with progress(archive.file, archive.bytes, "bytes") as moved:
+            moved(there)
+            urls = [request.url] if request.url else archive.urls
+            fetch(urls, target, archive.sha256, archive.bytes, page=PAGE, moved=moved)
+    names = _unpacked(target, request)
+    if not request.keep:
+        target.unlink()
+        folder.rmdir()
+    return names
+
+
+def _unpacked(source: Path, request: _Request) -> list[str]:
+    """Unpack an archive or copy a folder; the categories that were not there before."""
+    from bench.data.download.archives import archive_of
+    from bench.data.download.extract import extract
+    from bench.data.download.members import uncompressed_bytes
+    from bench.data.progress import progress
+
+    origin = None
+    if source.is_file():
+        official = archive_of(_digest(source))
+        origin = f"{official.file} of MVTec AD, SHA-256 {official.sha256}" if official else None
+        if origin is None:
+            say(f"bench: {source} is to the byte no archive of MVTec's; its images are compared by count and size")
+    _require_room(request.root, _UNPACKED * uncompressed_bytes(source))
+    total = source.stat().st_size if source.is_file() else uncompressed_bytes(source)
+    with progress(f"unpacking {source.name}", total, "bytes") as read:
+        return extract(source, request.root, request.wanted, origin=origin, read=read)
+
+
+def _digest(source: Path) -> str:
+    from bench.data.digests import file_sha256
+
+    return file_sha256(source)
+
+
+def _require_room(root: Path, needed: float) -> None:
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UsageError(f"{root} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed; make room there")
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One download at a time into a folder; what a killed one left is removed."""
+    from filelock import FileLock, Timeout
+
+    from bench.data.download.extract import remove_leftovers
+
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".download.lock")
+    try:
+        with lock.acquire(timeout=0):
+            remove_leftovers(root)
+            yield
+    except Timeout:
+        raise UsageError(f"another 'bench data download' works in {root}; wait for it") from None
+
+
+def _compare(root: Path, names: Sequence[str]) -> None:
+    """Say in what new categories are not as MVTec published them; those of an archive of its own are."""
+    from bench.data.check_official import deviations, image_files
+    from bench.data.digests import DIGESTS
+    from bench.data.facts import mvtec_categories
+    from bench.data.progress import progress
+
+    published = mvtec_categories()
+    for name in names:
+        folder = root / name
+        if name not in published:
+            say(f"bench: {name} is no category of MVTec AD; runs on it will be marked")
+        elif not (folder / DIGESTS).is_file():
+            with progress(f"comparing {name}", len(image_files(folder)), "files") as advance:
+                found = deviations(folder, published[name], seen_one=advance)
+            if found:
+                more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                say(f"bench: {name} is not as MVTec published it: {found[0]}{more}; 'bench data check' names each")

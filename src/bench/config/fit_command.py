@@ -1,0 +1,31 @@
+"""The `bench fit` that runs a cell, for its record and for a process of its own."""
+
+import json
+import shlex
+
+from bench.config.presets import Preset, conf_folder
+from bench.config.settings import Config
+
+
+def fit_command(config: Config) -> str:
+    """What a record says how it is made again, whether a shell, a sweep or Python began it."""
+    return shlex.join(["bench", *fit_arguments(config)])
+
+
+def fit_arguments(config: Config) -> list[str]:
+    """The words behind `bench` that resolve to this very configuration."""
+    words = ["fit", "--model", _reference("model", config.model), "--category", config.category]
+    if config.data.name != "mvtec_ad":
+        words += ["--data", _reference("data", config.data)]
+    for key, value in ({"seed": config.settings["seed"]} | config.overrides).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        words += [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]
+    return words
+
+
+def _reference(kind: str, preset: Preset) -> str:
+    """The preset's name, or the path of a file of one's own."""
+    if preset.folder == (conf_folder() / kind).resolve():
+        return preset.name
+    files = [preset.folder / f"{preset.name}{suffix}" for suffix in (".yaml", ".yml")]
+    return str(next((file for file in files if file.is_file()), files[0]))

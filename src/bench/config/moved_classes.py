@@ -1,0 +1,21 @@
+"""Classes of conf/ that moved: what they were called first, and where they are now.
+
+A fingerprint hashes the first name, so no cell becomes another one because its code was tidied. Records, files and
+checkpoints that name the first one lead to the class as it is now.
+"""
+
+_NOW = {
+    "bench.data.datamodule.MVTecAD": "bench.data.datasets.mvtec_ad.MVTecAD",
+    "bench.data.synthetic.Synthetic": "bench.data.datasets.synthetic.Synthetic",
+}
+_FIRST = {now: first for first, now in _NOW.items()}
+
+
+def present_path(class_path: str) -> str:
+    """Where a class lies now, by any of its names."""
+    return _NOW.get(class_path, class_path)
+
+
+def first_path(class_path: str) -> str:
+    """The name that a class had when it was first recorded."""
+    return _FIRST.get(class_path, class_path)

@@ -1,0 +1,60 @@
+"""Where things lie as a person says it: `~` is the home folder, and data that moved are found by BENCH_DATA."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.console import say
+from bench.errors import UsageError
+from bench.writing import NO_PATH, shortened
+
+DATA = "BENCH_DATA"
+_VARIABLES = (DATA, "BENCH_CACHE", "BENCH_WEIGHTS", "XDG_CACHE_HOME")
+
+
+def expanded(value: Any) -> Any:
+    """A path or text that begins with `~`, or all of them in a list or mapping, with the home folder in its place.
+
+    A shell leaves it alone in `--runs=~/runs`, in quotes and in files.
+    """
+    if isinstance(value, Path):
+        return Path(expanded(str(value))) if str(value).startswith("~") else value
+    if isinstance(value, str):
+        return os.path.expanduser(value) if value.startswith("~") else value  # noqa: PTH111 - leaves unknown users
+    if isinstance(value, Mapping):
+        return {key: expanded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [expanded(each) for each in value]
+    return value
+
+
+def check_path(path: Path) -> None:
+    """Refuse what no file system takes for a path: whatever asks for it would raise errors of its own kind."""
+    try:
+        path.stat()
+    except ValueError as error:
+        raise UsageError(f"'{path}' holds a NUL character, which no name and no path can hold") from error
+    except OSError as error:
+        if error.errno in NO_PATH:
+            raise UsageError(f"{shortened(path)} is no path ({error.strerror})") from error
+
+
+def expand_environment() -> None:
+    """The same in the variables that name folders."""
+    for name in _VARIABLES:
+        if os.environ.get(name, "").startswith("~"):
+            os.environ[name] = expanded(os.environ[name])
+
+
+def with_data_of_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record, whose data may have moved: where its folder is gone, BENCH_DATA names another.
+
+    Whoever reads on compares digests, so other data are never taken for those of the run.
+    """
+    data, now = config.get("data"), os.environ.get(DATA)
+    then = data.get("root") if isinstance(data, Mapping) else None
+    if then is None or not now or Path(str(then)).is_dir():
+        return dict(config)
+    say(f"bench: {then}, where the run's data lay, is no folder; they are looked for in {DATA} ({now})")
+    return {**config, "data": {**config["data"], "root": now}}

@@ -1,0 +1,145 @@
+"""The YAML files in `conf/`: which models and datasets there are, and what they say."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+import yaml
+
+from bench.config.moved_classes import present_path
+from bench.config.strict_yaml import parse_yaml
+from bench.errors import UsageError, unknown
+
+# What the classes of each kind are derived from, by name: settings are read without a method or a dataset at hand.
+_BASES = {
+    "model": "bench.models.base.Detector",
+    "data": "bench.data.datamodule.DefectData",
+    "launcher": "bench.sweep.launchers.base.Launcher",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One file of `conf/`, or one of the user's in the same form."""
+
+    kind: str  # `model`, `data` or `launcher`
+    name: str
+    class_path: str
+    about: str
+    paper: str
+    track: str
+    settings: Mapping[str, Any]  # sections `model`, `data`, `trainer` and top-level settings
+    folder: Path
+    reference: str | None = None  # id in published.json
+    differs: str = ""  # in what the protocol is not that of the reference
+
+    def load_class(self) -> type:
+        """Import the class; it may lie beside the YAML file, outside any package."""
+        loaded, base = self._import(present_path(self.class_path)), _import_class(_BASES[self.kind])
+        if not isinstance(loaded, type):
+            raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
+        if not issubclass(loaded, base):
+            raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no {_BASES[self.kind]}")
+        return loaded
+
+    def _import(self, class_path: str) -> object:
+        module_name = class_path.rpartition(".")[0]
+        if module_name.split(".")[0] != "bench" and str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))
+        try:
+            return _import_class(class_path)
+        except (Exception, SystemExit) as error:  # a module of the user's own may raise anything, and leave as well
+            raise UsageError(
+                f"cannot import class_path '{self.class_path}' of '{self.name}': {self._describe(error)}"
+            ) from error
+
+    def _describe(self, error: BaseException) -> str:
+        if isinstance(error, SystemExit):
+            return f"it ends Python with sys.exit({error.code})"
+        if isinstance(error, ModuleNotFoundError):
+            return f"{error}; name the YAML file that lies beside it: --model FILE or --data FILE"
+        own = [place for place in extract_tb(error.__traceback__) if Path(place.filename).parent == self.folder]
+        return f"{error} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else str(error)
+
+
+def _import_class(class_path: str) -> Any:
+    module_name, _, class_name = class_path.rpartition(".")
+    return getattr(import_module(module_name), class_name)
+
+
+def conf_folder() -> Path:
+    """`conf/` of the checkout, or its copy in an installed wheel."""
+    package = Path(__file__).parents[1]
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    return installed if installed.is_dir() else checkout
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the files in `conf/<kind>`."""
+    return sorted(path.stem for path in (conf_folder() / kind).glob("*.yaml"))
+
+
+def is_path(reference: str) -> bool:
+    """Whether a method, dataset or launcher is named by its file."""
+    return reference.endswith((".yaml", ".yml")) or "/" in reference
+
+
+def read_preset(kind: str, reference: str) -> Preset:
+    """Read `conf/<kind>/<reference>.yaml`, or the YAML file that `reference` is the path of."""
+    if is_path(reference):
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise UsageError(f"no {kind} file {path}")
+    else:
+        path = conf_folder() / kind / f"{reference}.yaml"
+        if not path.is_file():
+            raise unknown("dataset" if kind == "data" else kind, reference, preset_names(kind))
+    content = read_yaml(path)
+    if not isinstance(content.get("class_path"), str):
+        raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")
+    published = content.pop("reference", None)
+    return Preset(
+        kind=kind,
+        name=path.stem,
+        class_path=content.pop("class_path"),
+        about=str(content.pop("about", "")),
+        paper=str(content.pop("paper", "")),
+        track=str(content.pop("track", "")),
+        reference=None if published in (None, "none") else str(published),
+        differs=str(content.pop("protocol_differs", None) or ""),
+        settings=content,
+        folder=path.resolve().parent,
+    )
+
+
+def constructor_keywords(cls: type) -> set[str]:
+    """The settings of a class: its constructor's keywords, and its base's where it takes `**` for them."""
+    found = [p for name, p in signature(cls).parameters.items() if name != "spec"]
+    own = {p.name for p in found if p.kind is not p.VAR_KEYWORD}
+    return own if len(own) == len(found) else own | constructor_keywords(cls.__mro__[1])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no file {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UsageError(f"{path} is no valid YAML{place}: {problem}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no settings (a mapping of names to values)")
+    return content

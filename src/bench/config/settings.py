@@ -1,0 +1,233 @@
+"""All settings of a run: layers of YAML and the command line, typed by the signatures of the classes they build."""
+
+from argparse import ArgumentError
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from bench.config.decisive import PLACES, defaults_of_idle, name_once
+from bench.config.names import check_name
+from bench.config.parse_errors import one_line
+from bench.config.places import expanded
+from bench.config.presets import Preset, conf_folder, read_preset, read_yaml
+from bench.config.trust import check_classes, choose_preset
+from bench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+# What of Lightning's Trainer decides a result. `bench.runs.plan` refuses some, which stay for records.
+_TRAINER_RESULT = (
+    "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "deterministic", "overfit_batches",
+    "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
+    "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
+)  # fmt: skip
+_TRAINER_PLACE = {key.removeprefix("trainer.") for key in PLACES if key.startswith("trainer.")}
+# The Trainer would take objects for these as well, and jsonargparse import whatever class a word in a file names.
+_TRAINER_WORDS: dict[str, tuple[Any, str]] = {
+    "accelerator": (str, "what it is computed on: auto, cpu, gpu or mps"),
+    "strategy": (str, "how processes share the work: auto, ddp, ddp_find_unused_parameters_true or _false"),
+    "profiler": (Literal["simple", "advanced", "pytorch", "xla"] | None, "tells what took how long"),
+}
+SECTIONS = ("model", "data", "trainer")
+_PRESET_KEYS = ("name", "class_path")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one run, complete and typed; `overrides` are those that no preset made."""
+
+    model: Preset
+    data: Preset
+    category: str
+    settings: dict[str, Any]
+    overrides: dict[str, Any]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The settings of the model's, the data's or the Trainer's constructor."""
+        return dict(self.settings[name])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in the form that --config reads again."""
+        tree = deepcopy(self.settings)
+        for kind, preset in (("model", self.model), ("data", self.data)):
+            tree[kind] = {"name": preset.name, "class_path": preset.class_path} | tree[kind]
+        return {"category": self.category} | tree
+
+    def lying_at(self, root: str) -> "Config":
+        """The same with the folder where the data were found: another shell may have another BENCH_DATA, or none."""
+        if self.settings["data"]["root"] == root:
+            return self
+        settings = _merged(self.settings, {"data": {"root": root}})
+        return replace(self, settings=settings, overrides=self.overrides | {"data.root": root})
+
+    def to_yaml(self) -> str:
+        """The same as YAML."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def resolve(
+    *,
+    model: str | None,
+    data: str | None,
+    category: str | None,
+    files: list[Any],
+    options: Mapping[str, str],
+) -> Config:
+    """Merge the layers: default.yaml, the data's and the model's preset, --config files, dotted `options`.
+
+    `files` are paths, or mappings in the form of `Config.as_dict`.
+    """
+    own = _merged(*(_layer(file) for file in files))
+    named = {kind: own.get(kind, {}) for kind in ("model", "data")}
+    model_preset = choose_preset("model", model, named["model"], None)
+    data_preset = choose_preset("data", data, named["data"], "mvtec_ad")
+    category = category or own.pop("category", None)
+    if not category:
+        raise UsageError("no category; name one: --category screw")
+    own.pop("category", None)
+    for kind, name in {"model": model_preset.name, "dataset": data_preset.name}.items():
+        check_name(kind, name)
+    if "/" not in category and not category.startswith("."):  # the data say that a path is no category
+        check_name("category", category)
+    for kind in named:
+        own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
+    base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
+    parser = _parser(model_preset, data_preset)
+    defaults = flatten(parser.get_defaults().as_dict())
+    method = model_preset.name, model_preset.load_class()
+    check_classes(flatten(own), flatten(base))
+    presets, settings = _parse(parser, base, {}), _parse(parser, _merged(base, own), options)
+    presets = _merged(presets, _nested(defaults_of_idle(*method, flatten(presets), defaults)))
+    settings = _merged(settings, _nested(defaults_of_idle(*method, flatten(settings), defaults, typed=options)))
+    presets, settings = expanded(presets), expanded(settings)
+    _check(settings)
+    before, after = flatten(presets), flatten(settings)
+    overrides = {key: value for key, value in after.items() if before.get(key) != value}
+    return Config(model_preset, data_preset, category, settings, overrides)
+
+
+def settings_help(model: str, data: str | None) -> str:
+    """All settings of one method and dataset, with their types and defaults."""
+    model_preset, data_preset = read_preset("model", model), read_preset("data", data or "mvtec_ad")
+    parser = deepcopy(_parser(model_preset, data_preset))  # the defaults below are this preset's alone
+    base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
+    parser.set_defaults(flatten(_parse(parser, base, {})))
+    return str(parser.format_help())
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of nested settings."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _layer(source: Any) -> dict[str, Any]:
+    """One of `files`, with `model: vae` written out as `model: {name: vae}`."""
+    layer = dict(source if isinstance(source, Mapping) else read_yaml(source))
+    where = "" if isinstance(source, Mapping) else f"{source}: "
+    for kind in SECTIONS:
+        value = layer.pop(kind, None)
+        if isinstance(value, str) and kind != "trainer":
+            value = {"name": value}
+        if not isinstance(value, Mapping | None):
+            raise UsageError(f"{where}'{kind}' expects a mapping of settings, not '{value}'")
+        layer[kind] = value or {}
+    if not isinstance(layer.get("category"), str | None):
+        raise UsageError(f"{where}'category' expects a name, not '{layer['category']}'")
+    return layer
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    for key, value in flatten(settings).items():
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"--{key} '{value}' holds a NUL character, which no name and no path can hold")
+    seed, quantile, patience = (settings[key] for key in ("seed", "threshold_quantile", "patience"))
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} does not lie between 0 and {2**32 - 1}")
+    if not 0 < quantile <= 1:
+        raise UsageError(f"--threshold_quantile {quantile} does not lie in (0, 1]")
+    if patience is not None and patience < 1:
+        raise UsageError(f"--patience {patience} is not positive; null (the default) never stops early")
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = _merged(result[key], value) if both else deepcopy(value)
+    return result
+
+
+def _parser(model: Preset, data: Preset) -> "ArgumentParser":
+    return _parser_of(model.load_class(), data.load_class())
+
+
+@cache  # a worker lives across cells, and most of them are of few classes
+def _parser_of(model: type, data: type) -> "ArgumentParser":
+    import inspect
+
+    from jsonargparse import ArgumentParser
+    from lightning import Trainer
+
+    parser = ArgumentParser(exit_on_error=False, prog="bench fit")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument(
+        "--protocol", type=Literal["model", "full"], default="model", help="resolution of pixel metrics"
+    )
+    parser.add_argument(
+        "--threshold_quantile", type=float, default=0.99, help="share of held-out normal scores below the threshold"
+    )
+    parser.add_argument(
+        "--patience",
+        type=int | None,
+        default=None,
+        help="epochs without a better validation loss before training stops",
+    )
+    parser.add_class_arguments(model, "model", skip={"spec"})
+    parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
+    known = inspect.signature(Trainer.__init__).parameters
+    hidden = set(known) - {"self", *_TRAINER_RESULT, *_TRAINER_PLACE}
+    parser.add_class_arguments(Trainer, "trainer", skip=hidden | set(_TRAINER_WORDS))
+    for name, (kind, about) in _TRAINER_WORDS.items():
+        parser.add_argument(f"--trainer.{name}", type=kind, default=known[name].default, help=about)
+    return parser
+
+
+def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+    known = set(flatten(parser.get_defaults().as_dict()))
+    for key in [*flatten(tree), *options]:
+        if key not in known:
+            raise unknown(
+                "option", key if key in tree else f"--{key}", known if key in tree else {f"--{k}" for k in known}
+            )
+    try:
+        base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
+        base.setdefault("model", {})  # a class may have no settings
+        # Typed from their text, as on any command line; then laid over the rest.
+        words = [f"--{key}={value}" for key, value in options.items()]
+        typed = flatten(parser.parse_args(words).as_dict()) if words else {}
+    except ArgumentError as error:
+        raise UsageError(one_line(str(error))) from error
+    settings = _merged(base, _nested({key: typed[key] for key in options}))
+    name_once(settings["trainer"], flatten(tree) | dict(options))
+    return settings
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        tree = _merged(
+            tree, {key.split(".", 1)[0]: _nested({key.split(".", 1)[1]: value})} if "." in key else {key: value}
+        )
+    return tree

@@ -1,0 +1,48 @@
+"""Which code a file may lead to: that of `bench`, by the names in `conf/`; code of one's own is typed.
+
+Records, settings and sweep files travel: whoever opens those of another must not run what lies beside them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.config.moved_classes import present_path
+from bench.config.names import check_name
+from bench.config.presets import Preset, conf_folder, is_path, preset_names, read_preset
+from bench.errors import UsageError, unknown
+
+
+def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
+    """The preset that was typed, or the one of `conf/` that a file names."""
+    if typed is not None:
+        return read_preset(kind, typed)
+    name, class_path = own.get("name") or default, own.get("class_path")
+    if not name:
+        raise UsageError(f"no {kind}; name one: --{kind} NAME ('bench models' lists them)")
+    known = preset_names(kind)
+    class_path = present_path(class_path) if isinstance(class_path, str) else class_path
+    if name in known and class_path in (None, (preset := read_preset(kind, name)).class_path):
+        return preset
+    if class_path is None:
+        if isinstance(name, str) and is_path(name):
+            raise UsageError(f"code of one's own runs only where it is typed: --{kind} {name}")
+        raise unknown("dataset" if kind == "data" else kind, str(name), known)
+    # A printed configuration is complete: its class counts, whether or not a preset of that name still exists.
+    if isinstance(class_path, str) and class_path in {read_preset(kind, each).class_path for each in known}:
+        return Preset(kind, check_name(kind, str(name)), class_path, "", "", "", {}, conf_folder())
+    raise UsageError(
+        f"cannot import class_path '{class_path}' of '{name}': it is none of conf/{kind}, and code of one's own runs "
+        f"only where its file is typed: --{kind} FILE"
+    )
+
+
+def check_classes(own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Refuse a class that a file names for a setting, unless the method's own file names it: it would be imported.
+
+    Both are settings by their dotted names, `base` those of the presets.
+    """
+    known = {str(value) for key, value in base.items() if key.endswith(".class_path")}
+    for key, value in own.items():
+        if key.endswith(".class_path") and str(value) not in known:
+            setting = key.removesuffix(".class_path")
+            raise UsageError(f"'{setting}' names the class '{value}'; code of one's own runs only where it is typed")

@@ -1,0 +1,1 @@
+"""`bench data describe`: what a category holds, in figures and in one picture."""

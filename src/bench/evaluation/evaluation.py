@@ -1,0 +1,139 @@
+"""From the scores of a test to the metrics of a record."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.datamodule import DefectData
+from bench.data.layout import Sample
+from bench.data.listing import GOOD
+from bench.errors import RunError
+from bench.evaluation.passes import ScoredImages
+from bench.metrics.bootstrap import Interval, classification_intervals, detection_intervals
+from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
+from bench.metrics.image import image_metrics, image_metrics_by_defect
+from bench.metrics.pixel import PixelResult
+from bench.records.record import ConfusionMatrix, Metrics, Record, write_predictions
+
+
+class Tested(NamedTuple):
+    """A part of a run after its test."""
+
+    data: DefectData
+    scored: ScoredImages
+    threshold: float | None  # None for classifiers
+    localised: PixelResult | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of one test, over all its parts."""
+
+    samples: Sequence[Sample]
+    scores: NDArray[np.float64]
+    threshold: float | None
+    metrics: Metrics
+    metrics_by_defect: dict[str, Metrics]
+    predictions: list[dict[str, str]]
+    intervals: dict[str, Interval | None] = field(default_factory=dict)
+    intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
+    confusion: ConfusionMatrix | None = None
+    logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
+    map_range: Interval | None = None
+
+    def write(self, record: Record, folder: Path) -> None:
+        """Fill in the record, and write the predictions beside it."""
+        record.metrics = self.metrics
+        record.metrics_by_defect = self.metrics_by_defect
+        record.intervals, record.intervals_by_defect = self.intervals, self.intervals_by_defect
+        record.confusion, record.map_range = self.confusion, self.map_range
+        record.data.predictions_sha256 = write_predictions(folder, self.predictions)
+
+
+def evaluate(parts: Sequence[Tested]) -> Evaluation:
+    """Compute all metrics of a test; the predictions of several folds are pooled first."""
+    samples = [sample for part in parts for sample in part.data.category.test]
+    scores = np.concatenate([part.scored.score.double().numpy() for part in parts])
+    logits = np.concatenate([part.scored.logits.double().numpy() for part in parts])
+    for values, what in ((scores[:, None], "score"), (logits, "logit")):
+        if not np.isfinite(values).all():
+            worst = samples[int(np.argmin(np.isfinite(values).all(axis=1)))]
+            raise RunError(f"the {what} of {worst.relative} is no finite number")
+    hashes = parts[0].data.whole.hashes
+    rows = [
+        {
+            "path": sample.relative,
+            "sha256": hashes[sample.path],
+            "defect_type": sample.defect_type,
+            "label": str(int(sample.defect_type != GOOD)),
+            # repr of a double: reading it back gives the very same number.
+            "score": repr(float(score)),
+            "logits": " ".join(repr(float(v)) for v in one),
+        }
+        for sample, score, one in zip(samples, scores, logits, strict=True)
+    ]
+    if parts[0].threshold is None:
+        return _evaluate_classes(samples, scores, logits, parts[0].data.whole.defect_types, rows)
+    return _evaluate_scores(samples, scores, parts[0], rows)
+
+
+def _evaluate_scores(
+    samples: Sequence[Sample], scores: NDArray[np.float64], part: Tested, rows: list[dict[str, str]]
+) -> Evaluation:
+    assert part.threshold is not None
+    types = [s.defect_type for s in samples]
+    labels = np.array([s.is_defect for s in samples])
+    metrics = defined(image_metrics(scores, labels, part.threshold))
+    found = image_metrics_by_defect(scores, types, part.threshold)
+    by_defect = {name: defined(values) for name, values in found.items()}
+    if part.localised is not None:
+        metrics |= defined(part.localised.overall)
+        for place, values in part.localised.by_defect.items():
+            by_defect[part.data.category.defect_types[place]] |= defined(values)
+    metrics["threshold"] = part.threshold
+    intervals = detection_intervals(scores, types)
+    heat = map_range(part.scored.extent.double().numpy(), labels)
+    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals, map_range=heat)
+
+
+def _evaluate_classes(
+    samples: Sequence[Sample],
+    scores: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    classes: Sequence[str],
+    rows: list[dict[str, str]],
+) -> Evaluation:
+    targets = np.array([classes.index(s.defect_type) for s in samples])
+    predicted = logits.argmax(axis=1)
+    intervals = classification_intervals(logits, targets, classes)
+    confusion = ConfusionMatrix(
+        classes=list(classes), counts=confusion_matrix(predicted, targets, len(classes)).tolist()
+    )
+    by_class = {name: defined(values) for name, values in class_metrics(predicted, targets, classes).items()}
+    metrics = defined(classification_metrics(logits, targets))
+    return Evaluation(
+        samples, scores, None, metrics, by_class, rows, intervals.overall, intervals.by_class, confusion, logits
+    )
+
+
+def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
+
+    The median of the medians, and of the maxima of defective images, where there are any: half of these reach the end,
+    and no single image decides what the others look like. None without maps.
+    """
+    if not extent.size:
+        return None
+    low = float(np.median(extent[:, 0]))
+    high = float(np.median(extent[defective if defective.any() else slice(None), 1]))
+    return low, max(high, float(np.nextafter(low, np.inf)))
+
+
+def defined(figures: Mapping[str, float]) -> Metrics:
+    """A figure that is undefined on these data is null: JSON knows no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}

@@ -1,0 +1,119 @@
+"""The test images of a run looked at again: pictures of a few of them, and the PRO curve of all."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.data.datamodule import DefectData
+from bench.data.geometry import hide_padding
+from bench.data.loading import Batch
+from bench.errors import UsageError
+from bench.evaluation.passes import content_of, judged_masks
+from bench.html_report.selection import Predicted
+from bench.metrics.curves import Points
+from bench.metrics.pixel import PixelMetrics
+from bench.models.base import resize_map
+from bench.progress import ProgressBar
+from bench.runs.scoring.scorer import FinishedRun
+from bench.views.heatmap import Picture, lay_over
+from bench.views.pictures import colour
+
+SIDE = 320  # pixels of a picture on the page
+LIMIT = 0.30  # false positive rate up to which the PRO curve is drawn
+_OUTLINE = ((0, 0, 0), 4), ((255, 210, 0), 2)  # yellow on black can be seen on any ground
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures (SIDE, SIDE, 3) of chosen images by their place and what each shows, and the PRO curve."""
+
+    pictures: dict[int, dict[str, Picture]] = field(default_factory=dict)
+    overlap: Points | None = None
+
+
+def see_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, progress: bool) -> Seen:
+    """Score all test images again: image, mask and heat map of the chosen ones, and the PRO curve."""
+    assert run.record.map_range is not None
+    low, high = run.record.map_range
+    metrics, pictures = PixelMetrics(), {}
+    for batch in _with_progress(data, progress=progress):
+        assert batch.defect_type is not None
+        maps = run.score(batch.image.permute(0, 2, 3, 1).numpy()).map
+        assert maps is not None
+        contents, masks = content_of(maps, batch), judged_masks(batch)
+        for content, mask, defect_type in zip(contents, masks, batch.defect_type, strict=True):
+            if mask is not None:
+                metrics.update(resize_map(content, mask.shape)[None], mask[None], defect_type[None])
+        for i, place in enumerate(batch.indices.tolist()):
+            if place in chosen:
+                picture = _picture(batch.image[i])
+                drawn = maps[i].numpy()
+                if batch.content is not None:
+                    drawn = hide_padding(drawn, batch.content[i])
+                heat = np.asarray(cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+                pictures[place] = _with_mask(picture, batch, i) | {"heat map": lay_over(picture, heat, low, high)}
+    return Seen(pictures, metrics.overlap(LIMIT) if metrics.update_called else None)
+
+
+def see_images(data: DefectData, chosen: Sequence[int]) -> Seen:
+    """The chosen test images and their masks, of a method without maps."""
+    if not chosen:
+        return Seen()
+    batch = data.test_batch(list(chosen))
+    images = zip(chosen, batch.image, strict=True)
+    return Seen({place: _with_mask(_picture(image), batch, i) for i, (place, image) in enumerate(images)})
+
+
+def see_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence[int]) -> Seen:
+    """The chosen images of a classifier, whose folds tested images of the whole category."""
+    files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
+    if unknown := [predicted[place].path for place in chosen if predicted[place].path not in files]:
+        raise UsageError(f"the run predicted {unknown[0]}, which is no image of its data")
+    pictures: Mapping[int, Picture] = {
+        place: data.geometry.pixels(files[predicted[place].path].read_image(), data.whole.channels) for place in chosen
+    }
+    return Seen({place: {"image": _resized(picture)} for place, picture in pictures.items()})
+
+
+def _with_mask(picture: Picture, batch: Batch, place: int) -> dict[str, Picture]:
+    """The picture, and where its image has a defect that somebody outlined, the outline as well."""
+    mask = batch.mask[place] if batch.mask is not None else None
+    return {"image": picture} | ({"mask": _outline(picture, mask)} if mask is not None and mask.any() else {})
+
+
+def _with_progress(data: DefectData, *, progress: bool) -> Iterator[Batch]:
+    bar, loader = ProgressBar("batches"), data.test_dataloader()
+    if progress:
+        bar.start("looking at the test images", len(loader))
+    try:
+        for batch in loader:
+            yield batch
+            bar.advance()
+    finally:
+        bar.stop()
+
+
+def _picture(image: Tensor) -> Picture:
+    """Bytes (C, H, W) as a picture."""
+    return _resized(image.permute(1, 2, 0).numpy())
+
+
+def _resized(image: NDArray[np.uint8]) -> Picture:
+    larger = max(image.shape[:2]) > SIDE
+    resized = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
+    return colour(np.asarray(resized, dtype=np.uint8))
+
+
+def _outline(picture: Picture, mask: Tensor) -> Picture:
+    """The picture with the outline of the true defect."""
+    fitted = cv2.resize(mask.to(torch.uint8).numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(fitted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn = picture.copy()
+    for ink, width in _OUTLINE:
+        cv2.drawContours(drawn, outlines, -1, ink, width)
+    return drawn

@@ -1,0 +1,26 @@
+"""The files of a leaderboard: tables that are computed once, written in every format."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.leaderboard.collect import Source
+from bench.leaderboard.csv_file import render_csv
+from bench.leaderboard.markdown import render_markdown
+from bench.leaderboard.page import render_page
+from bench.leaderboard.tables import Table, build_tables
+
+# Writers by the ending of their files; each gets name, tables and the resolved folder that links start from.
+FORMATS: dict[str, Callable[[str, Sequence[Table], Path], str]] = {
+    ".md": render_markdown,
+    ".csv": render_csv,
+    ".html": render_page,
+}
+
+
+def render(sources: Sequence[Source], out: Path, *, intervals: bool) -> dict[Path, str]:
+    """The text of every file of the leaderboards in `out`; the same records give the same text."""
+    return {
+        out / f"{name}{suffix}": write(name, tables, out.resolve())
+        for name, tables in build_tables(sources, intervals=intervals).items()
+        for suffix, write in FORMATS.items()
+    }

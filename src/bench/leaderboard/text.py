@@ -1,0 +1,195 @@
+"""What a leaderboard says in words, the same in Markdown and on the page; words between backticks are code."""
+
+from collections import defaultdict
+
+from bench.config.cell import PROTOCOL
+from bench.data.facts import mvtec_categories
+from bench.leaderboard.aggregate import Method, TableKey
+from bench.leaderboard.markdown_cells import MIXED
+from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
+from bench.leaderboard.standings import Ranking, Standing
+from bench.leaderboard.tables import Section, Table
+from bench.metrics.catalogue import TRACKS
+from bench.records.published_comparison import MARK, reference_of
+
+SOME = "†"
+ABOUT = {
+    "one-class": "Mean ± standard deviation over seeds; no ± for a single seed. Accuracy is taken at a threshold from "
+    "held-out normal images. MVTec AD has no validation split with defects: every choice made by looking at these "
+    "figures was made on test images.",
+    "supervised": "Mean ± standard deviation over seeds; no ± for a single seed. These methods were shown labelled "
+    "defects of the same types: no figure here compares with one of a one-class method.",
+}
+ABOUT_INTERVALS = (
+    '"To the best" is the difference of image AUROC to the method with the highest one, averaged over the seeds that '
+    "both have, with the 95 % interval of a paired bootstrap over test images within defect types. It holds what other "
+    "images would change, not what other seeds or training images would. Where it excludes 0, the best is better by "
+    "more than the choice of images; it was picked as the largest of several, so the interval flatters it a little."
+)
+ABOUT_COSTS = "Means over seeds and over the categories that the method has. Times compare on one machine only."
+
+
+def table_title(key: TableKey) -> str:
+    """What the figures of a table have in common."""
+    if key.dataset == "mvtec_ad":
+        images = "MVTec's own images" if key.official else "Images that differ from MVTec's own"
+    else:
+        images = f"Images of {key.dataset}"
+    pixels = "the model's resolution" if key.protocol == "model" else "the masks' own resolution"
+    title = f"{images}, pixels scored at {pixels}"
+    if key.fold:
+        title += ", all folds pooled" if key.fold == "all" else f", fold {key.fold}"
+    if key.protocol_version != PROTOCOL:
+        title += f", by version {key.protocol_version} of the protocol"
+    return title
+
+
+def table_notes(table: Table) -> list[str]:
+    """What a reader must know of its records, and what all variants of a method have in common."""
+    notes = [f"Note: {note}" for note in table.notes]
+    shared = {row.method.model: ", ".join(row.method.shared) for section in table.sections for row in section.rows}
+    return [*notes, *(f"Every {model} here: {settings}." for model, settings in sorted(shared.items()) if settings)]
+
+
+def several_sets(table: Table) -> set[str]:
+    """Categories that were tested on several sets of images."""
+    names = [section.category for section in table.sections]
+    return {name for name in names if names.count(name) > 1}
+
+
+def describe_images(key: TableKey, section: Section, several: bool) -> str:
+    """Which images of a category were used."""
+    about = f"Images {section.digest[:12]}"
+    if several:
+        about += ", one of several sets of this category: figures compare within this table only"
+    if not key.official and key.dataset == "mvtec_ad" and section.difference_from_official:
+        about += f"; not MVTec's own: {'; '.join(section.difference_from_official)}"
+    return f"{about}."
+
+
+def difference_to_best(section: Section, method: Method) -> str:
+    """`-0.012 [-0.034, +0.001]`, `best`, or `-` where there is none."""
+    if method == section.best:
+        return "best"
+    found = section.differences.get(method)
+    if found is None or isinstance(found, str):
+        return "-"
+    value, low, high = found.difference
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{SOME if some_seeds(section, method) else ''}"
+
+
+def some_seeds(section: Section, method: Method) -> str:
+    """The seeds of a difference where they are not all of both methods, so that the means say something else."""
+    found = section.differences[method]
+    if isinstance(found, str):
+        return ""
+    seeds = {row.method: [record.seed for record in row.records] for row in section.rows}
+    apart = any(seeds[name] != list(found.seeds) for name in (method, section.best) if name is not None)
+    return ", ".join(map(str, found.seeds)) if apart else ""
+
+
+def remarks(section: Section) -> list[str]:
+    """Which rows are of several devices, which differences over some of the seeds, and why some methods have none."""
+    some, none = defaultdict(list), defaultdict(list)
+    for method, found in section.differences.items():
+        if isinstance(found, str):
+            none[found].append(method.label)
+        elif seeds := some_seeds(section, method):
+            some[seeds].append(method.label)
+    parts = _mixed_rows(section)
+    if some:
+        listed = "; ".join(f"{seeds} ({', '.join(labels)})" for seeds, labels in sorted(some.items()))
+        parts.append(f"{SOME} Not the difference of the means shown, but over the seeds that both have: {listed}.")
+    if none:
+        listed = "; ".join(f"{reason} ({', '.join(labels)})" for reason, labels in sorted(none.items()))
+        parts.append(f"No difference to the best: {listed}.")
+    return parts
+
+
+def _mixed_rows(section: Section) -> list[str]:
+    listed = [
+        f"{row.method.label} on {', '.join(f'{name} (seed {_numbers(seeds)})' for name, seeds in row.devices.items())}"
+        for row in section.rows
+        if len(row.devices) > 1
+    ]
+    return [f"{MIXED} Seeds on different devices, whose costs do not compare: {'; '.join(listed)}."] if listed else []
+
+
+def _numbers(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def footnotes(table: Table) -> list[str]:
+    """The files of weights, whose figures were published, and why some are not compared."""
+    rows = [row for section in table.sections for row in section.rows]
+    records = [record for row in rows for record in row.records]
+    weights = sorted({(r.weights["sha256"][:8], r.weights["source"]) for r in records if "sha256" in r.weights})
+    parts = [f"Weights: {', '.join(f'{digest} is {source}' for digest, source in weights)}."] if weights else []
+    compared = [row for row in rows if any(map(row.published_figure, TRACKS[table.key.track].published))]
+    pairs = {(record.model, found.id) for row in compared for record in row.records if (found := reference_of(record))}
+    if pairs:
+        parts.append(f"Published: {', '.join(f'{model} `{reference}`' for model, reference in sorted(pairs))}.")
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for row in compared:
+        for reason in row.differences:
+            if row.method.label not in reasons[reason]:
+                reasons[reason].append(row.method.label)
+    if reasons:
+        causes = "; ".join(f"{reason} ({', '.join(methods)})" for reason, methods in reasons.items())
+        parts.append(f"{MARK} Not the published protocol, so no difference is shown: {causes}.")
+    return parts
+
+
+def name_categories(categories: tuple[str, ...]) -> str:
+    """`all 15 categories`, `screw`, `2 categories: bottle, screw`."""
+    if set(categories) == set(mvtec_categories()):
+        return f"all {len(categories)} categories"
+    if len(categories) == 1:
+        return categories[0]
+    return f"{len(categories)} categories: {', '.join(categories)}"
+
+
+def ranking_title(ranking: Ranking, title: str) -> str:
+    """What methods were ranked by, and over what."""
+    return f"Ranking by {title} over {name_categories(ranking.categories)}"
+
+
+def describe_sets(ranking: Ranking, of: int) -> str:
+    """Which of several sets of images of a category the ranking is over."""
+    sets = ", ".join(f"{name} {digest[:12]}" for name, digest in ranking.digests.items())
+    return f"A category was tested on several sets of images; this is one of {of} rankings. Its sets: {sets}."
+
+
+def describe_seeds(standing: Standing) -> str:
+    """`3`, or `1-3` where categories have several numbers of them; marked where their devices differ."""
+    counts = sorted({len(row.sources) for row in standing.rows.values()})
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return f"{text} {MIXED}" if len(standing.devices) > 1 else text
+
+
+def explain_ranking(ranking: Ranking, title: str) -> str:
+    """How to read its figures."""
+    text = (
+        f"Figures are means over these categories, ± over seeds of that mean; the mean rank is by {title}, "
+        "1 for the best of a category, ties sharing theirs."
+    )
+    if len(ranking.ranked) < len(ranking.standings):
+        text += " Methods that lack a category stand below, unranked; a mean is shown where nothing of it is missing."
+    mixed = [f"{s.method.label} on {', '.join(s.devices)}" for s in ranking.standings if len(s.devices) > 1]
+    return f"{text} {MIXED} Runs on different devices: {'; '.join(mixed)}." if mixed else text
+
+
+def describe_significance(ranking: Ranking) -> str:
+    """What Friedman's and Nemenyi's tests say, or why they say nothing."""
+    found, categories, methods = ranking.significance, len(ranking.categories), len(ranking.ranked)
+    if found is None:
+        too_few = f"{FEWEST_CATEGORIES} categories" if categories < FEWEST_CATEGORIES else f"{FEWEST_METHODS} methods"
+        return f"Friedman test: too few, it takes {too_few} or more."
+    rank_of = ranking.ranked[0].mean_rank or 0.0
+    near = [s.method.label for s in ranking.ranked[1:] if (s.mean_rank or 0.0) - rank_of < found.critical_difference]
+    names = f"not told apart from the first: {', '.join(near)}" if near else "the first is told apart from all others"
+    return (
+        f"Friedman test over {categories} categories and {methods} methods: χ² = {found.statistic:.2f}, "
+        f"p = {found.p_value:.2g}. Nemenyi's critical difference of mean ranks at {LEVEL:g} is "
+        f"{found.critical_difference:.2f}; {names}."
+    )

@@ -1,0 +1,1 @@
+"""What several methods share: backbones and their weights, statistics, neighbours, maps, losses."""

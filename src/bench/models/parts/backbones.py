@@ -1,0 +1,172 @@
+"""Frozen timm networks as feature extractors."""
+
+from contextlib import suppress
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UsageError, unknown
+from bench.models.parts.precision import network_precision
+from bench.models.parts.weights import input_statistics, load_weights
+
+# On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
+_IMAGES_AT_ONCE_ON_CPU = 2
+_DIFFERS_ALONE_UP_TO = 96  # pixels; measured: at most 75
+
+# timm's modules whose networks take the size of their images when built and give the tokens after any block.
+_TRANSFORMERS = {f"timm.models.{module}" for module in ("vision_transformer", "deit", "cait")}
+
+
+class _LastLevelReachedError(Exception):
+    """Ends a forward pass once all levels are known."""
+
+
+class Backbone(nn.Module):
+    """Features of a frozen network at some of its levels.
+
+    Of a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
+    last norm, and without class and distillation tokens. It takes images of any multiple of its patch: the position
+    embedding of its weights is resampled to their size.
+
+    On a CPU an image's features do not depend on the images that pass with it, to the bit: in a batch it is always one
+    of two, and neither its place nor the other changes it. (Alone, MobileNetV2 and EfficientNet say something else in
+    the last digit of images of up to 75 pixels, on two threads and more. A single larger image passes alone, in half
+    the time.) On other devices all images of a batch pass at once, and the size of the batch, by which their libraries
+    choose how to compute, may change last digits.
+
+    Args:
+        name: any timm architecture.
+        levels: places in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3; a transformer's blocks from 0) or
+            names of modules.
+        weights: a file, a tag of timm's, or 'none'.
+        size: side of the square input in pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, levels: list[int] | list[str], weights: str, size: int) -> None:
+        super().__init__()
+        if name not in timm.list_models():
+            raise unknown("backbone", name, timm.list_models(), hint="timm.list_models() names them all")
+        network = _create(name, size)
+        load_weights(network, name, weights)
+        mean, std = input_statistics(name, weights)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self._features: dict[str, Tensor] = {}
+        self._levels = _module_names(network, name, levels)
+        self._blocks = _block_numbers(name, levels) if _is_transformer(name) else []
+        for level in () if self._blocks else self._levels:
+            network.get_submodule(level).register_forward_hook(self._keep(level))
+        self._drop_unused(size)
+        self.eval()
+        with torch.inference_mode():
+            self.shapes = [tuple(f.shape[1:]) for f in self(torch.zeros(1, 3, size, size))]
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each level."""
+        return [shape[0] for shape in self.shapes]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Stay in evaluation mode: the statistics of BatchNorm are the weights' own."""
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features (B, C, H, W) per level of (B, 1 or 3, size, size) images in [0, 1], in single precision."""
+        image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with network_precision(image.device):
+            levels = self._run(image) if image.device.type != "cpu" else self._run_on_cpu(image)
+        return [level.float() for level in levels]
+
+    def _run_on_cpu(self, image: Tensor) -> list[Tensor]:
+        """A few images at a time, always equally many: the last ones are repeated where one lacks."""
+        count = len(image)
+        parts = list(torch.split(image, _IMAGES_AT_ONCE_ON_CPU))
+        if count % _IMAGES_AT_ONCE_ON_CPU and (count > 1 or image.shape[-1] <= _DIFFERS_ALONE_UP_TO):
+            repeated = torch.arange(_IMAGES_AT_ONCE_ON_CPU) % len(parts[-1])
+            parts[-1] = parts[-1][repeated].contiguous(memory_format=torch.channels_last)
+        if len(parts) == 1:
+            return [level[:count] for level in self._run(parts[0])]
+        return [torch.cat(level)[:count] for level in zip(*map(self._run, parts), strict=True)]
+
+    def _run(self, image: Tensor) -> list[Tensor]:
+        if self._blocks:
+            return self._run_blocks(image)
+        self._features.clear()
+        with suppress(_LastLevelReachedError):
+            self.network(image)
+        return [self._features.pop(level) for level in self._levels]
+
+    def _run_blocks(self, image: Tensor) -> list[Tensor]:
+        ascending = sorted(set(self._blocks))
+        run: Any = self.network.forward_intermediates
+        maps = run(image, indices=ascending, norm=True, stop_early=True, intermediates_only=True)
+        return [maps[ascending.index(block)] for block in self._blocks]
+
+    def _keep(self, level: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self._features[level] = output
+            if len(self._features) == len(self._levels):
+                raise _LastLevelReachedError
+
+        return hook
+
+    def _drop_unused(self, size: int) -> None:
+        """Replace what lies beyond the last level, so that it is neither stored nor counted."""
+        used: set[nn.Module] = {self.network}
+        hooks = [m.register_forward_pre_hook(lambda module, _: used.add(module)) for m in self.network.modules()]
+        with torch.inference_mode():
+            self._run(torch.zeros(1, 3, size, size))
+        for hook in hooks:
+            hook.remove()
+        for name, module in list(self.network.named_modules()):
+            if module not in used and not any(child in used for child in module.modules()):
+                parent = self.network.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], nn.Identity())
+
+
+def _create(name: str, size: int) -> nn.Module:
+    """The whole network; of a transformer, the one for images of `size`, as its position embedding has their size."""
+    if not _is_transformer(name):
+        return timm.create_model(name)
+    network: Any = timm.create_model(name, img_size=size)
+    patch = network.patch_embed.patch_size[0]
+    if size % patch:
+        raise UsageError(f"{name} needs images of a multiple of {patch} pixels, not {size}: set --data.image_size")
+    return cast(nn.Module, network)
+
+
+def _is_transformer(name: str) -> bool:
+    return timm.model_entrypoint(name).__module__ in _TRANSFORMERS
+
+
+def _block_numbers(name: str, levels: list[int] | list[str]) -> list[int]:
+    numbers = [level for level in levels if isinstance(level, int)]
+    if len(numbers) < len(levels):
+        raise UsageError(f"--model.levels of {name}, a transformer, are the numbers of its blocks, from 0")
+    return numbers
+
+
+def _module_names(network: nn.Module, name: str, levels: list[int] | list[str]) -> list[str]:
+    if not levels:
+        raise UsageError("--model.levels is empty; name at least one level of the backbone")
+    known = [level["module"] for level in network.feature_info]  # type: ignore[union-attr]
+    modules = dict(network.named_modules())
+    names = []
+    for level in levels:
+        if isinstance(level, int):
+            if not 0 <= level < len(known):
+                raise UsageError(
+                    f"{name} has no level {level}; its levels are 0 to {len(known) - 1} ({', '.join(known)})"
+                )
+            names.append(known[level])
+        elif level not in modules:
+            raise unknown(f"module of {name}", level, modules)
+        else:
+            names.append(level)
+    return names

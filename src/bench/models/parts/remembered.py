@@ -1,0 +1,67 @@
+"""Features of training images that a frozen network computes only once."""
+
+import torch
+from torch import Tensor
+
+from bench.data.loading import Batch
+from bench.models.parts.backbones import Backbone
+
+_SHARE_OF_GPU = 8  # an eighth of its memory at most
+_BYTES_ELSEWHERE = 2**30
+
+
+class RememberedFeatures:
+    """A backbone's features of batches, where images that no augmentation changes pass through it in one epoch alone.
+
+    They stay on the device of the model, up to a number of bytes; those beyond are computed in each epoch. On a CPU
+    they are to the bit what the backbone would say again. They are no part of the model's state, nor of a checkpoint.
+
+    Args:
+        backbone: whose features they are.
+        most_bytes: of what is kept; null: an eighth of a GPU's memory, or 1 GiB on other devices.
+    """
+
+    def __init__(self, backbone: Backbone, most_bytes: int | None = None) -> None:
+        self._backbone = backbone
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: dict[int, list[Tensor]] = {}  # levels (1, C, H, W) by the image's place in the training split
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        """Features (B, C, H, W) per level."""
+        places = batch.unchanging
+        if places is None:
+            levels: list[Tensor] = self._backbone(batch.image)
+            return levels
+        rows = {place: row for row, place in enumerate(places) if place not in self._kept}
+        # One by one: rows named by an index are sent to a GPU, which the next step would have to wait for.
+        found = dict(zip(rows, self._compute([batch.image[row] for row in rows.values()]), strict=True))
+        each = [found[place] if place in found else self._kept[place] for place in places]
+        for place, new in found.items():
+            self._keep(place, new)
+        return [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def forget(self) -> None:
+        """Free what is kept."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def _compute(self, images: list[Tensor]) -> list[list[Tensor]]:
+        """Levels (1, C, H, W) of each image."""
+        if not images:
+            return []
+        levels = self._backbone(torch.stack(images))
+        return [list(each) for each in zip(*(torch.split(level, 1) for level in levels), strict=True)]
+
+    def _keep(self, place: int, levels: list[Tensor]) -> None:
+        size = sum(level.nbytes for level in levels)
+        if self._bytes + size <= self._most(levels[0].device):
+            self._bytes += size
+            self._kept[place] = [level.clone() for level in levels]  # not a view that holds the whole batch
+
+    def _most(self, device: torch.device) -> int:
+        if self._most_bytes is not None:
+            return self._most_bytes
+        if device.type == "cuda":
+            return torch.cuda.get_device_properties(device).total_memory // _SHARE_OF_GPU
+        return _BYTES_ELSEWHERE

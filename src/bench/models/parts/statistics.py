@@ -1,0 +1,184 @@
+"""Gaussians and principal components from sums over the training images."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from bench.models.accumulators import Accumulator, First, State, Sum
+from bench.models.parts.chunks import rows_at_once
+from bench.models.parts.precision import full_precision
+
+# Positions whose matrices are handled together: on a CPU enough to fill its cores, few enough to stay in their caches.
+_POSITIONS_AT_ONCE = 256
+_MATRICES_AT_ONCE = 64  # of double precision, summed or factorised: several copies of them are made
+# Rows of a scatter matrix that are summed together: what lies above the diagonal beyond them is left out.
+_ROWS_AT_ONCE = 32
+# An accumulator of fewer bytes would not return to the system when it is freed: glibc keeps what is below 32 MiB.
+_BYTES_OF_SUMS = 2**26
+
+
+class PositionGaussians(nn.Module):
+    """One Gaussian over `channels` at each of `positions`, kept as mean and inverse Cholesky factor.
+
+    Sums are of double precision and shifted: of features far from zero, with fewer images than channels, the factor
+    magnifies the last digits of single precision a thousandfold. Of the symmetric scatter matrices hardly more than the
+    lower half is summed, so that they take little more memory than the single-precision factors that they end in.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+    count: Tensor
+
+    def __init__(self, positions: int, channels: int, regularisation: float) -> None:
+        super().__init__()
+        self.regularisation = regularisation
+        self.register_buffer("mean", torch.zeros(positions, channels))
+        self.register_buffer("whitening", torch.zeros(positions, channels, channels))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Sums of features and of their products, shifted; the products of a few positions in each accumulator."""
+        positions, channels = self.mean.shape
+        size = sum((rows.stop - rows.start) * rows.stop for rows in _blocks(channels))
+        scatter = {f"scatter_{part.start}": Sum((part.stop - part.start) * size) for part in self._stored_parts()}
+        return {"shift": First(positions, channels), "total": Sum(positions, channels), **scatter}
+
+    @torch.no_grad()
+    def accumulate(self, state: State, features: Tensor) -> None:
+        """Add (positions, B, channels) features of B images."""
+        shift = state.first("shift", lambda: features.float().mean(dim=1))
+        memory = self.whitening.untyped_storage()
+        if memory.resizable():  # not while numpy looks at it
+            memory.resize_(0)  # its memory is needed by the sums, until they end in it
+        with full_precision(features.device):
+            for stored in self._stored_parts():
+                scatter = getattr(state, f"scatter_{stored.start}")
+                matrices = list(_matrices(scatter, stored, features.shape[2]))
+                for part in self._parts(stored, _MATRICES_AT_ONCE):
+                    shifted = features[part].to(state.total.dtype) - shift[part, None]
+                    state.total[part] += shifted.sum(dim=1)
+                    own = slice(part.start - stored.start, part.stop - stored.start)
+                    for rows, sums in matrices:
+                        sums[own].baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
+
+    @torch.no_grad()
+    def finish(self, state: State) -> None:
+        """Keep mean and inverse Cholesky factor of covariance + regularisation * I.
+
+        The covariance is divided by n - 1. A Cholesky factor and its triangular inverse, not `inv`: batched `inv` fails
+        on CPUs from 256 channels on, and is less exact.
+        """
+        n = state.images
+        if n < 2:
+            raise ValueError(f"a Gaussian needs at least 2 images, not {n}")
+        mean = state.total / n
+        channels = mean.shape[1]
+        identity = torch.eye(channels, device=mean.device, dtype=mean.dtype)
+        if not self.whitening.untyped_storage().nbytes():
+            self.whitening.untyped_storage().resize_(self.whitening.numel() * self.whitening.element_size())
+        for stored in self._stored_parts():
+            matrices = list(_matrices(state.take(f"scatter_{stored.start}"), stored, channels))
+            for part in self._parts(stored, _MATRICES_AT_ONCE):
+                covariance = mean.new_zeros(part.stop - part.start, channels, channels)
+                own = slice(part.start - stored.start, part.stop - stored.start)
+                for rows, sums in matrices:
+                    covariance[:, rows, : rows.stop] = sums[own]
+                covariance = covariance.tril() + covariance.tril(-1).mT
+                covariance.baddbmm_(mean[part, :, None], mean[part, None, :], alpha=-n).div_(n - 1)
+                factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
+                self.whitening[part] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+            del matrices, sums  # before the next factors take their place
+        self.mean.copy_(mean + state.shift)
+        self.count.fill_(n)
+
+    def squared_distance(self, features: Tensor) -> Tensor:
+        """Squared Mahalanobis distance (positions, B) of (positions, B, channels) features."""
+        squared = torch.empty(features.shape[:2], device=features.device)
+        with full_precision(features.device):
+            for part in self._parts():
+                centred = features[part].float() - self.mean[part, None]
+                squared[part] = torch.bmm(centred, self.whitening[part].mT).square_().sum(dim=2)
+        return squared
+
+    def left_out(self, squared: Tensor) -> Tensor:
+        """Squared distances of the images learned from, as if each alone had been left out, in closed form.
+
+        By Sherman and Morrison: leaving out x changes the covariance by a multiple of (x - m)(x - m)^T and moves the
+        mean along x - m. The regularisation becomes (n - 1) / (n - 2) times its size. At least 3 images are needed.
+        """
+        n = float(self.count)
+        return squared * ((n - 2) / (n - 1) * (n / (n - 1)) ** 2) / (1 - squared * (n / (n - 1) ** 2)).clamp_min(1e-12)
+
+    def _parts(self, among: slice | None = None, on_cpu: int = _POSITIONS_AT_ONCE) -> Iterator[slice]:
+        """Positions taken together: few enough that nothing the size of all features is ever made again."""
+        positions, channels = self.mean.shape
+        at_once = rows_at_once(self.mean.device, 8 * channels**2, on_cpu=on_cpu)
+        return _slices(slice(0, positions) if among is None else among, at_once)
+
+    def _stored_parts(self) -> Iterator[slice]:
+        """Positions whose sums lie in one accumulator."""
+        positions, channels = self.mean.shape
+        return _slices(slice(0, positions), max(_POSITIONS_AT_ONCE, _BYTES_OF_SUMS // (4 * channels**2)))
+
+
+class PrincipalComponents(nn.Module):
+    """The directions of largest variance of pooled features, from one streaming pass."""
+
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, features: int, components: int) -> None:
+        super().__init__()
+        self.components = components
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("directions", torch.zeros(features, components))
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Number, sum and products of features, shifted."""
+        size = len(self.mean)
+        return {"shift": First(size), "count": Sum(), "total": Sum(size), "scatter": Sum(size, size)}
+
+    @torch.no_grad()
+    def accumulate(self, state: State, features: Tensor) -> None:
+        """Add (N, features)."""
+        wide = features.to(state.total.dtype) - state.first("shift", lambda: features.float().mean(dim=0))
+        state.count += len(wide)
+        state.total += wide.sum(dim=0)
+        state.scatter.addmm_(wide.mT, wide)
+
+    @torch.no_grad()
+    def finish(self, state: State) -> None:
+        """Keep the leading eigenvectors of the covariance."""
+        mean = state.total / state.count
+        _, vectors = torch.linalg.eigh(state.scatter / state.count - mean[:, None] * mean[None, :])
+        leading = vectors[:, -self.components :].flip(1)
+        # An eigenvector's sign is arbitrary: fixed, so that every process and machine keeps the same one.
+        leading *= leading.gather(0, leading.abs().argmax(0, keepdim=True)).sign()
+        self.mean.copy_(mean + state.shift)
+        self.directions.copy_(leading)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Coordinates (..., components) of (..., features), in single precision."""
+        with full_precision(features.device):
+            return (features.float() - self.mean) @ self.directions
+
+
+def _slices(whole: slice, at_once: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, at_once):
+        yield slice(start, min(start + at_once, whole.stop))
+
+
+def _blocks(channels: int) -> Iterator[slice]:
+    """Rows of a symmetric matrix that are summed together."""
+    return _slices(slice(0, channels), _ROWS_AT_ONCE)
+
+
+def _matrices(sums: Tensor, stored: slice, channels: int) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each block and its sums (positions, rows, last row), views of an accumulator's numbers."""
+    positions, first = stored.stop - stored.start, 0
+    for rows in _blocks(channels):
+        shape = (positions, rows.stop - rows.start, rows.stop)
+        size = shape[0] * shape[1] * shape[2]
+        yield rows, sums[first : first + size].view(shape)
+        first += size

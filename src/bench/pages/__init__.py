@@ -1,1 +1,0 @@
-"""HTML pages that need nothing but themselves: one template, one style sheet, charts as inline SVG."""

@@ -1,1 +1,0 @@
-"""`bench predict`: scores and heat maps of new images, from the checkpoint of a finished run."""

@@ -1,0 +1,1 @@
+"""What a run leaves: its record and predictions; and what others published."""

@@ -1,0 +1,82 @@
+"""The predictions of a run as its file says them: read whole and checked, or refused with the line of the mistake."""
+
+import csv
+import hashlib
+import io
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.errors import UsageError
+from bench.metrics.image import image_metrics
+from bench.records.record import RECORD, Record
+
+_COLUMNS = ("path", "sha256", "defect_type", "label", "score", "logits")
+
+
+class Predicted(NamedTuple):
+    """What a run said of one test image."""
+
+    path: str  # below the data root
+    sha256: str
+    defect_type: str
+    is_defect: bool
+    score: float  # raw, larger = more anomalous
+    logits: tuple[float, ...]  # of each class; empty but for classifiers
+
+
+def parse_predictions(content: bytes, file: Path, record: Record | None = None) -> list[Predicted]:
+    """The rows of `file`, which holds `content`; those of a classifier must be of the classes of its record."""
+    try:
+        reader = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+        columns = next(reader, [])
+        places = [columns.index(name) for name in _COLUMNS]
+        rows = [_row(words, places, len(columns), reader.line_num) for words in reader if words]
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{file} is no file of predictions ({error}); run the cell again") from error
+    counts = {len(row.logits) for row in rows}
+    if record is not None and record.data.classes is not None and (record.track == "supervised" or counts != {0}):
+        _check_classes(rows, list(record.data.classes), file)
+    elif len(counts) > 1:
+        raise UsageError(f"{file} is no file of predictions (rows of {counts} logits); run the cell again")
+    return rows
+
+
+def _row(words: list[str], places: list[int], count: int, line: int) -> Predicted:
+    try:
+        if len(words) != count:
+            raise ValueError(f"it has {len(words)} fields, not {count}")
+        path, sha256, defect_type, label, score, logits = [words[place] for place in places]
+        if label not in ("0", "1"):
+            raise ValueError(f"its label is '{label[:20]}', not 0 or 1")
+        row = Predicted(path, sha256, defect_type, label == "1", float(score), tuple(map(float, logits.split())))
+        if not math.isfinite(row.score) or not all(map(math.isfinite, row.logits)):
+            raise ValueError("its score or a logit is no finite number")
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from error
+    return row
+
+
+def _check_classes(rows: list[Predicted], classes: list[str], file: Path) -> None:
+    for number, row in enumerate(rows, 2):
+        if row.defect_type not in classes or len(row.logits) != len(classes):
+            problem = f"row {number} is not of the {len(classes)} classes of its record"
+            raise UsageError(f"{file} is no file of predictions ({problem}); run the cell again")
+
+
+def check_predictions(record: Record, file: Path) -> None:
+    """A UsageError where the file is not the one that the record names, or gives another image AUROC."""
+    if not file.is_file():
+        return
+    content = file.read_bytes()
+    rows = parse_predictions(content, file, record)
+    if record.data.predictions_sha256 is None:
+        return
+    if hashlib.sha256(content).hexdigest() != record.data.predictions_sha256:
+        raise UsageError(f"{file} was changed: it is not the file that its record names; run the cell again")
+    auroc = record.metrics.get("image_auroc")
+    if record.track != "one-class" or auroc is None:
+        return
+    own = image_metrics([row.score for row in rows], [row.is_defect for row in rows], None)["image_auroc"]
+    if not math.isclose(own, auroc, abs_tol=1e-12):
+        raise UsageError(f"{file.parent / RECORD} was changed: its image AUROC is not that of its predictions")

@@ -1,0 +1,221 @@
+"""The record of a run: one validated JSON file, written whole or not at all."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from bench.config.decisive import is_as_before, makes_method
+from bench.config.moved_classes import present_path
+from bench.config.names import plain_name
+from bench.config.settings import flatten
+from bench.errors import UsageError
+from bench.writing import write_atomically
+
+SCHEMA = 1
+RECORD = "record.json"
+PREDICTIONS = "predictions.csv"
+CHECKPOINT = "model.ckpt"  # the finished model
+Status = Literal["finished", "failed", "interrupted"]
+Name = Annotated[str, AfterValidator(plain_name)]
+# Raw scores are single precision: what lies beyond is no figure, and sums of such overflow.
+Figure = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
+Metrics = dict[str, Figure | None]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Cost = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Interval = tuple[Figure, Figure]
+
+
+class DataRecord(BaseModel):
+    """What was learned from and tested on."""
+
+    model_config = ConfigDict(extra="forbid")
+    digest: str
+    counts: dict[str, Count]  # of the whole category, by folder
+    classes: dict[str, Count] | None = None  # images used of each class, where all are labelled
+    validation_images: int
+    differences: list[str]
+    masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
+    without_masks: int = 0  # defect images whose pixels are not judged, for nobody drew a mask
+    conversions: dict[str, int] = {}  # what reading did to the pixels, in words, and of how many images
+    shapes: str | None = None  # what became of images that are not square
+    predictions_sha256: str | None = None
+
+
+class ConfusionMatrix(BaseModel):
+    """Number of images by true class, the row, and predicted class, the column."""
+
+    model_config = ConfigDict(extra="forbid")
+    classes: list[str]
+    counts: list[list[Count]]
+
+
+class CostRecord(BaseModel):
+    """What the run took; `peak_memory_bytes` is the GPU's where there is one, else the process's."""
+
+    model_config = ConfigDict(extra="forbid")
+    device: str
+    processes: Count
+    fit_seconds: Cost
+    test_seconds: Cost
+    milliseconds_per_image: Cost  # batch of one, warm, model only
+    images_per_second: Cost  # the test's batch size, warm, model only
+    peak_memory_bytes: Count
+    peak_memory_of: Literal["process", "gpu"]
+    parameters: Count
+    trainable_parameters: Count
+    checkpoint_bytes: Count
+    epochs: Count
+
+
+class Record(BaseModel):
+    """Everything that one run decided, measured and cost."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_assignment=True)
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    status: Status
+    error: str | None = None
+    model: Name
+    track: Literal["one-class", "supervised"]
+    dataset: Name
+    official: bool
+    category: Name
+    seed: Count
+    fold: int | Literal["all"] | None = None
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    config: dict[str, Any]
+    overrides: dict[str, Any]
+    reference: str | None = None  # id of the published figures that the preset names
+    differs: str = ""  # in what the preset's protocol is not that of the reference
+    data: DataRecord
+    weights: dict[str, str]
+    metrics: Metrics = {}
+    metrics_by_defect: dict[str, Metrics] = {}
+    intervals: dict[str, Interval | None] = {}  # 95 %, from a bootstrap over the test images
+    intervals_by_defect: dict[str, dict[str, Interval | None]] = {}
+    confusion: ConfusionMatrix | None = None
+    map_range: Interval | None = None  # values of anomaly maps where the colours of pictures begin and end
+    cost: CostRecord | None = None
+    environment: dict[str, Any]
+    started: str
+    command: str
+    wandb: dict[str, Any] | None = None
+
+    @property
+    def device(self) -> str:
+        """What it was computed on: `cpu`, or a GPU by its name."""
+        return self.cost.device if self.cost else str(self.environment.get("gpu") or "cpu")
+
+    def write(self, folder: Path) -> Path:
+        """Write `record.json` in `folder`."""
+        return write_atomically(folder / RECORD, self.to_json())
+
+    def to_json(self) -> str:
+        """What `record.json` holds."""
+        return json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read a record; a UsageError names a file that is none."""
+        file = path / RECORD if path.is_dir() else path
+        if file.exists() and not file.is_file():  # a named pipe would be waited for
+            raise UsageError(f"{file} is no file that can be read")
+        try:
+            record = cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError as error:
+            raise UsageError(f"no record at {file}") from error
+        except (ValidationError, OSError) as error:
+            if isinstance(error, ValidationError) and (newer := _newer_schema(file)):
+                raise _too_new(file, newer) from error
+            detail = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            place = ".".join(map(str, detail["loc"]))
+            raise UsageError(
+                f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"
+            ) from error
+        if record.schema_version > SCHEMA:
+            raise _too_new(file, record.schema_version)
+        if problem := _problem(record):
+            raise UsageError(f"{file} is no record of this version ({problem})")
+        return record
+
+
+def _problem(record: Record) -> str:
+    """What a record that has the right fields contradicts itself in, or holds that is no plain value; else ''."""
+    for name in ("model", "data", "trainer"):
+        if not isinstance(record.config.get(name, {}), dict):
+            return f"config: '{name}' is no mapping of settings"
+    for name in ("config", "overrides", "environment", "wandb"):
+        if not _is_plain(getattr(record, name)):
+            return f"{name}: a number that is not finite, or too large"
+    if (confusion := record.confusion) is not None:
+        if confusion.classes != list(record.data.classes or {}):
+            return "confusion: its classes are not those of the data"
+        if [len(row) for row in confusion.counts] != [len(confusion.classes)] * len(confusion.classes):
+            return "confusion: it has not a row and a column for each class"
+    if record.status != "finished":
+        return ""
+    if "source" not in record.weights:
+        return "weights: no source"
+    return ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold it, and Python write it: numbers of any length and NaN come in as well."""
+    if isinstance(value, dict):
+        return all(_is_plain(each) for each in value.values())
+    if isinstance(value, list):
+        return all(_is_plain(each) for each in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 2**64
+
+
+def _newer_schema(file: Path) -> int | None:
+    """The schema of a later release, where that is why the record cannot be read."""
+    with suppress(ValueError, AttributeError, RecursionError):
+        schema = json.loads(file.read_bytes()).get("schema")
+        return schema if isinstance(schema, int) and schema > SCHEMA else None
+    return None
+
+
+def _too_new(file: Path, schema: int) -> UsageError:
+    return UsageError(f"{file} was written by a newer bench (schema {schema}, known is {SCHEMA}); update bench")
+
+
+def changed_settings(record: Record) -> dict[str, Any]:
+    """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
+    return {key: value for key, value in sorted(record.overrides.items()) if makes_method(key)}
+
+
+def flat_settings(record: Record) -> dict[str, Any]:
+    """All settings that a method or protocol consists of, by their dotted names."""
+    settings = flatten(record.config)
+    settings |= {key: present_path(value) for key, value in settings.items() if key.endswith(".class_path")}
+    return {key: value for key, value in settings.items() if makes_method(key) and not is_as_before(key, value)}
+
+
+def settings_to_read(record: Record) -> dict[str, Any]:
+    """Its settings for a command that only reads the run: where its cache lay is no place to write to."""
+    data = {key: value for key, value in record.config.get("data", {}).items() if key != "cache"}
+    return {**record.config, "data": data}
+
+
+def write_predictions(folder: Path, rows: list[dict[str, str]]) -> str:
+    """Write `predictions.csv` in `folder`; its SHA-256."""
+    columns = ["path", "sha256", "defect_type", "label", "score", "logits"]
+    text = "".join(_csv_line(line) for line in (columns, *([row[name] for name in columns] for row in rows)))
+    write_atomically(folder / PREDICTIONS, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _csv_line(fields: list[str]) -> str:
+    """A row that ends with a newline; only a writer whose rows end otherwise quotes a carriage return in a name."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)
+    return line.getvalue().removesuffix("\r\n") + "\n"

@@ -1,0 +1,1 @@
+"""The run: its plan, its processes, training, test and record."""

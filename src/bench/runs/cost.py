@@ -1,0 +1,97 @@
+"""What a run costs: time, memory, size."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from bench.data.datamodule import DefectData
+from bench.data.loading import Batch
+from bench.memory import peak_bytes
+from bench.models.base import Detector, as_floats
+from bench.records.record import CostRecord
+
+_WARM_UP = 2
+_FEWEST, _MOST = 3, 15
+_SECONDS = 0.3
+
+
+class Stopwatch:
+    """Seconds of named phases."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time inside to the phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+def measure_cost(model: Detector, data: DefectData, watch: Stopwatch, checkpoint: Path, trainer: Trainer) -> CostRecord:
+    """Measure inference on a batch of the test, and put all costs together."""
+    memory, of = _peak_memory(trainer.strategy.root_device)
+    model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
+    images = as_floats(_batch_of(data).to(model.device))
+    gpu = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else None
+    return CostRecord(
+        device=gpu or model.device.type,
+        processes=trainer.world_size,
+        fit_seconds=watch.seconds.get("fit", 0.0),
+        test_seconds=watch.seconds.get("test", 0.0),
+        milliseconds_per_image=1000 * _seconds_per_batch(model, images[:1]),
+        images_per_second=len(images) / _seconds_per_batch(model, images),
+        peak_memory_bytes=memory,
+        peak_memory_of=of,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        checkpoint_bytes=checkpoint.stat().st_size,
+        epochs=trainer.current_epoch,
+    )
+
+
+def _batch_of(data: DefectData) -> Tensor:
+    """Bytes of a batch of test images, or of training images where there are no others."""
+    if data.category.test:
+        return data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image
+    batch: Batch = next(iter(data.ordered_train_loader(data.training_indices[: data.batch_size])))
+    return batch.image
+
+
+@torch.inference_mode()
+def _seconds_per_batch(model: Detector, images: Tensor) -> float:
+    """Median of 3 to 15 warm forward passes: as many as fit into `_SECONDS`."""
+    model.eval()
+    times: list[float] = []
+    for attempt in range(_WARM_UP + _MOST):
+        start = time.perf_counter()
+        model.predict(images)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        elif model.device.type == "mps":
+            torch.mps.synchronize()
+        if attempt >= _WARM_UP:
+            times.append(time.perf_counter() - start)
+        if len(times) >= _FEWEST and sum(times) > _SECONDS:
+            break
+    return median(times)
+
+
+def _peak_memory(device: torch.device) -> tuple[int, Literal["process", "gpu"]]:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), "gpu"
+    return peak_bytes(), "process"

@@ -1,0 +1,271 @@
+"""The whole life of a run, from top to bottom."""
+
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.config.cell import Cell
+from bench.config.fit_command import fit_command
+from bench.config.settings import Config
+from bench.console import is_main_process
+from bench.data.datamodule import DefectData
+from bench.data.remarks import describe_shapes
+from bench.errors import CrashError, RunError, UsageError, first_line
+from bench.evaluation.evaluation import evaluate
+from bench.memory import forget_peak
+from bench.models.base import Detector
+from bench.models.parts.weights import identify_weights
+from bench.records.record import CHECKPOINT, DataRecord, Record
+from bench.runs.callbacks import quieten_lightning
+from bench.runs.checkpoint import RESUME
+from bench.runs.cost import Stopwatch, measure_cost
+from bench.runs.environment import describe_environment, device_of
+from bench.runs.fitting import Part, build_model, fit_part, located, part_trainer, parts_of, start_machine
+from bench.runs.interruption import interruptible
+from bench.runs.joining import agreed, join, lost_another, own_voice, same_as_first
+from bench.runs.plan import check_plan, check_settings
+from bench.runs.run_folder import TRACEBACK, make_folders, read_finished
+from bench.runs.supervisor import share
+from bench.tracking.run import Extent, Tracker
+from bench.tracking.service import Images, choose_mode, settle_mode
+from bench.views.misclassified import Mistakes
+from bench.views.pictures import draw_confusion, draw_extremes
+from bench.writing import write_atomically, writing_to
+
+
+@dataclass(frozen=True)
+class Options:
+    """What changes no figure: where the run lies, how it is watched, whether it begins anew."""
+
+    runs: Path = Path("runs")
+    force: bool = False
+    resume: Path | None = None
+    wandb: str | None = None
+    group: str | None = None
+    wandb_images: Images = "auto"  # test images go to W&B: auto = those of our own making
+    wandb_checkpoint: bool = False
+    tell_offline: bool = True  # how to send the run; a sweep tells it once
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a run has before it learns from its first image."""
+
+    data: DefectData
+    cell: Cell
+    folder: Path
+    parts: list[Part]
+    started: str
+
+
+def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
+    """Run one cell; its record, its folder, and whether it was already there."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    quieten_lightning()
+    forget_peak()
+    count = join(config.section("trainer"))
+    with agreed():
+        begun = _begin(config, options, started)
+        with writing_to(begun.folder):
+            done = None if options.force else read_finished(begun.folder)
+    if same_as_first(done is not None):
+        if done is None:  # on a disk that this process does not share
+            raise SystemExit(0)
+        return done, begun.folder, True
+    with agreed():
+        model = _check(begun, options)
+        make_folders(begun.parts, begun.folder, begun.cell, resume=options.resume is not None)
+    if is_main_process():
+        options = replace(options, wandb=settle_mode(options.wandb, tell=options.tell_offline))
+    if count > 1:
+        del model  # each process builds its own
+        return _fit_together(begun, options, count), begun.folder, False
+    with own_voice():
+        return _fit_here(begun, model, options), begun.folder, False
+
+
+def _begin(config: Config, options: Options, started: str) -> _Begun:
+    data, cell = prepare(config)
+    folder = options.resume or cell.folder(options.runs)
+    if folder.resolve().name != cell.fingerprint:
+        advice = "is no run of these settings and data; leave out what differs, or --resume"
+        with suppress(UsageError):  # what lies there may be no record
+            if Record.read(folder).fingerprint == cell.fingerprint:
+                advice = f"was renamed, and a run's folder bears its fingerprint; name it {cell.fingerprint} again"
+        raise UsageError(f"{folder} {advice}")
+    return _Begun(data, cell, folder, parts_of(data, folder), started)
+
+
+def _check(begun: _Begun, options: Options) -> Detector:
+    """Refuse what cannot end well; the model of the first part."""
+    if is_main_process():
+        choose_mode(options.wandb)
+    model = build_model(begun.cell.config, begun.parts[0].data.spec)
+    for part in begun.parts:
+        check_plan(model, part.data, begun.cell.config)
+    return model
+
+
+def _fit_together(begun: _Begun, options: Options, count: int) -> Record:
+    """Have processes of this machine do it, and see to it that the record says how it ended."""
+    draft, nodes = _draft(begun, options), begun.cell.config.section("trainer").get("num_nodes", 1)
+
+    def correct(error: BaseException, reason: str, details: str) -> None:
+        if not is_main_process():
+            return
+        record = draft
+        with suppress(UsageError):  # none is there, or one of another version
+            if (written := Record.read(begun.folder)).started == draft.started:
+                record = written
+        if record.status == "finished":
+            return
+        record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record.error = reason
+        with writing_to(begun.folder):
+            (begun.folder / TRACEBACK).unlink(missing_ok=True)
+            if details:
+                write_atomically(begun.folder / TRACEBACK, details)
+            record.write(begun.folder)
+
+    arguments = (begun.cell.config, options, begun.started)
+    with own_voice():
+        return share(fit_share, arguments, count=count, nodes=nodes, told=correct)
+
+
+def fit_share(config: Config, options: Options, started: str) -> Record:
+    """What each of the processes does that share a run; its checks have been made."""
+    quieten_lightning()
+    forget_peak()
+    begun = _begin(config, options, started)
+    return _fit_here(begun, build_model(config, begun.parts[0].data.spec), options)
+
+
+def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
+    """Learn and test in this process, alone or with others; the first one writes the record."""
+    cell, folder, parts = begun.cell, begun.folder, begun.parts
+    with writing_to(folder):
+        mode = choose_mode(options.wandb) if is_main_process() else "disabled"
+        extent = _extent(options, begun.data)
+        tracker = Tracker(cell, folder, mode, track=model.track, group=options.group, extent=extent)
+        record = _draft(begun, options)
+        record.wandb = tracker.describe()
+        try:
+            _fit_all(parts, model, record, cell, tracker, options, folder)
+        except BaseException as error:
+            lost = lost_another(error)
+            record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record.error = "another process of the run has ended" if lost else first_line(error)
+            if isinstance(error, KeyboardInterrupt | UsageError | RunError | OSError):
+                raise
+            if is_main_process():
+                write_atomically(folder / TRACEBACK, traceback.format_exc())
+            raise CrashError(f"the run failed: {record.error}; see {folder / TRACEBACK}") from error
+        finally:
+            if is_main_process():
+                record.write(folder)
+                tracker.finish(record)
+        if is_main_process():
+            for part in parts:
+                (part.folder / RESUME).unlink(missing_ok=True)  # the finished model lies beside it
+    return record
+
+
+def _draft(begun: _Begun, options: Options) -> Record:
+    """The record of a run that has begun, without figures."""
+    data = begun.data
+    record = new_record(begun.cell, data, begun.started)
+    record.data.classes = data.class_counts
+    record.data.validation_images = len(begun.parts[0].data.validation_indices)
+    record.data.masks_without_pixels = data.split.masks_without_pixels
+    return record
+
+
+def _extent(options: Options, data: DefectData) -> Extent:
+    images = options.wandb_images == "on" or (options.wandb_images == "auto" and data.made_up)
+    return Extent(images, options.wandb_checkpoint, options.tell_offline)
+
+
+def _fit_all(
+    parts: list[Part],
+    model: Detector,
+    record: Record,
+    cell: Cell,
+    tracker: Tracker,
+    options: Options,
+    folder: Path,
+) -> None:
+    """Fit and test each part, then fill in the record from all of them."""
+    watch, tested, mistakes = Stopwatch(), [], Mistakes()
+    for number, part in enumerate(parts):
+        if number:
+            model = build_model(cell.config, part.data.spec)
+        trainer = part_trainer(part, cell, tracker, progress=options.progress)
+        with interruptible(trainer):
+            machine = start_machine(trainer, progress=options.progress)
+            found = fit_part(model, part, cell, trainer, machine, watch, resume=options.resume is not None)
+        if found is None:  # the first process has what all have found
+            continue
+        tested.append(found)
+        if model.track == "supervised":
+            mistakes.look(model, part.data, found.scored)
+            tracker.look(model, part.data, found.scored)
+    if not tested:
+        return
+    evaluation = evaluate(tested)
+    evaluation.write(record, folder)
+    record.cost = measure_cost(model, parts[-1].data, watch, parts[-1].folder / CHECKPOINT, trainer)
+    if model.track == "supervised":
+        draw_confusion(evaluation, folder)
+        mistakes.draw(folder)
+    else:
+        draw_extremes(model, parts[0].data, evaluation, folder)
+        tracker.look(model, parts[0].data, tested[0].scored, evaluation.map_range)
+    tracker.log_test(evaluation)
+    record.status = "finished"
+
+
+def prepare(config: Config) -> tuple[DefectData, Cell]:
+    """Decode the data once and fix the cell; every mistake in the data is found here, before anything is written."""
+    settings = config.settings
+    data: DefectData = config.data.load_class()(
+        config.category, settings["seed"], settings["protocol"], **config.section("data")
+    )
+    check_settings(config)
+    data.prepare_data()
+    return data, Cell(located(config, data), data.whole.digest, identify_weights(settings["model"].get("weights")))
+
+
+def new_record(cell: Cell, data: DefectData, started: str) -> Record:
+    """The record of a run that has begun, as far as its settings and its files decide it: failed until it is more."""
+    config = cell.config
+    return Record(
+        status="failed",
+        model=config.model.name,
+        track=config.model.load_class().track,  # type: ignore[attr-defined] # a Detector: its settings were parsed
+        dataset=config.data.name,
+        official=data.official,
+        category=config.category,
+        seed=config.settings["seed"],
+        fold=config.settings["data"]["fold"],
+        fingerprint=cell.fingerprint,
+        config=config.as_dict(),
+        overrides=config.overrides,
+        reference=config.model.reference,
+        differs=config.model.differs,
+        data=DataRecord(
+            digest=cell.data_digest,
+            counts=data.whole.counts,
+            validation_images=0,
+            differences=data.differences,
+            without_masks=data.whole.without_masks,
+            conversions=data.whole.conversions,
+            shapes=describe_shapes(data.whole, data.geometry),
+        ),
+        weights=cell.weights,
+        environment=describe_environment(device_of(config.section("trainer"))),
+        started=started,
+        command=fit_command(config),
+    )

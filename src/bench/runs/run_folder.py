@@ -1,0 +1,45 @@
+"""The folder of a run: made, refused, found finished."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.config.cell import Cell
+from bench.console import is_main_process, say
+from bench.errors import UsageError
+from bench.records.record import CHECKPOINT, RECORD, Record
+from bench.runs.checkpoint import RESUME, check_stamp
+from bench.runs.fitting import Part
+from bench.writing import write_atomically, writing_to
+
+SETTINGS = "config.yaml"
+TRACEBACK = "traceback.txt"
+
+
+def read_finished(folder: Path) -> Record | None:
+    """The record of a finished run in this folder, if there is one."""
+    if not (folder / RECORD).is_file():
+        return None
+    record = Record.read(folder)
+    return record if record.status == "finished" else None
+
+
+def make_folders(parts: Sequence[Part], folder: Path, cell: Cell, *, resume: bool) -> None:
+    """Make them for a run that begins, or check that what lies in them is what is to be resumed."""
+    if resume:
+        for part in parts:
+            if (part.folder / RESUME).is_file():
+                check_stamp(part.folder / RESUME, cell)
+        if not any((part.folder / RESUME).is_file() or part.fitted for part in parts):
+            say("nothing to resume from: no epoch was finished; the run begins anew")
+    if not is_main_process():
+        return
+    with writing_to(folder):
+        try:
+            for part in parts:
+                part.folder.mkdir(parents=True, exist_ok=True)
+                if not resume:
+                    (part.folder / CHECKPOINT).unlink(missing_ok=True)
+        except FileNotFoundError as error:  # below /proc, for one
+            raise UsageError(f"cannot write to {folder}; name another folder: --runs FOLDER") from error
+        (folder / TRACEBACK).unlink(missing_ok=True)
+        write_atomically(folder / SETTINGS, cell.config.to_yaml())

@@ -1,0 +1,111 @@
+"""What a call of `bench predict` leaves: a folder that is there whole or not at all, or lines on stdout."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO
+
+from bench.errors import UsageError
+from bench.escaping import csv_cell, json_line, visible
+from bench.runs.scoring.maps import fit_map, write_map
+from bench.runs.scoring.overlay import draw_overlay
+from bench.runs.scoring.scorer import FinishedRun
+from bench.runs.scoring.stream import ScoredImage
+from bench.writing import encode, whole_folder, writing_to
+
+Format = Literal["csv", "jsonl"]
+Row = dict[str, str | float | bool]
+
+MAPS = "anomaly_images"  # the name in MVTec's own evaluation
+OVERLAYS = "overlays"
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything: nothing is ever overwritten."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already; name another folder with --out, or remove it")
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` once everything is in it; whatever happens before, nothing is left."""
+    with writing_to(out, "--out FOLDER"), whole_folder(out) as folder:
+        yield folder
+        check_free(out)  # scoring took its time
+
+
+class Table:
+    """Rows as CSV or as JSON lines, each written as soon as it is known."""
+
+    def __init__(self, stream: TextIO, form: Format) -> None:
+        self.stream = stream
+        self.form = form
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, row: Row) -> None:
+        """Add a row; all have the same columns."""
+        if self.form == "jsonl":
+            # A name that is no Unicode holds lone surrogates, and one that is may hold what cannot be seen.
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            self.stream.write(json_line(line) + "\n")
+            return
+        if self._writer is None:
+            self._writer = csv.DictWriter(self.stream, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow({key: _text(value) for key, value in row.items()})
+
+
+@contextmanager
+def open_table(folder: Path, form: Format) -> Iterator[Table]:
+    """The table in the folder of results; names that are no Unicode keep their bytes in a CSV."""
+    path = folder / f"predictions.{form}"
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        yield Table(stream, form)
+
+
+def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) -> Row:
+    """The row of an image; `files` are those made from it, by column."""
+    path = str(scored.image.found.path)
+    # The same path, but no formula to a spreadsheet.
+    row: Row = {"path": path if csv_cell(path) == visible(path) else f"./{path}", "score": scored.score}
+    if scored.named is not None:
+        row |= {"class": csv_cell(scored.named[0]), "probability": scored.named[1]}
+    elif run.threshold is not None:
+        row["threshold"] = run.threshold
+    return row | {"anomalous": scored.anomalous} | dict(files)
+
+
+def write_pictures(
+    run: FinishedRun, scored: ScoredImage, folder: Path, *, maps: bool, overlays: bool
+) -> dict[str, str]:
+    """Write the raw map and the overlay of an image where asked; their paths below the folder, by column."""
+    image = scored.image
+    if scored.anomaly_map is None or not (maps or overlays):
+        return {}
+    written = {}
+    if maps:
+        values, _ = fit_map(scored.anomaly_map, run.geometry, image.size)
+        written["map"] = f"{MAPS}/{image.found.name}.tiff"
+        write_map(values, _make_room(folder / written["map"]))
+    if overlays and image.picture is not None and run.record.map_range is not None:
+        values, _ = fit_map(scored.anomaly_map, run.geometry, image.picture.size)
+        verdict = "anomalous" if scored.anomalous else "good"
+        caption = f"score {scored.score:.4g}, threshold {run.threshold:.4g}: {verdict}"
+        written["overlay"] = f"{OVERLAYS}/{image.found.name}.png"
+        picture = draw_overlay(image.picture, values, *run.record.map_range, caption)
+        _make_room(folder / written["overlay"]).write_bytes(encode(picture, "PNG"))
+    return written
+
+
+def _make_room(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _text(value: str | float | bool) -> str:
+    """As JSON writes it: a float's digits read back to the same number, `true` and `false` as there."""
+    return value if isinstance(value, str) else json.dumps(value)

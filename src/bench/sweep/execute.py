@@ -1,0 +1,64 @@
+"""A sweep from its first cell to its last, on whatever launcher."""
+
+import time
+from collections.abc import Sequence
+
+from bench.errors import UsageError
+from bench.records.record import Record
+from bench.sweep.claims import is_claimed
+from bench.sweep.launchers.base import Launcher
+from bench.sweep.pending import Entry
+from bench.sweep.progress import Board
+from bench.sweep.tasks import Outcome, Task, look
+
+_SECONDS_BETWEEN_LOOKS = 0.5  # at cells that another sweep runs
+_SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro_0.30": "AUPRO@0.30"}
+
+
+def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
+    """Run what is due; the outcome of each cell by its number. A full disk ends the sweep."""
+    due = {entry.task.number: entry for entry in entries if entry.is_due}
+    outcomes: dict[int, Outcome] = {}
+    told = False
+    if not due:
+        return outcomes
+    tasks = [entry.task for entry in due.values()]
+    with Board(due, len(entries) - len(due)) as board, launcher.open(tasks) as pool:
+        while len(outcomes) < len(due):
+            batch = [task for task in tasks if task.number not in outcomes and not _is_taken(task)]
+            if not batch:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                board.show(None)
+                continue
+            for event in pool.run(batch):
+                if not isinstance(event, Outcome):
+                    board.show(event)
+                    continue
+                board.show(event, describe(due[event.number], event))
+                if event.unreached and not told:
+                    told = True
+                    board.show("W&B did not answer any more; what is tracked is kept offline")
+                if event.disk_full:
+                    raise UsageError(f"{event.error}; the sweep has ended, its finished records are whole")
+                if event.status != "elsewhere":
+                    outcomes[event.number] = event
+    return outcomes
+
+
+def _is_taken(task: Task) -> bool:
+    """Whether another sweep runs the cell; one that it ended is asked for, to hear how."""
+    return is_claimed(task.folder)
+
+
+def describe(entry: Entry, outcome: Outcome | None) -> str:
+    """A cell and its figures, or why it has none."""
+    title, found = entry.planned.title, look(entry.task.folder)
+    if outcome is not None and outcome.status != "finished":
+        return f"{title}: {outcome.status}: {outcome.error}"
+    if found.status == "missing":
+        return f"{title}: not run"
+    if found.status != "finished":
+        return f"{title}: {found.status}: {found.error}"
+    metrics = Record.read(entry.task.folder).metrics
+    figures = [f"{name} {value:.4f}" for key, name in _SHOWN.items() if (value := metrics.get(key)) is not None]
+    return f"{title}: {', '.join(figures)}"

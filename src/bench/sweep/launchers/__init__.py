@@ -1,0 +1,1 @@
+"""Launchers: where the cells of a sweep are run."""

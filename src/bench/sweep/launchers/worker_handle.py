@@ -1,0 +1,116 @@
+"""One worker process as the sweep sees it: what it is asked, what it answers, what it prints, how it ends."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.sweep.launchers.fork_server import start_method
+from bench.sweep.launchers.worker_main import serve
+from bench.sweep.tasks import Outcome, Task
+
+_SECONDS_TO_STOP = 30.0
+
+
+class Worker:
+    """A process that lives across cells; it is started with its first."""
+
+    def __init__(self, environment: Mapping[str, str], threads: int) -> None:
+        self.task: Task | None = None
+        self._environment = environment
+        self._threads = threads
+        self._process: Any = None
+        self._cells: Connection | None = None
+        self._words: Connection | None = None
+        self._line = b""
+
+    @property
+    def connections(self) -> list[Connection]:
+        """What to wait for."""
+        return [each for each in (self._cells, self._words) if each is not None]
+
+    @property
+    def last_words(self) -> str:
+        """How the process ended."""
+        code = self._process.exitcode if self._process is not None else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit status {code}"
+
+    def begin(self, task: Task) -> None:
+        """Hand over a cell."""
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        self.task = task
+        with suppress(OSError):  # dead by now: `answer` finds out
+            self._open_cells.send(task)
+
+    def read(self) -> Iterator[str]:
+        """The lines that it printed since the last look."""
+        while self._words is not None and self._words.poll():
+            text = os.read(self._words.fileno(), 2**16)
+            if not text:
+                self._words.close()
+                self._words = None
+            *lines, self._line = (self._line + text).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+
+    def answer(self) -> tuple[Task | None, Outcome | None]:
+        """The cell that has ended, with its outcome; without one where the process died over it."""
+        task, alive = self.task, self._process is not None and self._process.is_alive()
+        if task is None:
+            return None, None
+        try:
+            outcome = self._open_cells.recv() if self._open_cells.poll() else None
+        except (EOFError, OSError):
+            outcome = None
+            self._process.join(_SECONDS_TO_STOP)
+            alive = False
+        if outcome is None and alive:
+            return None, None
+        self.task = None
+        return task, outcome
+
+    def stop(self) -> None:
+        """Tell it to end: a run in the midst of its work still writes its record."""
+        if self._cells is not None:
+            self._cells.close()
+            self._cells = None
+        if self._process is not None and self.task is not None:
+            self._process.terminate()
+
+    def join(self) -> None:
+        """Wait for the end, which comes by force where it does not come by itself."""
+        if self._process is None:
+            return
+        try:
+            self._process.join(_SECONDS_TO_STOP)
+        finally:
+            self._process.kill()
+            self._process.join()
+
+    def _start(self) -> None:
+        for each in self.connections:
+            each.close()
+        self._cells, cells = Pipe()
+        self._words, words = Pipe(duplex=False)
+        self._line = b""
+        # No daemon: those may not start processes of their own, and data loaders do.
+        arguments = (cells, words, dict(os.environ) | dict(self._environment), self._threads)
+        process = start_method(self._threads).Process(target=serve, args=arguments)
+        try:
+            process.start()
+        except (EOFError, OSError):  # the server died
+            process = get_context("spawn").Process(target=serve, args=arguments)
+            process.start()
+        self._process = process
+        cells.close()
+        words.close()
+
+    @property
+    def _open_cells(self) -> Connection:
+        assert self._cells is not None
+        return self._cells

@@ -1,0 +1,225 @@
+"""A sweep file or command line, and the cells that it stands for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.config.decisive import unusable
+from bench.config.presets import (
+    Preset,
+    conf_folder,
+    constructor_keywords,
+    is_path,
+    preset_names,
+    read_preset,
+    read_yaml,
+)
+from bench.config.settings import Config, flatten, resolve
+from bench.data.layout import ALL
+from bench.errors import UsageError
+from bench.runs.plan import check_settings
+
+
+class Sweep(BaseModel):
+    """A grid: every model with every variant on every category with every seed."""
+
+    model_config = ConfigDict(extra="forbid")
+    models: list[str] = Field(min_length=1)
+    categories: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    data: str | None = None
+    settings: dict[str, Any] = {}  # of every cell, in the form of --config
+    variants: dict[str, dict[str, Any]] = {}  # by name: settings besides
+    baseline: str | None = None  # the variant that `bench study` compares the others with
+    not_run: dict[str, str] = {}  # variants that a study would have, and why it has them not
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of a sweep, with the name of its variant ('' where there is only one)."""
+
+    variant: str
+    config: Config
+
+    @property
+    def title(self) -> str:
+        """What a person reads of it."""
+        names = [self.config.model.name, self.variant, self.config.category]
+        return ", ".join([*filter(None, names), f"seed {self.config.settings['seed']}"])
+
+
+def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
+    """The sweep of a file, or of that name in `conf/sweep`; what was typed besides replaces the file's."""
+    where, content = "bench sweep", {}
+    if reference is not None:
+        path = Path(reference).expanduser()
+        if not path.suffix:
+            path = conf_folder() / "sweep" / f"{reference}.yaml"
+        if not path.is_file():
+            raise UsageError(f"no sweep file {reference}; there are: {', '.join(preset_names('sweep'))}")
+        where, content = str(path), read_yaml(path)
+        _check_names(where, content, typed)
+    content |= {key: value for key, value in typed.items() if value is not None}
+    for key, example in (("models", "--models padim,vae"), ("categories", "--categories screw, or all")):
+        if key not in content:
+            raise UsageError(f"no {key}; name a sweep file, or some: {example}")
+    try:
+        return Sweep.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def _check_names(where: str, content: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Code of one's own runs where its path was typed: a sweep file, which travels, names methods and data only."""
+    for key in ("models", "data"):
+        names = content.get(key) if typed.get(key) is None else None
+        for name in names if isinstance(names, list) else [names]:
+            if isinstance(name, str) and is_path(name):
+                raise UsageError(f"{where}: {key}: code of one's own runs only where it is typed: --{key} {name}")
+
+
+def read_sets(texts: Sequence[str]) -> dict[str, list[str]]:
+    """`data.image_size=224,256` as a name and its values; commas within brackets belong to a value."""
+    sets: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not (key and equals and values):
+            raise UsageError(f"--set expects NAME=VALUE,VALUE,..., not '{text}'")
+        if key == "seed":
+            raise UsageError("--set seed: name seeds with --seeds 0,1,2")
+        if key in sets:
+            raise UsageError(f"--set {key} stands there twice; write all values behind one: {key}=A,B")
+        sets[key] = _split(values)
+    return sets
+
+
+def plan(
+    sweep: Sweep,
+    options: Mapping[str, str],
+    data: str | None = None,
+    *,
+    files: Sequence[Any] = (),
+    sets: Mapping[str, list[str]] | None = None,
+) -> list[Planned]:
+    """All cells, models first; a mistake in any of their settings is found here, before anything runs."""
+    sets = sets or {}
+    if "seed" in options:  # it would make every cell of a seed the same one
+        raise UsageError("--seed: the seeds of a sweep are a list; write them under 'seeds' or --seeds 0,1,2")
+    if twice := sets.keys() & options.keys():
+        raise UsageError(f"--{min(twice)} stands beside --set {min(twice)}; leave one out")
+    cells = list(_cells(sweep, options, data or sweep.data, files, sets))
+    _check_modules([preset for cell in cells for preset in (cell.config.model, cell.config.data)])
+    return cells
+
+
+def _cells(
+    sweep: Sweep, options: Mapping[str, str], data: str | None, files: Sequence[Any], sets: Mapping[str, list[str]]
+) -> Iterator[Planned]:
+    models, seeds = list(dict.fromkeys(sweep.models)), list(dict.fromkeys(sweep.seeds))
+    variants = sweep.variants or {"": {}}
+    named = [*options, *sets, *flatten(sweep.settings), *(key for each in variants.values() for key in flatten(each))]
+    others = _settings_of_others(models, named)
+    for model in models:
+        typed = {key: text for key, text in options.items() if key not in others[model]}
+        axes = {key: values for key, values in sets.items() if key not in others[model]}
+        for name, settings in _own_variants(variants, others[model]).items():
+            layers = [_without(sweep.settings, others[model]), settings]
+            for values in product(*axes.values()):
+                own = dict(zip(axes, values, strict=True))
+                title = ", ".join([*filter(None, [name]), *(f"{k.rpartition('.')[2]}={v}" for k, v in own.items())])
+                configs = [
+                    resolve(
+                        model=model,
+                        data=data,
+                        category=ALL,
+                        files=[*files, *layers, {"seed": seed}],
+                        options=typed | own,
+                    )
+                    for seed in seeds
+                ]
+                _check(configs[0], layers)
+                for category in _categories(sweep.categories, configs[0]):
+                    for config in configs:
+                        yield Planned(title, replace(config, category=category))
+
+
+def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
+    """By model the settings that it lacks or cannot use and another one can: they are meant for that one.
+
+    What none has or can use is a mistake, which `resolve` or `_check` tells.
+    """
+    classes = {model: read_preset("model", model).load_class() for model in models}
+    own = {model: {f"model.{name}" for name in constructor_keywords(found)} for model, found in classes.items()}
+    of_some = set().union(*own.values())
+    barred = {model: (of_some - own[model]) | set(unusable(found)) for model, found in classes.items()}
+    usable = {key for key in keys if any(key not in names for names in barred.values())}
+    return {model: usable & names for model, names in barred.items()}
+
+
+def _own_variants(variants: Mapping[str, Mapping[str, Any]], others: set[str]) -> dict[str, dict[str, Any]]:
+    """A model's variants without the settings of others; one that this makes equal to another is left out."""
+    kept = {name: dict(each) for name, each in variants.items() if not others & flatten(each).keys()}
+    for name, each in variants.items():
+        own = _without(each, others)
+        if name not in kept and own not in kept.values():
+            kept[name] = own
+    return {name: kept[name] for name in variants if name in kept}
+
+
+def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[str, Any]:
+    """Nested settings without those of these dotted names, nor sections that this empties."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            if below := _without(value, keys, f"{prefix}{key}."):
+                found[key] = below
+        elif f"{prefix}{key}" not in keys:
+            found[key] = value
+    return found
+
+
+def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what no run can honour, and what a sweep file says that none of its methods can use."""
+    check_settings(config, here=False)
+    reasons, settings = unusable(config.model.load_class()), flatten(config.settings)
+    for layer in layers:
+        for key, value in flatten(layer).items():
+            if key in reasons and settings[key] != value:
+                raise UsageError(f"{config.model.name} {reasons[key]}: leave out {key}")
+
+
+def _categories(named: Sequence[str], config: Config) -> list[str]:
+    """The categories of this name; in the place of `all`, every one that the data have."""
+    if ALL not in named:
+        return list(dict.fromkeys(named))
+    settings = config.settings
+    data = config.data.load_class()(ALL, settings["seed"], settings["protocol"], **config.section("data"))
+    names: list[str] = data.category_names()
+    return names
+
+
+def _check_modules(presets: Sequence[Preset]) -> None:
+    """Two modules of one name are one to Python: the second model would quietly be the first."""
+    places: dict[str, Path] = {}
+    for preset in presets:
+        module = preset.class_path.rpartition(".")[0]
+        if module.split(".")[0] != "bench" and places.setdefault(module, preset.folder) != preset.folder:
+            raise UsageError(
+                f"{places[module]} and {preset.folder} both hold a module '{module}'; rename one, or sweep them apart"
+            )
+
+
+def _split(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]

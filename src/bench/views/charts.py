@@ -1,0 +1,161 @@
+"""Charts as inline SVG, from plain numbers: lines, points, bars. Colours are those of style.css, dark and light."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from bench.views.axes import Axis
+from bench.views.drawing import TOP, Frame, chart, colour, dash, element, legend, marker, number
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points (x, y) under one label."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A vertical line at a value of the x axis, such as a threshold."""
+
+    label: str
+    value: float
+
+
+def line_chart(
+    name: str,
+    title: str,
+    description: str,
+    x: Axis,
+    y: Axis,
+    series: Sequence[Series],
+    *,
+    limits: Sequence[Limit] = (),
+    diagonal: str = "",
+) -> Markup:
+    """One line for each series; `diagonal` labels a dashed line from corner to corner, as chance in a ROC curve."""
+    xs = [point[0] for own in series for point in own.points] + [limit.value for limit in limits]
+    frame = Frame(name, x, y, xs, [point[1] for own in series for point in own.points])
+    parts, samples = [], []
+    if diagonal:
+        path = f"M{frame.at(frame.x.low, frame.y.low)}L{frame.at(frame.x.high, frame.y.high)}"
+        parts.append(element("path", d=path, class_="limit"))
+        samples.append((diagonal, element("path", d="M-10 0H10", class_="limit")))
+    for place, own in enumerate(series):
+        kind, dashes = f"line {colour(place)}", dash(place)
+        path = "M" + "L".join(frame.at(*point) for point in own.points)
+        if own.points:
+            parts.append(element("path", element("title", own.label), d=path, class_=kind, stroke_dasharray=dashes))
+        samples.append((own.label, element("path", d="M-10 0H10", class_=kind, stroke_dasharray=dashes)))
+    return _with_limits(name, title, description, frame, parts, samples, limits)
+
+
+def histogram(
+    name: str,
+    title: str,
+    description: str,
+    x: Axis,
+    y: Axis,
+    edges: Sequence[float],
+    counts: Mapping[str, Sequence[float]],
+    *,
+    limits: Sequence[Limit] = (),
+) -> Markup:
+    """Stacked bars: `counts` of each label between neighbouring `edges` (one more than there are bars)."""
+    for label, own in counts.items():
+        if len(own) != len(edges) - 1:
+            raise ValueError(f"'{label}' has {len(own)} counts for {len(edges) - 1} bars")
+    totals = [sum(own[bar] for own in counts.values()) for bar in range(len(edges) - 1)]
+    frame = Frame(name, x, y, [*edges, *(limit.value for limit in limits)], [0.0, *totals])
+    parts, samples = [], []
+    below = [0.0] * len(totals)
+    for place, (label, own) in enumerate(counts.items()):
+        for bar, (low, high) in enumerate(pairwise(edges)):
+            if own[bar]:
+                left, right = frame.x.place(low), frame.x.place(high)
+                top, bottom = frame.y.place(below[bar] + own[bar]), frame.y.place(below[bar])
+                about = element("title", f"{label}: {number(own[bar])} from {low:.4g} to {high:.4g}")
+                style = f"bar fill {colour(place)}"
+                box = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+                parts.append(element("rect", about, class_=style, **box))
+                below[bar] += own[bar]
+        sample = element("rect", x=-10.0, y=-6.0, width=20.0, height=12.0, class_=f"fill {colour(place)}")
+        samples.append((label, sample))
+    return _with_limits(name, title, description, frame, parts, samples, limits)
+
+
+def scatter(
+    name: str,
+    title: str,
+    description: str,
+    x: Axis,
+    y: Axis,
+    series: Sequence[Series],
+    *,
+    labels: Mapping[tuple[float, float], str] | None = None,
+    fronts: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    diagonal: str = "",
+) -> Markup:
+    """A point for each value of each series; `labels` stand beside them where there is room.
+
+    `fronts` are points of a series, by its label, that steps join from left to right; they are labelled first.
+    `diagonal` labels a line of equal values.
+    """
+    from bench.views.labels import place_labels
+
+    points = [point for own in series for point in own.points]
+    frame = Frame(name, x, y, [point[0] for point in points], [point[1] for point in points], height=320.0)
+    parts, samples = [], []
+    if diagonal:
+        low, high = max(frame.x.low, frame.y.low), min(frame.x.high, frame.y.high)
+        parts.append(element("path", d=f"M{frame.at(low, low)}L{frame.at(high, high)}", class_="limit"))
+        samples.append((diagonal, element("path", d="M-10 0H10", class_="limit")))
+    names = dict(labels or {})
+    first: set[tuple[float, float]] = set()
+    lines: list[tuple[float, float, float]] = []
+    for place, own in enumerate(series):
+        front = (fronts or {}).get(own.label, ())
+        if len(front) > 1:
+            first.update(front)
+            lines += [(frame.x.place(a[0]), frame.x.place(b[0]), frame.y.place(a[1])) for a, b in pairwise(front)]
+            parts.append(element("path", d=_steps(frame, front), class_=f"steps {colour(place)}"))
+        for point in own.points:
+            about = names.get(point, own.label)
+            parts.append(marker(place, frame.x.place(point[0]), frame.y.place(point[1]), about))
+        samples.append((own.label, marker(place, 0.0, 0.0)))
+    ordered = sorted(names.items(), key=lambda item: (item[0] not in first, item))
+    places = [(frame.x.place(point[0]), frame.y.place(point[1]), text) for point, text in ordered]
+    blocked = [(frame.x.place(point[0]), frame.y.place(point[1])) for point in points]
+    words = place_labels(places, blocked, lines, frame)
+    rows, end = legend(samples, frame.below)
+    return chart(name, title, description, end, [frame.draw(), *parts, words, rows])
+
+
+def _with_limits(
+    name: str,
+    title: str,
+    description: str,
+    frame: Frame,
+    parts: list[Markup],
+    samples: list[tuple[str, Markup]],
+    limits: Sequence[Limit],
+) -> Markup:
+    """The chart of these parts, with a vertical line for each limit and a legend of all."""
+    for limit in limits:
+        place = number(frame.x.place(limit.value))
+        parts.append(element("path", d=f"M{place} {number(TOP)}V{number(frame.bottom)}", class_="limit"))
+        samples.append((limit.label, element("path", d="M-10 0H10", class_="limit")))
+    words, end = legend(samples, frame.below)
+    return chart(name, title, description, end, [frame.draw(), frame.inside(parts), words])
+
+
+def _steps(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
+    """Along each point to the next one's x, then up or down to it."""
+    path = f"M{frame.at(*points[0])}"
+    for x, y in points[1:]:
+        path += f"H{number(frame.x.place(x))}V{number(frame.y.place(y))}"
+    return path

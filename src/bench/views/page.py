@@ -1,0 +1,59 @@
+"""From a template and plain data to one self-contained HTML page."""
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from bench.escaping import pieces, visible
+from bench.views.viridis import heat_colour, text_on
+
+_FOLDER = Path(__file__).parent
+
+
+def render_page(template: str, *, script: str | None = None, **values: Any) -> str:
+    """The page that `template` makes of `values`; `script` is a file of this package that it runs.
+
+    The content security policy lets that script run and no other, and nothing be loaded.
+    """
+    text = (_FOLDER / script).read_text(encoding="utf-8") if script else ""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    policy = f"'sha256-{digest}'" if text else "'none'"
+    return _environment().get_template(template).render(**values, script=Markup(text), script_policy=policy)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_visible,
+    )
+    style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
+    environment.globals.update(style=style, heat_colour=heat_colour, text_on=text_on)
+    environment.filters.update(breakable=breakable, code=code)
+    return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore, where there is little room."""
+    return Markup("_<wbr>").join(visible(name).split("_"))
+
+
+def code(text: str) -> Markup:
+    """A text whose words between backticks are code."""
+    parts = pieces(visible(text))
+    return Markup("").join(Markup("<code>{}</code>").format(p.text) if p.is_code else escape(p.text) for p in parts)
+
+
+def _visible(value: Any) -> Any:
+    """Of any text on a page: what turns it around, or cannot be seen, is shown as what it is."""
+    return visible(value, lines=True) if type(value) is str else value
