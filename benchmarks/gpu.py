@@ -39,7 +39,6 @@ try:
     from bench.evaluation.evaluation import evaluate
     from bench.runs import training
     from bench.runs.callbacks import quieten_lightning
-    from bench.runs.cost import Stopwatch
     from bench.runs.environment import describe_environment, device_of, use_full_precision
     from bench.runs.fitting import build_model, fit_part, part_trainer, parts_of, start_machine, test_part
     from bench.runs.run import prepare
@@ -118,7 +117,7 @@ class Run:
 
     def fit(self) -> dict[str, Any]:
         """Learn, choose the threshold, test: some of the figures."""
-        part = fit_part(self.model, self.part, self.cell, self.trainer, self.machine, Stopwatch(), resume=False)
+        part = fit_part(self.model, self.part, self.cell, self.trainer, self.machine, resume=False)
         metrics = evaluate([part]).metrics if part else {}
         return {name: metrics[name] for name in ("image_auroc", "pixel_auroc", "threshold") if name in metrics}
 

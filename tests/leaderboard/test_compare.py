@@ -131,9 +131,11 @@ def rewrite_logits(folder: Path, logits: np.ndarray) -> None:
     for row, values in zip(rows, logits, strict=True):
         row["logits"] = " ".join(map(repr, map(float, values)))
     record = Record.read(folder)
-    record.data.classes = {"good": 8, "hole": 8, "scratch": 8}
-    record.data.predictions_sha256 = write_predictions(folder, rows)
-    record.write(folder)
+    changes = {
+        "classes": {"good": 8, "hole": 8, "scratch": 8},
+        "predictions_sha256": write_predictions(folder, rows),
+    }
+    record.changed(data=record.data.model_copy(update=changes)).write(folder)
 
 
 def test_changed_predictions_are_refused(refuse, pair):

@@ -17,7 +17,6 @@ from bench.cli.arguments import read_settings
 from bench.cli.commands.fit import fit_parser
 from bench.config.settings import Config, resolve
 from bench.models.base import Detector
-from bench.runs.cost import Stopwatch
 from bench.runs.fitting import Part, build_model, fit_part, part_trainer, start_machine, test_part
 from bench.runs.run import prepare
 
@@ -51,7 +50,7 @@ class Bench:
         trainer = part_trainer(part, cell, None, progress=False)
         before(trainer)
         machine = start_machine(trainer, progress=False)
-        tested = fit_part(model, part, cell, trainer, machine, Stopwatch(), resume=resume)
+        tested = fit_part(model, part, cell, trainer, machine, resume=resume)
         return model, found_in(model, tested)
 
     def test(self, model: Detector) -> Found | None:

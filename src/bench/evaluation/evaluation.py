@@ -3,8 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from bench.metrics.bootstrap import Interval, classification_intervals, detectio
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.metrics.pixel import PixelResult
-from bench.records.record import ConfusionMatrix, Metrics, Record, write_predictions
+from bench.records.record import ConfusionMatrix, Metrics
 
 
 class Tested(NamedTuple):
@@ -28,6 +27,8 @@ class Tested(NamedTuple):
     scored: ScoredImages
     threshold: float | None  # None for classifiers
     localised: PixelResult | None
+    fit_seconds: float = 0.0
+    test_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,10 @@ class Evaluation:
     logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
     map_range: Interval | None = None
 
-    def write(self, record: Record, folder: Path) -> None:
-        """Fill in the record, and write the predictions beside it."""
-        record.metrics = self.metrics
-        record.metrics_by_defect = self.metrics_by_defect
-        record.intervals, record.intervals_by_defect = self.intervals, self.intervals_by_defect
-        record.confusion, record.map_range = self.confusion, self.map_range
-        record.data.predictions_sha256 = write_predictions(folder, self.predictions)
+    def figures(self) -> dict[str, Any]:
+        """What a record says of it, by the names of the record's fields."""
+        names = ("metrics", "metrics_by_defect", "intervals", "intervals_by_defect", "confusion", "map_range")
+        return {name: getattr(self, name) for name in names}
 
 
 def evaluate(parts: Sequence[Tested]) -> Evaluation:

@@ -35,7 +35,7 @@ Interval = tuple[Figure, Figure]
 class DataRecord(BaseModel):
     """What was learned from and tested on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     digest: str
     counts: dict[str, Count]  # of the whole category, by folder
     classes: dict[str, Count] | None = None  # images used of each class, where all are labelled
@@ -51,7 +51,7 @@ class DataRecord(BaseModel):
 class ConfusionMatrix(BaseModel):
     """Number of images by true class, the row, and predicted class, the column."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     classes: list[str]
     counts: list[list[Count]]
 
@@ -59,7 +59,7 @@ class ConfusionMatrix(BaseModel):
 class CostRecord(BaseModel):
     """What the run took; `peak_memory_bytes` is the GPU's where there is one, else the process's."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     device: str
     processes: Count
     fit_seconds: Cost
@@ -77,7 +77,7 @@ class CostRecord(BaseModel):
 class Record(BaseModel):
     """Everything that one run decided, measured and cost."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
     schema_version: int = Field(default=SCHEMA, alias="schema")
     status: Status
     error: str | None = None
@@ -111,6 +111,10 @@ class Record(BaseModel):
     def device(self) -> str:
         """What it was computed on: `cpu`, or a GPU by its name."""
         return self.cost.device if self.cost else str(self.environment.get("gpu") or "cpu")
+
+    def changed(self, **fields: Any) -> "Record":
+        """Another record with these fields, checked as all are."""
+        return self.model_validate({**dict(self), **fields})
 
     def write(self, folder: Path) -> Path:
         """Write `record.json` in `folder`."""

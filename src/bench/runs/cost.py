@@ -1,8 +1,7 @@
 """What a run costs: time, memory, size."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from bench.data.datamodule import DefectData
 from bench.data.loading import Batch
+from bench.evaluation.evaluation import Tested
 from bench.memory import peak_bytes
 from bench.models.base import Detector, as_floats
 from bench.records.record import CostRecord
@@ -22,28 +22,9 @@ _FEWEST, _MOST = 3, 15
 _SECONDS = 0.3
 
 
-class Stopwatch:
-    """Seconds of named phases."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time inside to the phase `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - start)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Add seconds that were measured elsewhere."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
-def measure_cost(model: Detector, data: DefectData, watch: Stopwatch, checkpoint: Path, trainer: Trainer) -> CostRecord:
-    """Measure inference on a batch of the test, and put all costs together."""
+def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, trainer: Trainer) -> CostRecord:
+    """Measure inference of the last part's model on a batch of its test, and put all costs of a run together."""
+    data = tested[-1].data
     memory, of = _peak_memory(trainer.strategy.root_device)
     model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
     images = as_floats(_batch_of(data).to(model.device))
@@ -51,8 +32,8 @@ def measure_cost(model: Detector, data: DefectData, watch: Stopwatch, checkpoint
     return CostRecord(
         device=gpu or model.device.type,
         processes=trainer.world_size,
-        fit_seconds=watch.seconds.get("fit", 0.0),
-        test_seconds=watch.seconds.get("test", 0.0),
+        fit_seconds=sum(part.fit_seconds for part in tested),
+        test_seconds=sum(part.test_seconds for part in tested),
         milliseconds_per_image=1000 * _seconds_per_batch(model, images[:1]),
         images_per_second=len(images) / _seconds_per_batch(model, images),
         peak_memory_bytes=memory,

@@ -18,7 +18,6 @@ from bench.models.parts.precision import autocast_dtype
 from bench.progress import ProgressBar
 from bench.records.record import CHECKPOINT
 from bench.runs.checkpoint import RESUME, fit_seconds, load_checkpoint, save_checkpoint
-from bench.runs.cost import Stopwatch
 from bench.runs.environment import use_full_precision
 from bench.runs.training import learn_and_choose_threshold, make_trainer, train
 from bench.tracking.run import Tracker
@@ -67,7 +66,7 @@ def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> D
 
 
 def fit_part(
-    model: Detector, part: Part, cell: Cell, trainer: Trainer, machine: Machine, watch: Stopwatch, *, resume: bool
+    model: Detector, part: Part, cell: Cell, trainer: Trainer, machine: Machine, *, resume: bool
 ) -> Tested | None:
     """Learn, choose the threshold, save, test; what the first process found in the test of the part."""
     data, folder = part.data, part.folder
@@ -83,9 +82,10 @@ def fit_part(
         learn_and_choose_threshold(model, data, machine, cell.config.settings["threshold_quantile"])
         if is_main_process():
             save_checkpoint(model, cell, folder, earlier + time.perf_counter() - start)
-    watch.add("fit", earlier + time.perf_counter() - start)
-    with watch.phase("test"):
-        return test_part(model, part, machine)
+    fit_end = time.perf_counter()
+    found = test_part(model, part, machine)
+    test_seconds = time.perf_counter() - fit_end
+    return found and found._replace(fit_seconds=earlier + fit_end - start, test_seconds=test_seconds)
 
 
 def test_part(model: Detector, part: Part, machine: Machine) -> Tested | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lightning import Trainer
+
 from bench.config.cell import Cell
 from bench.config.fit_command import fit_command
 from bench.config.settings import Config
@@ -13,14 +15,14 @@ from bench.console import is_main_process
 from bench.data.datamodule import DefectData
 from bench.data.remarks import describe_shapes
 from bench.errors import CrashError, RunError, UsageError, first_line
-from bench.evaluation.evaluation import evaluate
+from bench.evaluation.evaluation import Tested, evaluate
 from bench.memory import forget_peak
 from bench.models.base import Detector
 from bench.models.parts.weights import identify_weights
-from bench.records.record import CHECKPOINT, DataRecord, Record
+from bench.records.record import CHECKPOINT, DataRecord, Record, Status, write_predictions
 from bench.runs.callbacks import quieten_lightning
 from bench.runs.checkpoint import RESUME
-from bench.runs.cost import Stopwatch, measure_cost
+from bench.runs.cost import measure_cost
 from bench.runs.environment import describe_environment, device_of
 from bench.runs.fitting import Part, build_model, fit_part, located, part_trainer, parts_of, start_machine
 from bench.runs.interruption import interruptible
@@ -28,9 +30,9 @@ from bench.runs.joining import agreed, join, lost_another, own_voice, same_as_fi
 from bench.runs.plan import check_plan, check_settings
 from bench.runs.run_folder import TRACEBACK, make_folders, read_finished
 from bench.runs.supervisor import share
-from bench.tracking.run import Extent, Tracker
+from bench.tracking.run import Tracker, Uploads
 from bench.tracking.service import Images, choose_mode, settle_mode
-from bench.views.misclassified import Mistakes
+from bench.views.misclassified import Mistake, draw_mistakes, worst_mistakes
 from bench.views.pictures import draw_confusion, draw_extremes
 from bench.writing import write_atomically, writing_to
 
@@ -59,6 +61,16 @@ class _Begun:
     folder: Path
     parts: list[Part]
     started: str
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """All parts of a run after their tests, on the first process."""
+
+    model: Detector  # of the last part
+    trainer: Trainer
+    tested: list[Tested]
+    mistakes: list[Mistake]
 
 
 def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
@@ -122,13 +134,11 @@ def _fit_together(begun: _Begun, options: Options, count: int) -> Record:
                 record = written
         if record.status == "finished":
             return
-        record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record.error = reason
         with writing_to(begun.folder):
             (begun.folder / TRACEBACK).unlink(missing_ok=True)
             if details:
                 write_atomically(begun.folder / TRACEBACK, details)
-            record.write(begun.folder)
+            record.changed(status=_status_after(error), error=reason).write(begun.folder)
 
     arguments = (begun.cell.config, options, begun.started)
     with own_voice():
@@ -145,86 +155,91 @@ def fit_share(config: Config, options: Options, started: str) -> Record:
 
 def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
     """Learn and test in this process, alone or with others; the first one writes the record."""
-    cell, folder, parts = begun.cell, begun.folder, begun.parts
+    folder = begun.folder
     with writing_to(folder):
-        mode = choose_mode(options.wandb) if is_main_process() else "disabled"
-        extent = _extent(options, begun.data)
-        tracker = Tracker(cell, folder, mode, track=model.track, group=options.group, extent=extent)
-        record = _draft(begun, options)
-        record.wandb = tracker.describe()
+        tracker = _track(begun, model, options)
+        draft = record = _draft(begun, options).changed(wandb=tracker.describe())
         try:
-            _fit_all(parts, model, record, cell, tracker, options, folder)
+            tested = _fit_parts(begun, model, tracker, options)
+            if tested is not None:  # the first process has what all have found
+                record = _conclude(begun, draft, tested, tracker)
         except BaseException as error:
-            lost = lost_another(error)
-            record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.error = "another process of the run has ended" if lost else first_line(error)
+            reason = "another process of the run has ended" if lost_another(error) else first_line(error)
+            record = draft.changed(status=_status_after(error), error=reason)
             if isinstance(error, KeyboardInterrupt | UsageError | RunError | OSError):
                 raise
             if is_main_process():
                 write_atomically(folder / TRACEBACK, traceback.format_exc())
-            raise CrashError(f"the run failed: {record.error}; see {folder / TRACEBACK}") from error
+            raise CrashError(f"the run failed: {reason}; see {folder / TRACEBACK}") from error
         finally:
             if is_main_process():
                 record.write(folder)
                 tracker.finish(record)
         if is_main_process():
-            for part in parts:
+            for part in begun.parts:
                 (part.folder / RESUME).unlink(missing_ok=True)  # the finished model lies beside it
     return record
 
 
+def _status_after(error: BaseException) -> Status:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
 def _draft(begun: _Begun, options: Options) -> Record:
     """The record of a run that has begun, without figures."""
-    data = begun.data
-    record = new_record(begun.cell, data, begun.started)
-    record.data.classes = data.class_counts
-    record.data.validation_images = len(begun.parts[0].data.validation_indices)
-    record.data.masks_without_pixels = data.split.masks_without_pixels
-    return record
+    draft, data = new_record(begun.cell, begun.data, begun.started), begun.data
+    found = {
+        "classes": data.class_counts,
+        "validation_images": len(begun.parts[0].data.validation_indices),
+        "masks_without_pixels": data.split.masks_without_pixels,
+    }
+    return draft.changed(data=draft.data.model_copy(update=found))
 
 
-def _extent(options: Options, data: DefectData) -> Extent:
-    images = options.wandb_images == "on" or (options.wandb_images == "auto" and data.made_up)
-    return Extent(images, options.wandb_checkpoint, options.tell_offline)
+def _track(begun: _Begun, model: Detector, options: Options) -> Tracker:
+    """The run's W&B run, on the first process."""
+    mode = choose_mode(options.wandb) if is_main_process() else "disabled"
+    images = options.wandb_images == "on" or (options.wandb_images == "auto" and begun.data.made_up)
+    uploads = Uploads(images, options.wandb_checkpoint, options.tell_offline)
+    return Tracker(begun.cell, begun.folder, mode, track=model.track, group=options.group, uploads=uploads)
 
 
-def _fit_all(
-    parts: list[Part],
-    model: Detector,
-    record: Record,
-    cell: Cell,
-    tracker: Tracker,
-    options: Options,
-    folder: Path,
-) -> None:
-    """Fit and test each part, then fill in the record from all of them."""
-    watch, tested, mistakes = Stopwatch(), [], Mistakes()
-    for number, part in enumerate(parts):
+def _fit_parts(begun: _Begun, model: Detector, tracker: Tracker, options: Options) -> _Fitted | None:
+    """Fit and test each part; None on all processes but the first. Of a classifier's parts, each model is asked at once
+    where it looked: the next part has another.
+    """
+    tested, mistakes = [], []
+    for number, part in enumerate(begun.parts):
         if number:
-            model = build_model(cell.config, part.data.spec)
-        trainer = part_trainer(part, cell, tracker, progress=options.progress)
+            model = build_model(begun.cell.config, part.data.spec)
+        trainer = part_trainer(part, begun.cell, tracker, progress=options.progress)
         with interruptible(trainer):
             machine = start_machine(trainer, progress=options.progress)
-            found = fit_part(model, part, cell, trainer, machine, watch, resume=options.resume is not None)
-        if found is None:  # the first process has what all have found
+            found = fit_part(model, part, begun.cell, trainer, machine, resume=options.resume is not None)
+        if found is None:
             continue
         tested.append(found)
         if model.track == "supervised":
-            mistakes.look(model, part.data, found.scored)
-            tracker.look(model, part.data, found.scored)
-    if not tested:
-        return
-    evaluation = evaluate(tested)
-    evaluation.write(record, folder)
-    record.cost = measure_cost(model, parts[-1].data, watch, parts[-1].folder / CHECKPOINT, trainer)
+            mistakes += worst_mistakes(model, part.data, found.scored)
+            tracker.draw_images(model, part.data, found.scored)
+    return _Fitted(model, trainer, tested, mistakes) if tested else None
+
+
+def _conclude(begun: _Begun, draft: Record, fitted: _Fitted, tracker: Tracker) -> Record:
+    """From all parts to the record of a finished run; its predictions, pictures and charts are written on the way."""
+    model, data = fitted.model, begun.parts[0].data
+    evaluation = evaluate(fitted.tested)
+    digest = write_predictions(begun.folder, evaluation.predictions)
+    cost = measure_cost(model, fitted.tested, begun.parts[-1].folder / CHECKPOINT, fitted.trainer)
     if model.track == "supervised":
-        draw_confusion(evaluation, folder)
-        mistakes.draw(folder)
+        draw_confusion(evaluation, begun.folder)
+        draw_mistakes(fitted.mistakes, begun.folder)
     else:
-        draw_extremes(model, parts[0].data, evaluation, folder)
-        tracker.look(model, parts[0].data, tested[0].scored, evaluation.map_range)
+        draw_extremes(model, data, evaluation, begun.folder)
+        tracker.draw_images(model, data, fitted.tested[0].scored, evaluation.map_range)
     tracker.log_test(evaluation)
-    record.status = "finished"
+    tested_on = draft.data.model_copy(update={"predictions_sha256": digest})
+    return draft.changed(status="finished", data=tested_on, cost=cost, **evaluation.figures())
 
 
 def prepare(config: Config) -> tuple[DefectData, Cell]:

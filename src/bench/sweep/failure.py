@@ -16,8 +16,7 @@ def write_failure(task: Task, error: str) -> None:
     data = config.data.load_class()(
         config.category, config.settings["seed"], config.settings["protocol"], **config.section("data")
     )
-    record = new_record(cell, data, datetime.now(UTC).isoformat(timespec="seconds"))
-    record.error = error
+    record = new_record(cell, data, datetime.now(UTC).isoformat(timespec="seconds")).changed(error=error)
     with writing_to(task.folder):
         task.folder.mkdir(parents=True, exist_ok=True)
         record.write(task.folder)

@@ -29,7 +29,7 @@ RECORD_FILES = (RECORD, PREDICTIONS)
 
 
 @dataclass(frozen=True)
-class Extent:
+class Uploads:
     """What of a run goes to W&B beside its figures."""
 
     images: bool = False  # test images, with masks and maps
@@ -48,11 +48,11 @@ class Tracker:
         *,
         track: str,
         group: str | None,
-        extent: Extent | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self.run: Any = None
         self.folder = folder
-        self.extent = extent or Extent()
+        self.uploads = uploads or Uploads()
         self._cell = cell
         self._gallery: Gallery | None = None
         self._pictures: tempfile.TemporaryDirectory[str] | None = None
@@ -70,7 +70,7 @@ class Tracker:
             "resume": "allow",
             "reinit": "finish_previous",
         }
-        self.run = start(arguments, mode, tell=self.extent.tell)
+        self.run = start(arguments, mode, tell=self.uploads.tell)
 
     def logger(self, part: str = "") -> WandbLogger | Literal[False]:
         """What Lightning's Trainer logs to; names of curves begin with the part of the run, where it has several."""
@@ -84,7 +84,7 @@ class Tracker:
         url = self.run.url if mode == "online" else None
         return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": self._place}
 
-    def look(
+    def draw_images(
         self,
         model: Detector,
         data: DefectData,
@@ -92,7 +92,7 @@ class Tracker:
         map_range: tuple[float, float] | None = None,
     ) -> None:
         """Draw the test images of a part of the run that `model` was just tested on, where images were asked for."""
-        if self.run is None or not self.extent.images:
+        if self.run is None or not self.uploads.images:
             return
         with _never_fatal("its images"):
             if self._gallery is None:
@@ -128,7 +128,7 @@ class Tracker:
             sync = f"wandb sync --include-online {self._quoted}"  # it passes over others than offline runs else
             say(f"W&B run not sent in full ({first_line(error)}); send it with: {sync}")
             return
-        if described.get("mode") == "offline" and self.extent.tell:
+        if described.get("mode") == "offline" and self.uploads.tell:
             say(f"W&B run kept offline; send it with: wandb sync {self._quoted}")
 
     @property
@@ -174,7 +174,7 @@ class Tracker:
             # `immutable`: not copied elsewhere first; resolved, for `wandb sync` may be typed anywhere.
             artifact.add_file(str(file.resolve()), file.name, policy="immutable")
         self.run.log_artifact(artifact)
-        if finished and self.extent.checkpoint:
+        if finished and self.uploads.checkpoint:
             model = wandb.Artifact(f"checkpoint-{record.fingerprint}", "model", metadata=dict(record.metrics))
             for file in [self.folder / CHECKPOINT, *sorted(self.folder.glob(f"fold-*/{CHECKPOINT}"))]:
                 if file.is_file():

@@ -1,5 +1,6 @@
 """Where a classifier looked when it was most sure and most wrong: Grad-CAM of its worst mistakes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,42 +28,36 @@ class Mistake(NamedTuple):
     explanation: NDArray[np.float32] | None  # (SIDE, SIDE) in [0, 1]; None for networks without a map
 
 
-class Mistakes:
-    """The most confident ones of all parts of a run."""
+def worst_mistakes(model: Detector, data: DefectData, scored: ScoredImages) -> list[Mistake]:
+    """The most confident ones of the test images that `model` was just tested on."""
+    samples, classes = data.category.test, data.category.defect_types
+    probabilities = scored.logits.softmax(dim=1)
+    confidence, predicted = probabilities.max(dim=1)
+    targets = torch.tensor([classes.index(sample.defect_type) for sample in samples])
+    wrong = torch.nonzero(predicted != targets).flatten()
+    chosen = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_SHOWN].tolist()
+    if not chosen:
+        return []
+    image = data.test_batch(chosen).image
+    maps = explain(model, as_floats(image.to(model.device)), predicted[chosen].to(model.device))
+    mistakes = []
+    for place, index in enumerate(chosen):
+        sample, sure = samples[index], float(confidence[index])
+        caption = f"{sample.defect_type}/{sample.path.name}: taken for {classes[int(predicted[index])]}, {sure:.0%}"
+        picture = colour(np.asarray(cv2.resize(image[place].permute(1, 2, 0).numpy(), (SIDE, SIDE)), np.uint8))
+        mistakes.append(Mistake(sure, caption, picture, None if maps is None else maps[place]))
+    return mistakes
 
-    def __init__(self) -> None:
-        self._worst: list[Mistake] = []
 
-    def look(self, model: Detector, data: DefectData, scored: ScoredImages) -> None:
-        """Remember the worst of a part that `model` was just tested on."""
-        samples, classes = data.category.test, data.category.defect_types
-        probabilities = scored.logits.softmax(dim=1)
-        confidence, predicted = probabilities.max(dim=1)
-        targets = torch.tensor([classes.index(sample.defect_type) for sample in samples])
-        wrong = torch.nonzero(predicted != targets).flatten()
-        chosen = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_SHOWN].tolist()
-        if not chosen:
-            return
-        image = data.test_batch(chosen).image
-        maps = explain(model, as_floats(image.to(model.device)), predicted[chosen].to(model.device))
-        for place, index in enumerate(chosen):
-            sample, sure = samples[index], float(confidence[index])
-            caption = f"{sample.defect_type}/{sample.path.name}: taken for {classes[int(predicted[index])]}, {sure:.0%}"
-            picture = colour(np.asarray(cv2.resize(image[place].permute(1, 2, 0).numpy(), (SIDE, SIDE)), np.uint8))
-            self._worst.append(Mistake(sure, caption, picture, None if maps is None else maps[place]))
-        self._worst = sorted(self._worst, key=lambda mistake: -mistake.confidence)[:_SHOWN]
-
-    def draw(self, folder: Path) -> Path | None:
-        """Write `mistakes.png`: each image, and beside it what spoke for the wrong class; nothing without a mistake."""
-        if not self._worst:
-            return None
-        rows = []
-        for mistake in self._worst:
-            panels = [mistake.image]
-            if mistake.explanation is not None:
-                panels.append(lay_over(mistake.image, mistake.explanation, 0.0, 1.0))
-            rows.append(row(panels, mistake.caption))
-        return save_rows(rows, folder / "mistakes.png")
+def draw_mistakes(mistakes: Sequence[Mistake], folder: Path) -> Path | None:
+    """Write the worst as `mistakes.png`: each image, and beside it what spoke for the wrong class; nothing of none."""
+    rows = []
+    for mistake in sorted(mistakes, key=lambda mistake: -mistake.confidence)[:_SHOWN]:
+        panels = [mistake.image]
+        if mistake.explanation is not None:
+            panels.append(lay_over(mistake.image, mistake.explanation, 0.0, 1.0))
+        rows.append(row(panels, mistake.caption))
+    return save_rows(rows, folder / "mistakes.png") if rows else None
 
 
 def explain(model: Detector, image: torch.Tensor, predicted: torch.Tensor) -> list[NDArray[np.float32]] | None:
