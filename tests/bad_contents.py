@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,23 @@ def saved(value: object) -> Make:
     return make
 
 
+def of_protocol(number: int) -> Make:
+    """The checkpoint with a pickle that says to be of this protocol, of which torch warns."""
+
+    def change(path: Path) -> Path:
+        with zipfile.ZipFile(path) as file:
+            members = {name: file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(path, "w") as file:
+            for name, data in members.items():
+                changed = b"\x80" + bytes([number]) + data[2:-1] if name.endswith("data.pkl") else data
+                file.writestr(name, changed)
+        return path
+
+    return change
+
+
 CHECKPOINTS: dict[str, Make] = {
+    "a pickle of protocol 114": of_protocol(114),
     "nothing": content(b""),
     "text": content("no checkpoint"),
     "half of it": half,
@@ -206,6 +223,9 @@ FILES: dict[str, dict[str, str]] = {
         "trainer: {logger: {class_path: os.system}}": "trainer.logger",
         "seed: [1]": "--seed",
         "seed: {a: 1}": "seed",
+        "seed: null": "--seed",
+        "threshold_quantile: null": "--threshold_quantile",
+        "model: {latent_dim: null}": "--model.latent_dim",
         "seed: !!binary aGVsbG8=": "--seed",
         "seed: !!set {a}": "seed",
         "protocol: {model: full}": "protocol",

@@ -205,7 +205,9 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
 
 
 def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
-    known = set(flatten(parser.get_defaults().as_dict()))
+    known = flatten(parser.get_defaults().as_dict())
+    # The parser takes null for any type, as if nothing were said.
+    nulls = [key for key, value in flatten(tree).items() if value is None and known.get(key) is not None]
     for key in [*flatten(tree), *options]:
         if key not in known:
             raise unknown(
@@ -215,10 +217,12 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
         base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
         base.setdefault("model", {})  # a class may have no settings
         # Typed from their text, as on any command line; then laid over the rest.
-        words = [f"--{key}={value}" for key, value in options.items()]
+        words = [f"--{key}={value}" for key, value in (dict.fromkeys(nulls, "null") | dict(options)).items()]
         typed = flatten(parser.parse_args(words).as_dict()) if words else {}
     except ArgumentError as error:
         raise UsageError(one_line(str(error))) from error
+    if text := [key for key in nulls if typed[key] == "null"]:
+        raise UsageError(f"--{text[0]} expects a text, not null")
     settings = _merged(base, _nested({key: typed[key] for key in options}))
     name_once(settings["trainer"], flatten(tree) | dict(options))
     return settings

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings(action="ignore"):  # torch tells of what it finds odd in a damaged file
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path} holds pickled code, which is never run; it is no checkpoint of bench") from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
