@@ -70,8 +70,6 @@ NAMES: dict[str, Make] = {
     "a link to itself": link_to_itself,
 }
 NO_FILE: dict[str, Make] = NAMES | {"a folder": folder, "a pipe": pipe, "a socket": bound_socket}
-# A shell gives a pipe for `<(command)`, and whoever reads a file of settings once may read it.
-NO_READABLE: dict[str, Make] = NAMES | {"a folder": folder, "a socket": bound_socket}
 NO_FOLDER: dict[str, Make] = NAMES | {"a file": content("text"), "a pipe": pipe, "a socket": bound_socket}
 UNUSABLE: dict[str, Make] = {
     name: NAMES[name] for name in ("a name with NUL", "a name of 5,000 letters", "a link to itself")

@@ -24,9 +24,7 @@ from bad_things import (
     NO_FOLDER,
     NO_IMAGE,
     NO_PLACE,
-    NO_READABLE,
     NO_YAML,
-    UNUSABLE,
     Make,
 )
 from bad_words import FIT, SWEEP, TYPED
@@ -43,20 +41,20 @@ PREDICT = "predict {image} --run {run} --device cpu"
 
 # A bad thing in the place of a file that is read, of a folder that is read, of a folder that is written to.
 PLACES: dict[str, dict[str, Make]] = {
-    f"{FIT} --config {{thing.yaml}}": NO_READABLE | NO_YAML,
+    f"{FIT} --config {{thing.yaml}}": NO_FILE | NO_YAML,
     f"{FIT} --model ./{{thing.yaml}}": NO_FILE | NO_YAML,
     f"{FIT} --data ./{{thing.yaml}}": NO_FILE,
     "sweep {thing.yaml} --data.root {data}": NO_FILE | NO_YAML,
-    f"{SWEEP} --config {{thing.yaml}}": NO_READABLE,
+    f"{SWEEP} --config {{thing.yaml}}": NO_FILE,
     f"{SWEEP} --launcher ./{{thing.yaml}}": NO_FILE | NO_YAML,
     "study {thing.yaml} {run}": NO_FILE | NO_YAML,
     "predict {thing.png} --run {run} --strict --device cpu": NO_FILE | NO_IMAGE,
     f"{PREDICT} --model ./{{thing.yaml}}": NO_FILE,
     f"{PREDICT} --data ./{{thing.yaml}}": NO_FILE,
-    f"{EXPORT} --prompts {{thing.yaml}}": NO_READABLE | NO_YAML,
+    f"{EXPORT} --prompts {{thing.yaml}}": NO_FILE | NO_YAML,
     f"{DESCRIBE} --data ./{{thing.yaml}}": NO_FILE | NO_YAML,
     "data check --archive {thing.tar}": NO_FILE,
-    f"{DOWNLOAD} --from {{thing.zip}}": NO_READABLE | NO_ARCHIVE,
+    f"{DOWNLOAD} --from {{thing.zip}}": NO_FILE | NO_ARCHIVE,
     "compare {run} {thing.json}": NO_FILE | NO_YAML,
     "leaderboard {thing.json}": NO_FILE,
     "test --run {thing}": NO_FOLDER,
@@ -76,7 +74,7 @@ PLACES: dict[str, dict[str, Make]] = {
     f"{DESCRIBE} --out {{thing}}": NO_PLACE,
     f"{EXPORT} --out {{thing}}": NO_PLACE,
     "data download --from {data} --accept-licence --data.root {thing}": NO_PLACE,
-    "data cache --data.cache {thing}": UNUSABLE,
+    "data cache --data.cache {thing}": NO_PLACE | {name: NO_FOLDER[name] for name in ("a file", "a pipe", "a socket")},
 }
 
 
@@ -101,8 +99,8 @@ def no_longer_than(seconds: float) -> Iterator[None]:
 
 
 def left_below(folder: Path) -> set[Path]:
-    """All that lies there but for decoded images, which every run may keep, and the lock of downloads."""
-    return {path for path in files_below(folder) if path.parts[0] != "cache" and path.name != ".download.lock"}
+    """All that lies there but for decoded images, which every run may keep."""
+    return {path for path in files_below(folder) if path.parts[0] != "cache"}
 
 
 def line_of(command: str, names: Mapping[str, str]) -> str:

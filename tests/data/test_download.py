@@ -59,7 +59,7 @@ def test_a_category_is_fetched_compared_unpacked_and_used(download, bench, publi
     assert "the connection broke off after 100 bytes; going on" in outcome.stderr
     assert "not as MVTec published" not in outcome.stderr  # its digest is that of the published archive
     assert (tmp_path / "my data" / "screw" / DIGESTS).read_text().startswith("# screw.tar.xz of MVTec AD, SHA-256 ")
-    assert {path.name for path in (tmp_path / "my data").iterdir()} <= {"screw", ".download.lock"}
+    assert {path.name for path in (tmp_path / "my data").iterdir()} == {"screw"}
     again = bench("data", "describe", "--category", "screw", "--data.root", tmp_path / "my data")
     assert again.status == 0, again.stderr
 
@@ -83,7 +83,7 @@ def test_a_wrong_file_is_neither_unpacked_nor_kept(download, published, tmp_path
         outcome = download("--category", "screw", "--url", served.url, CONSENT)
     assert outcome.status == 1
     assert "has another file" in outcome.stderr.splitlines()[-1]
-    assert not [path for path in files_below(tmp_path) if path.name != ".download.lock"]
+    assert not files_below(tmp_path)
 
 
 def test_without_anyone_to_ask_the_licence_is_accepted_by_an_option(download, published, tmp_path):
@@ -137,6 +137,12 @@ def test_a_folder_at_hand_is_copied_or_linked(download, packed, tmp_path):
         ([], "no category; name one: --category screw, or all of them (5.3 GB): --category all"),
         (["--category", "scew"], "unknown category of MVTec AD 'scew'; did you mean 'screw'?"),
         (["--from", "nowhere.tar.xz"], "no archive or folder nowhere.tar.xz"),
+        (["--from", "/dev/zero"], "no archive or folder /dev/zero"),
+        (["--category", "screw", "--url", "http://"], "'http://' is no http or https address"),
+        (["--category", "screw", "--url", "file:///etc/passwd"], "a file at hand is given with --from"),
+        (["--category", "screw", "--url", "http://[::1"], "--url 'http://[::1' is no address"),
+        (["--category", "screw", "--url", "http://localhost:http/x"], "is no address"),
+        (["--category", "screw", "--url", "http://local host/x"], "holds letters that no address has"),
         (["--category", "screw", "--link"], "--link needs an unpacked folder: --from FOLDER"),
         (
             ["--category", "screw", "--accept-license"],

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from archive_server import Served, serve
-from bench.data.download.fetch import fetch, part_of
+from bench.data.download.fetch import check_address, fetch, part_of
 from bench.errors import RunError, UsageError
 
 BODY = bytes(range(256)) * 4000  # a megabyte
@@ -118,7 +118,7 @@ def test_where_no_address_has_the_file_the_way_by_hand_is_told_and_the_part_stay
     assert part.read_bytes() == BODY[:500]
 
 
-def test_only_the_web_is_an_address(get, tmp_path):
-    (tmp_path / "file").write_bytes(BODY)
+def test_only_the_web_is_an_address(tmp_path):
+    check_address("https://www.mvtec.com:443/a%20b?c=d")
     with pytest.raises(UsageError, match="no http or https address"):
-        get((tmp_path / "file").as_uri())
+        check_address((tmp_path / "file").as_uri())

@@ -1,6 +1,7 @@
 """What a settings parser found wrong, said in one line: the option, what it expects, and what was given."""
 
 import re
+from difflib import get_close_matches
 
 _NAMES = {"NoneType": "null", "a valid integer": "int", "a valid number": "float"}
 
@@ -20,7 +21,15 @@ def one_line(message: str) -> str:
     if ranges:
         return f"--{key} should be {ranges[0]}, not '{value}'"
     kinds = _kinds(problem)
-    return f"--{key} expects {' or '.join(kinds)}, not '{value}'" if kinds else f"--{key}: {problem}"
+    near = get_close_matches(value.strip("'"), _words(problem), n=1)
+    advice = f"; did you mean '{near[0]}'?" if near else ""
+    return f"--{key} expects {' or '.join(kinds)}, not '{value}'{advice}" if kinds else f"--{key}: {problem}"
+
+
+def _words(problem: str) -> list[str]:
+    """The words that settings of a few words take."""
+    lists = re.findall(r"typing\.Literal\[(.+?)\]", problem)
+    return [word.strip("' ") for each in lists for word in each.split(",")]
 
 
 def _kinds(problem: str) -> list[str]:

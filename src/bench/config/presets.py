@@ -45,6 +45,10 @@ class Preset:
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
         if not issubclass(loaded, base):
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no {_BASES[self.kind]}")
+        if self.kind == "model" and loaded.forward is base.forward:  # a base of methods
+            raise UsageError(
+                f"class_path '{self.class_path}' of '{self.name}' has no forward, by which images are scored"
+            )
         return loaded
 
     def _import(self, class_path: str) -> object:
@@ -126,6 +130,8 @@ def constructor_keywords(cls: type) -> set[str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
+        raise UsageError(f"cannot read {path}: it is {'a folder' if path.is_dir() else 'no regular file'}")
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -208,7 +208,7 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
     known = flatten(parser.get_defaults().as_dict())
     # The parser takes null for any type, as if nothing were said.
     nulls = [key for key, value in flatten(tree).items() if value is None and known.get(key) is not None]
-    for key in [*flatten(tree), *options]:
+    for key in [*flatten(tree), *_empty_sections(tree), *options]:
         if key not in known:
             raise unknown(
                 "option", key if key in tree else f"--{key}", known if key in tree else {f"--{k}" for k in known}
@@ -226,6 +226,13 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
     settings = _merged(base, _nested({key: typed[key] for key in options}))
     name_once(settings["trainer"], flatten(tree) | dict(options))
     return settings
+
+
+def _empty_sections(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of sections in which nothing stands; those that every tree has are none."""
+    below = [(f"{prefix}{key}", value) for key, value in tree.items() if isinstance(value, Mapping)]
+    empty = [name for name, value in below if not value and name not in SECTIONS]
+    return empty + [found for name, value in below for found in _empty_sections(value, f"{name}.")]
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Records, settings and sweep files travel: whoever opens those of another must no
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.config.moved_classes import present_path
@@ -34,6 +35,16 @@ def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default:
         f"cannot import class_path '{class_path}' of '{name}': it is none of conf/{kind}, and code of one's own runs "
         f"only where its file is typed: --{kind} FILE"
     )
+
+
+def check_is_of_run(run: Path, own: Mapping[str, str], typed: Mapping[str, str | None]) -> None:
+    """Refuse a method or dataset that was typed, by its kind, and is not the run's: it would be read as another's."""
+    for kind, word in typed.items():
+        if word is None or read_preset(kind, word).name == own[kind]:
+            continue
+        travels = own[kind] in preset_names(kind)
+        advice = f"leave out --{kind} {word}" if travels else f"name its own file: --{kind} {own[kind]}.yaml"
+        raise UsageError(f"{run} is a run of {own[kind]}; {advice}")
 
 
 def check_classes(own: Mapping[str, Any], base: Mapping[str, Any]) -> None:

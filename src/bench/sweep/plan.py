@@ -68,10 +68,25 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
         if key not in content:
             raise UsageError(f"no {key}; name a sweep file, or some: {example}")
     try:
-        return Sweep.model_validate(content)
+        sweep = Sweep.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+    for name, layer in {"settings": sweep.settings, **{f"variants: {k}": v for k, v in sweep.variants.items()}}.items():
+        _check_layer(f"{where}: {name}", layer)
+    return sweep
+
+
+def _check_layer(where: str, layer: Mapping[str, Any]) -> None:
+    """Refuse settings that the sweep's own lists decide: they would be ignored."""
+    lists = {"seed": "seeds", "category": "categories", "model": "models", "data": "data"}
+    for key, own in lists.items():
+        value = layer.get(key)
+        found = [f"{key}.{word}" for word in ("name", "class_path") if isinstance(value, Mapping) and word in value]
+        if key in ("seed", "category") or isinstance(value, str):
+            found = [key] if key in layer else []
+        if found:
+            raise UsageError(f"{where}: {found[0]}: the sweep's '{own}' says it; leave it out here")
 
 
 def _check_names(where: str, content: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
@@ -176,7 +191,8 @@ def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            if below := _without(value, keys, f"{prefix}{key}."):
+            below = _without(value, keys, f"{prefix}{key}.")
+            if below or not value:  # an empty one is a mistake, and told as such
                 found[key] = below
         elif f"{prefix}{key}" not in keys:
             found[key] = value

@@ -83,9 +83,12 @@ def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":
     """The run's data, which must be those that it was tested on."""
     from bench.config.places import with_data_of_now
     from bench.config.settings import resolve
+    from bench.config.trust import check_is_of_run
     from bench.records.record import settings_to_read
     from bench.runs.run import prepare
 
+    names = {"model": record.model, "data": record.dataset}
+    check_is_of_run(options.run, names, {"model": options.model, "data": options.data})
     typed, own = {"data.root": options.root} if options.root else {}, settings_to_read(record)
     files = [own if options.root else with_data_of_now(own)]
     config = resolve(model=options.model, data=options.data, category=None, files=files, options=typed)

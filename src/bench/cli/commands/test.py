@@ -22,10 +22,14 @@ def run(typed: list[str]) -> int:
     from bench.cli.terminal import print_test
     from bench.config.places import with_data_of_now
     from bench.config.settings import resolve
+    from bench.config.trust import check_is_of_run
     from bench.records.record import Record, settings_to_read
     from bench.runs.retest import test_again
 
-    own = settings_to_read(Record.read(known.run))
+    finished = Record.read(known.run)
+    names = {"model": finished.model, "data": finished.dataset}
+    check_is_of_run(known.run, names, {"model": known.model, "data": known.data})
+    own = settings_to_read(finished)
     files = [own if "data.root" in options else with_data_of_now(own)]
     config = resolve(model=known.model, data=known.data, category=None, files=files, options=options)
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)

@@ -34,6 +34,9 @@ def run(typed: list[str]) -> int:
     from bench.data.cache import IMAGES, cache_folder, files_of
 
     folder = (known.cache.expanduser() if known.cache else cache_folder()) / IMAGES
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{nearest} is no folder; name that of the cache: --data.cache FOLDER")
     files = files_of(folder)
     size = sum(path.stat().st_size for path in files)
     if known.clear:

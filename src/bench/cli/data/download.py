@@ -87,6 +87,7 @@ def run(typed: list[str]) -> int:
 
 
 def _read(typed: list[str]) -> _Request:
+    from bench.data.download.fetch import check_address
     from bench.data.download.licence import obtain_consent
     from bench.data.facts import mvtec_categories
     from bench.data.layout import named_root
@@ -100,8 +101,10 @@ def _read(typed: list[str]) -> _Request:
         raise UsageError("--link needs an unpacked folder: --from FOLDER")
     if known.source and known.url:
         raise UsageError("--from and --url are two sources; leave out one")
-    if known.source and not known.source.exists():
+    if known.source and not (known.source.is_file() or known.source.is_dir()):  # a named pipe would be waited for
         raise UsageError(f"no archive or folder {known.source}")
+    if known.url:
+        check_address(known.url)
     wanted = None if known.category in (None, ALL) else [known.category]
     request = _Request(named_root(known.root), wanted, known.source, known.url, known.link, known.keep_archive)
     if request.missing != []:
@@ -167,19 +170,27 @@ def _require_room(root: Path, needed: float) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """One download at a time into a folder; what a killed one left is removed."""
+    """One download at a time into a folder; what a killed one left is removed, in the end the lock as well."""
     from filelock import FileLock, Timeout
 
     from bench.data.download.extract import remove_leftovers
 
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".download.lock")
+    file = root / ".download.lock"
+    lock = FileLock(file)
     try:
-        with lock.acquire(timeout=0):
-            remove_leftovers(root)
-            yield
+        lock.acquire(timeout=0)
+        while not file.exists():  # another download removed it between our opening and our locking it
+            lock.release()
+            lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(f"another 'bench data download' works in {root}; wait for it") from None
+    try:
+        remove_leftovers(root)
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        lock.release()
 
 
 def _compare(root: Path, names: Sequence[str]) -> None:

@@ -51,8 +51,6 @@ def fetch(
     part = part_of(target)
     refused = []
     for url in urls:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise UsageError(f"'{url}' is no http or https address; a file at hand is given with --from")
         try:
             with _kept(part):
                 _fetch_from(url, part, size, moved, pause)
@@ -63,6 +61,19 @@ def fetch(
         part.replace(target)
         return
     raise RunError(f"no address has {target.name} ({'; '.join(refused)}); get it from {page} and give it with --from")
+
+
+def check_address(url: str) -> None:
+    """Refuse what no server can be asked by."""
+    try:
+        parts = urlsplit(url)
+        known, _ = parts.scheme in ("http", "https") and parts.hostname, parts.port
+    except ValueError as error:  # a bracket too many, a port of letters
+        raise UsageError(f"--url '{url}' is no address: {error}") from error
+    if not known:
+        raise UsageError(f"'{url}' is no http or https address; a file at hand is given with --from")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(f"--url '{url}' holds letters that no address has; write them as %20 and the like")
 
 
 def part_of(target: Path) -> Path:

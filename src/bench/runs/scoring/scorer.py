@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from bench.config.settings import Config, resolve
+from bench.config.trust import check_is_of_run
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.data.geometry import Geometry
@@ -91,6 +92,7 @@ def load_run(
 ) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
     record = read_finished(folder)
+    check_is_of_run(folder, {"model": record.model, "data": record.dataset}, {"model": model, "data": data})
     config = resolve(model=model, data=data, category=None, files=[settings_to_read(record)], options={})
     settings = config.section("data")
     geometry = Geometry(*(settings[name] for name in ("image_size", "crop", "interpolation", "aspect")))
