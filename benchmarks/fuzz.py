@@ -28,17 +28,25 @@ import atheris
 os.environ["OMP_NUM_THREADS"] = "1"
 with atheris.instrument_imports(include=["bench", "torch._weights_only_unpickler"]):
     import torch
-    from bench.checkpoint import CHECKPOINT, fit_seconds, load_checkpoint
-    from bench.predict.model import read_spec
-    from bench.predictions import parse_predictions
-    from bench.record import PREDICTIONS, RECORD, Record, changed_settings, flat_settings, settings_to_read
 
-    from bench.cli import main as bench
-    from bench.config import resolve
+    from bench.cli.main import main as bench
+    from bench.config.settings import resolve
     from bench.errors import RunError, UsageError
     from bench.escaping import terminal
     from bench.leaderboard.collect import collect
     from bench.metrics.image import image_metrics
+    from bench.records.predictions import parse_predictions
+    from bench.records.record import (
+        CHECKPOINT,
+        PREDICTIONS,
+        RECORD,
+        Record,
+        changed_settings,
+        flat_settings,
+        settings_to_read,
+    )
+    from bench.runs.checkpoint import fit_seconds, load_checkpoint
+    from bench.runs.scoring.scorer import read_spec
 
 RUN = """fit --model autoencoder_l2 --model.latent_dim 2 --category screw --data synthetic --data.image_size 32
     --data.samples_per_epoch null --trainer.max_epochs 1 --trainer.accelerator cpu --runs"""

@@ -8,7 +8,8 @@ from typing import Any
 from bench.config.cell import PROTOCOL, fingerprint_of
 from bench.data.listing import GOOD
 from bench.metrics.image import image_metrics
-from bench.records.record import CostRecord, DataRecord, Record, write_predictions
+from bench.records.predictions import Predicted, write_predictions
+from bench.records.record import CostRecord, DataRecord, Record
 
 METRICS = {"image_auroc": 0.8, "image_accuracy": 0.7, "image_balanced_accuracy": 0.6, "pixel_auroc": 0.9}
 
@@ -83,19 +84,19 @@ def write_record(runs: Path, record: Record, scores: Mapping[str, Sequence[float
 def predict(folder: Path, record: Record, scores: Mapping[str, Sequence[float]]) -> Record:
     """Write predictions; the record that fits them. The content of an image is its place among those of its type."""
     rows = [
-        {
-            "path": f"{record.category}/test/{kind}/{index:03}.png",
-            "sha256": f"{record.category} {kind} {index}",
-            "defect_type": kind,
-            "label": str(int(kind != GOOD)),
-            "score": repr(float(score)),
-            "logits": "",
-        }
+        Predicted(
+            path=f"{record.category}/test/{kind}/{index:03}.png",
+            sha256=f"{record.category} {kind} {index}",
+            defect_type=kind,
+            is_defect=kind != GOOD,
+            score=float(score),
+            logits=(),
+        )
         for kind, values in scores.items()
         for index, score in enumerate(values)
     ]
     sha256 = write_predictions(folder, rows)
-    found = image_metrics([float(row["score"]) for row in rows], [row["label"] == "1" for row in rows], None)
+    found = image_metrics([row.score for row in rows], [row.is_defect for row in rows], None)
     data = record.data.model_copy(update={"predictions_sha256": sha256})
     return record.model_copy(update={"metrics": {**record.metrics, **found}, "data": data})
 

@@ -16,8 +16,8 @@ from bench.config.names import plain_name
 from bench.config.settings import Config, flatten, resolve
 from bench.errors import UsageError
 from bench.escaping import csv_cell, json_line, markdown, terminal
-from bench.records.predictions import parse_predictions
-from bench.records.record import Record, write_predictions
+from bench.records.predictions import Predicted, parse_predictions, write_predictions
+from bench.records.record import Record
 from fake_records import make_record
 
 METHODS = ("autoencoder_l2", "padim", "classifier")
@@ -131,30 +131,41 @@ def test_a_record_with_damaged_bytes_is_read_or_refused_in_one_line(tmp_path, cu
 
 
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
-ROWS = st.fixed_dictionaries(
-    {
-        "path": st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-        "sha256": st.text("0123456789abcdef", max_size=64),
-        "defect_type": st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
-        "label": st.sampled_from(["0", "1"]),
-        "score": SCORES.map(repr),
-        "logits": st.just(""),
-    }
+ROWS = st.builds(
+    Predicted,
+    path=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    sha256=st.text("0123456789abcdef", max_size=64),
+    defect_type=st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+    is_defect=st.booleans(),
+    score=SCORES,
+    logits=st.just(()),
 )
 
 
-@example(
-    rows=[{"path": "a\rb\nc", "sha256": "", "defect_type": '"', "label": "0", "score": "0.5", "logits": ""}],
-)
+@example(rows=[Predicted("a\rb\nc", "", '"', False, 0.5, ())])
 @given(rows=st.lists(ROWS, max_size=3))
 @some
 def test_predictions_are_read_as_they_were_written(tmp_path, rows):
     write_predictions(tmp_path, rows)
     file = tmp_path / "predictions.csv"
-    found = parse_predictions(file.read_bytes(), file)
-    assert [(row.path, row.sha256, row.defect_type, str(int(row.is_defect)), repr(row.score)) for row in found] == [
-        (row["path"], row["sha256"], row["defect_type"], row["label"], row["score"]) for row in rows
-    ]
+    assert parse_predictions(file.read_bytes(), file) == rows
+
+
+SIGNS = st.text("'=+-@1a.,\n", max_size=6)
+
+
+@given(path=SIGNS, defect_type=SIGNS)
+@some
+def test_no_name_in_predictions_is_a_formula_and_each_is_read_as_it_was(tmp_path, path, defect_type):
+    write_predictions(tmp_path, [Predicted(path, "", defect_type, True, -1.0, ())])
+    file = tmp_path / "predictions.csv"
+    found = parse_predictions(file.read_bytes(), file)[0]
+    assert (found.path, found.defect_type) == (path, defect_type)
+    with file.open(encoding="utf-8", newline="") as lines:
+        shown = list(csv.DictReader(lines))[0]
+    for field in (shown["path"], shown["defect_type"]):
+        if field.startswith(FORMULA):
+            float(field)
 
 
 @given(cut=st.integers(0, 400), put=st.binary(max_size=6) | TEXTS.map(lambda text: text.encode(errors="replace")))

@@ -63,6 +63,21 @@ def csv_cell(text: str) -> str:
     return f"'{text}" if len(text) > 1 and text.startswith(_FORMULA) and not _is_number(text) else text
 
 
+def csv_field(text: str) -> str:
+    """A field of a file that `bench` reads again, so that no spreadsheet takes it for a formula: `plain_field` undoes it.
+
+    An apostrophe goes before what begins like a formula and is no number, and before such a text with apostrophes of
+    its own, so that each text has one form.
+    """
+    begins = text.lstrip("'").startswith(_FORMULA)
+    return f"'{text}" if begins and not _is_number(text) else text
+
+
+def plain_field(field: str) -> str:
+    """What `csv_field` was given; what older releases wrote is read as it stands."""
+    return field[1:] if field.startswith("'") and field.lstrip("'").startswith(_FORMULA) else field
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

@@ -101,7 +101,12 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 
 def write_together(contents: Mapping[Path, str | bytes]) -> None:
-    """Write several files of one folder: all of them are new, or all are as they were."""
+    """Write several files of one folder: all of them are new, or all are as they were, whatever is raised.
+
+    All are on the disk under other names before the first is renamed, and no system renames several files at once: a
+    SIGKILL or a power cut between two renames leaves new files beside old ones, and a folder `.*.partial` with the
+    former ones. The same command mends that.
+    """
     with ExitStack() as stack:
         stage = {
             folder: Path(stack.enter_context(TemporaryDirectory(dir=folder, prefix=".", suffix=".partial")))
@@ -110,11 +115,12 @@ def write_together(contents: Mapping[Path, str | bytes]) -> None:
         for number, (path, content) in enumerate(contents.items()):
             write_atomically(stage[path.parent] / f"{number}-new", content)
         done: list[tuple[Path, Path]] = []
+        formers = {path: stage[path.parent] / f"{number}-former" for number, path in enumerate(contents)}
+        for path, former in formers.items():
+            if path.is_file():
+                _keep(path, former)
         try:
-            for number, path in enumerate(contents):
-                former = stage[path.parent] / f"{number}-former"
-                if path.is_file():
-                    _keep(path, former)
+            for number, (path, former) in enumerate(formers.items()):
                 (stage[path.parent] / f"{number}-new").replace(path)
                 done.append((former, path))
         except BaseException:

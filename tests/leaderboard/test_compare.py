@@ -122,14 +122,12 @@ def test_classifiers_are_compared_by_their_logits(bench, runs):
 
 def rewrite_logits(folder: Path, logits: np.ndarray) -> None:
     """Put logits into the predictions, and their hash into the record."""
-    import csv
+    from bench.records.predictions import parse_predictions, write_predictions
+    from bench.records.record import Record
 
-    from bench.records.record import Record, write_predictions
-
-    with (folder / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row, values in zip(rows, logits, strict=True):
-        row["logits"] = " ".join(map(repr, map(float, values)))
+    file = folder / "predictions.csv"
+    found = parse_predictions(file.read_bytes(), file)
+    rows = [row._replace(logits=tuple(values.tolist())) for row, values in zip(found, logits, strict=True)]
     record = Record.read(folder)
     changes = {
         "classes": {"good": 8, "hole": 8, "scratch": 8},

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from bench.data.datamodule import DefectData
 from bench.data.layout import Sample
-from bench.data.listing import GOOD
 from bench.errors import RunError
 from bench.evaluation.passes import ScoredImages
 from bench.metrics.bootstrap import Interval, classification_intervals, detection_intervals
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.metrics.pixel import PixelResult
+from bench.records.predictions import Predicted
 from bench.records.record import ConfusionMatrix, Metrics
 
 
@@ -40,7 +40,7 @@ class Evaluation:
     threshold: float | None
     metrics: Metrics
     metrics_by_defect: dict[str, Metrics]
-    predictions: list[dict[str, str]]
+    predictions: list[Predicted]
     intervals: dict[str, Interval | None] = field(default_factory=dict)
     intervals_by_defect: dict[str, dict[str, Interval | None]] = field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
@@ -64,15 +64,14 @@ def evaluate(parts: Sequence[Tested]) -> Evaluation:
             raise RunError(f"the {what} of {worst.relative} is no finite number")
     hashes = parts[0].data.whole.hashes
     rows = [
-        {
-            "path": sample.relative,
-            "sha256": hashes[sample.path],
-            "defect_type": sample.defect_type,
-            "label": str(int(sample.defect_type != GOOD)),
-            # repr of a double: reading it back gives the very same number.
-            "score": repr(float(score)),
-            "logits": " ".join(repr(float(v)) for v in one),
-        }
+        Predicted(
+            sample.relative,
+            hashes[sample.path],
+            sample.defect_type,
+            sample.is_defect,
+            float(score),
+            tuple(one.tolist()),
+        )
         for sample, score, one in zip(samples, scores, logits, strict=True)
     ]
     if parts[0].threshold is None:
@@ -81,7 +80,7 @@ def evaluate(parts: Sequence[Tested]) -> Evaluation:
 
 
 def _evaluate_scores(
-    samples: Sequence[Sample], scores: NDArray[np.float64], part: Tested, rows: list[dict[str, str]]
+    samples: Sequence[Sample], scores: NDArray[np.float64], part: Tested, rows: list[Predicted]
 ) -> Evaluation:
     assert part.threshold is not None
     types = [s.defect_type for s in samples]
@@ -104,7 +103,7 @@ def _evaluate_classes(
     scores: NDArray[np.float64],
     logits: NDArray[np.float64],
     classes: Sequence[str],
-    rows: list[dict[str, str]],
+    rows: list[Predicted],
 ) -> Evaluation:
     targets = np.array([classes.index(s.defect_type) for s in samples])
     predicted = logits.argmax(axis=1)

@@ -1,15 +1,18 @@
-"""The predictions of a run as its file says them: read whole and checked, or refused with the line of the mistake."""
+"""The predictions of a run and their file: written whole; read and checked, or refused with the line of the mistake."""
 
 import csv
 import hashlib
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
+from bench.escaping import csv_field, plain_field
 from bench.metrics.image import image_metrics
-from bench.records.record import RECORD, Record
+from bench.records.record import PREDICTIONS, RECORD, Record
+from bench.writing import write_atomically
 
 _COLUMNS = ("path", "sha256", "defect_type", "label", "score", "logits")
 
@@ -23,6 +26,26 @@ class Predicted(NamedTuple):
     is_defect: bool
     score: float  # raw, larger = more anomalous
     logits: tuple[float, ...]  # of each class; empty but for classifiers
+
+
+def write_predictions(folder: Path, rows: Iterable[Predicted]) -> str:
+    """Write `predictions.csv` in `folder`; its SHA-256."""
+    text = "".join(_csv_line(line) for line in (_COLUMNS, *map(_fields, rows)))
+    write_atomically(folder / PREDICTIONS, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fields(row: Predicted) -> list[str]:
+    """The fields of a row; `repr` of a double: reading it back gives the very same number."""
+    names = csv_field(row.path), row.sha256, csv_field(row.defect_type)
+    return [*names, str(int(row.is_defect)), repr(row.score), " ".join(map(repr, row.logits))]
+
+
+def _csv_line(fields: Iterable[str]) -> str:
+    """A row that ends with a newline; only a writer whose rows end otherwise quotes a carriage return in a name."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def parse_predictions(content: bytes, file: Path, record: Record | None = None) -> list[Predicted]:
@@ -47,6 +70,7 @@ def _row(words: list[str], places: list[int], count: int, line: int) -> Predicte
         if len(words) != count:
             raise ValueError(f"it has {len(words)} fields, not {count}")
         path, sha256, defect_type, label, score, logits = [words[place] for place in places]
+        path, defect_type = plain_field(path), plain_field(defect_type)
         if label not in ("0", "1"):
             raise ValueError(f"its label is '{label[:20]}', not 0 or 1")
         row = Predicted(path, sha256, defect_type, label == "1", float(score), tuple(map(float, logits.split())))

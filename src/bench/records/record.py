@@ -1,8 +1,5 @@
 """The record of a run: one validated JSON file, written whole or not at all."""
 
-import csv
-import hashlib
-import io
 import json
 import math
 from contextlib import suppress
@@ -208,18 +205,3 @@ def settings_to_read(record: Record) -> dict[str, Any]:
     """Its settings for a command that only reads the run: where its cache lay is no place to write to."""
     data = {key: value for key, value in record.config.get("data", {}).items() if key != "cache"}
     return {**record.config, "data": data}
-
-
-def write_predictions(folder: Path, rows: list[dict[str, str]]) -> str:
-    """Write `predictions.csv` in `folder`; its SHA-256."""
-    columns = ["path", "sha256", "defect_type", "label", "score", "logits"]
-    text = "".join(_csv_line(line) for line in (columns, *([row[name] for name in columns] for row in rows)))
-    write_atomically(folder / PREDICTIONS, text)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _csv_line(fields: list[str]) -> str:
-    """A row that ends with a newline; only a writer whose rows end otherwise quotes a carriage return in a name."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(fields)
-    return line.getvalue().removesuffix("\r\n") + "\n"

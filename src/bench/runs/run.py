@@ -19,7 +19,8 @@ from bench.evaluation.evaluation import Tested, evaluate
 from bench.memory import forget_peak
 from bench.models.base import Detector
 from bench.models.parts.weights import identify_weights
-from bench.records.record import CHECKPOINT, DataRecord, Record, Status, write_predictions
+from bench.records.predictions import write_predictions
+from bench.records.record import CHECKPOINT, DataRecord, Record, Status
 from bench.runs.callbacks import quieten_lightning
 from bench.runs.checkpoint import RESUME
 from bench.runs.cost import measure_cost
