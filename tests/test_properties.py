@@ -162,7 +162,7 @@ def test_no_name_in_predictions_is_a_formula_and_each_is_read_as_it_was(tmp_path
     found = parse_predictions(file.read_bytes(), file)[0]
     assert (found.path, found.defect_type) == (path, defect_type)
     with file.open(encoding="utf-8", newline="") as lines:
-        shown = list(csv.DictReader(lines))[0]
+        shown = next(iter(csv.DictReader(lines)))
     for field in (shown["path"], shown["defect_type"]):
         if field.startswith(FORMULA):
             float(field)
@@ -171,8 +171,9 @@ def test_no_name_in_predictions_is_a_formula_and_each_is_read_as_it_was(tmp_path
 @given(cut=st.integers(0, 400), put=st.binary(max_size=6) | TEXTS.map(lambda text: text.encode(errors="replace")))
 @some
 def test_predictions_with_damaged_bytes_are_read_or_refused_in_one_line(tmp_path, cut, put):
-    row = {"path": "screw/test/a.png", "sha256": "0" * 64, "defect_type": "good", "label": "0", "logits": ""}
-    write_predictions(tmp_path, [{**row, "score": repr(float(score))} for score in range(4)])
+    write_predictions(
+        tmp_path, [Predicted("screw/test/a.png", "0" * 64, "good", False, float(score), ()) for score in range(4)]
+    )
     file = tmp_path / "predictions.csv"
     content = file.read_bytes()
     try:

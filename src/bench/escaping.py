@@ -64,7 +64,7 @@ def csv_cell(text: str) -> str:
 
 
 def csv_field(text: str) -> str:
-    """A field of a file that `bench` reads again, so that no spreadsheet takes it for a formula: `plain_field` undoes it.
+    """A field of a file that `bench` reads again, no formula to a spreadsheet; `plain_field` undoes it.
 
     An apostrophe goes before what begins like a formula and is no number, and before such a text with apostrophes of
     its own, so that each text has one form.

@@ -45,7 +45,9 @@ class Preset:
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
         if not issubclass(loaded, base):
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no {_BASES[self.kind]}")
-        if self.kind == "model" and loaded.forward is base.forward:  # a base of methods
+        if self.kind == "model" and getattr(loaded, "forward", None) is getattr(
+            base, "forward", None
+        ):  # a base of methods
             raise UsageError(
                 f"class_path '{self.class_path}' of '{self.name}' has no forward, by which images are scored"
             )
