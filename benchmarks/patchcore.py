@@ -37,7 +37,7 @@ def make_patches(options: argparse.Namespace, folder: Path) -> None:
         model="patchcore_mobilenetv2", data=None, category=options.category, files=[], options={"seed": "0", **places}
     )
     data, _ = prepare(config)
-    model = build_model(config, data)
+    model = build_model(config, data.spec)
     with torch.inference_mode():
         loaders = {
             "train": data.ordered_train_loader(data.training_indices[: options.images]),

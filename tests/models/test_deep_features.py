@@ -82,7 +82,7 @@ def test_gaussians_are_the_sum_over_levels_of_scikit_learns_mahalanobis_distance
 def test_a_left_out_score_is_that_of_a_fit_without_the_image(settings):
     model = fitted(**settings)
     with torch.inference_mode():
-        left_out = model.left_out_score(IMAGES[:3]).double().numpy()
+        left_out = model.leave_one_out_score(IMAGES[:3]).double().numpy()
     for place, score in enumerate(left_out):
         kept = torch.arange(len(IMAGES)) != place
         alone = scores(fitted(IMAGES[kept], **settings), IMAGES[place, None])

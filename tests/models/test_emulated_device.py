@@ -166,7 +166,7 @@ def outcome(model: Detector, device: torch.device, waits: list[str]) -> Outcome:
     learn_statistics(model, after, batches, COUNT, machine)
     image = sent(batches()[0], device).image
     score, anomaly_map, _ = model.predict(image)
-    left_out = model.predict_left_out(image) if model.scores_left_out else None
+    left_out = model.predict_leave_one_out(image) if model.supports_leave_one_out else None
     found = passes.test_images(model, batches(), COUNT, machine)
     assert found is not None
     assert all(each.device == device for each in (score, *model.parameters(), *model.buffers()))

@@ -46,7 +46,7 @@ def test_score_and_map_are_mean_squared_distances_to_scikit_learns_neighbours():
 
 def test_a_left_out_score_is_that_of_a_gallery_without_the_image():
     with torch.inference_mode():
-        left_out = fitted().left_out_score(IMAGES)
+        left_out = fitted().leave_one_out_score(IMAGES)
         for place in range(len(IMAGES)):
             kept = torch.arange(len(IMAGES)) != place
             expected = fitted(IMAGES[kept])(IMAGES[place, None]).score
@@ -56,7 +56,7 @@ def test_a_left_out_score_is_that_of_a_gallery_without_the_image():
 def test_left_out_scores_of_some_images_are_those_among_all():
     model = fitted()
     with torch.inference_mode():
-        torch.testing.assert_close(model.left_out_score(IMAGES[:4]), model.left_out_score(IMAGES)[:4])
+        torch.testing.assert_close(model.leave_one_out_score(IMAGES[:4]), model.leave_one_out_score(IMAGES)[:4])
 
 
 def test_neighbours_that_are_not_there_are_refused():

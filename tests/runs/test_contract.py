@@ -196,7 +196,7 @@ def test_without_held_out_images_the_threshold_comes_from_scores_by_models_that_
     config = read_config(words(method, place, ROOTS[17], *more))
     data, _ = prepare(config)
     indices = data.training_indices
-    if model.scores_left_out:
+    if model.supports_leave_one_out:
         held_out = [[index] for index in indices]
     else:
         held_out = np.array_split(np.random.default_rng(data.seed).permutation(indices), 5)
@@ -306,10 +306,9 @@ def test_a_class_that_keeps_what_it_learned_outside_its_buffers_is_refused(place
 
 
 def test_a_left_out_score_that_is_none_is_refused(place, tmp_path, monkeypatch):
-    source = (
-        NAIVE + "\n    scores_left_out = True\n\n    def left_out_score(self, image):\n        return self(image).map\n"
-    )
-    with pytest.raises(RunError, match=r"left_out_score gave a score of shape \(\d+, 32, 32\)"):
+    score = "def leave_one_out_score(self, image):\n        return self(image).map\n"
+    source = f"{NAIVE}\n    supports_leave_one_out = True\n\n    {score}"
+    with pytest.raises(RunError, match=r"leave_one_out_score gave a score of shape \(\d+, 32, 32\)"):
         changed(tmp_path, place, monkeypatch, "maps_for_scores", source).fit()
 
 

@@ -60,7 +60,7 @@ def test_a_threshold_from_left_out_scores_is_that_of_models_without_each_image(m
     model = build_model(config, data.spec).eval()
     machine = start_machine(part_trainer(Part(data, tmp_path, ""), cell, None, progress=False), progress=False)
     learn_and_choose_threshold(model, data, machine, 0.5)
-    left_out = np.sort([float(model.predict_left_out(one)) for one in images_one_by_one(data)])
+    left_out = np.sort([float(model.predict_leave_one_out(one)) for one in images_one_by_one(data)])
     seen = np.sort([float(model.predict(one).score) for one in images_one_by_one(data)])
     assert float(model.threshold) == pytest.approx(np.quantile(left_out, 0.5, method="higher"), rel=1e-6)
     assert float(model.threshold) > 1.02 * np.quantile(seen, 0.5, method="higher")

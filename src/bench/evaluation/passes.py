@@ -76,7 +76,7 @@ def score_images(
     """Scores (N,) of training images of all processes, in each of them; as if each were left out, where asked."""
     indices, scores = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for batch in machine.batches(loader, "scores of normal images"):
-        found = model.predict_left_out(batch.image) if left_out else model.predict(batch.image).score
+        found = model.predict_leave_one_out(batch.image) if left_out else model.predict(batch.image).score
         indices.append(batch.indices)
         scores.append(found.cpu())
     places, values = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores))

@@ -13,7 +13,7 @@ from bench.data.listing import GOOD
 from bench.errors import counted
 from bench.html_report.charts import map_scale, overlap_chart, precision_recall_chart, roc_chart, score_histograms
 from bench.html_report.selection import Group, Predicted
-from bench.html_report.test_images import LIMIT, Seen
+from bench.html_report.test_images import LIMIT, PicturedImages
 from bench.metrics.catalogue import BY_TYPE, figure_text, interval_text, title_of
 from bench.metrics.ranking import Ranking, rank
 from bench.records.costs import cost_rows
@@ -39,7 +39,7 @@ class Card(NamedTuple):
     pictures: list[tuple[str, str]]  # what it shows, data URI
 
 
-def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Group], seen: Seen | None) -> str:
+def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Group], seen: PicturedImages | None) -> str:
     """The page; without pictures and PRO curve where nothing was `seen`."""
     ranking = _rank(predicted)
     return render_page(
@@ -64,7 +64,7 @@ def _rank(predicted: Sequence[Predicted]) -> Ranking:
     return rank(scores[defective], scores[~defective])
 
 
-def _notes(record: Record, seen: Seen | None) -> list[str]:
+def _notes(record: Record, seen: PicturedImages | None) -> list[str]:
     found = [f"Not MVTec's own data: {'; '.join(record.data.differences)}."] if record.data.differences else []
     if record.reference and (apart := differences(record)):
         found.append(f"Not the published protocol: {'; '.join(apart)}.")
@@ -109,7 +109,7 @@ def _setup(record: Record) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _charts(record: Record, predicted: Sequence[Predicted], ranking: Ranking, seen: Seen | None) -> list[Any]:
+def _charts(record: Record, predicted: Sequence[Predicted], ranking: Ranking, seen: PicturedImages | None) -> list[Any]:
     types = sorted({one.defect_type for one in predicted}, key=lambda name: (name != GOOD, name))
     scores = {name: [one.score for one in predicted if one.defect_type == name] for name in types}
     threshold, metrics = record.metrics.get("threshold"), record.metrics
@@ -136,7 +136,7 @@ def _confusion(record: Record) -> dict[str, Any] | None:
     return {"classes": record.confusion.classes, "rows": rows}
 
 
-def _card(record: Record, predicted: Sequence[Predicted], place: int, seen: Seen | None) -> Card:
+def _card(record: Record, predicted: Sequence[Predicted], place: int, seen: PicturedImages | None) -> Card:
     one = predicted[place]
     if one.probabilities.size:
         assert record.confusion is not None

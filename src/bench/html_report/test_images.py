@@ -20,23 +20,23 @@ from bench.metrics.pixel import PixelMetrics
 from bench.models.base import resize_map
 from bench.progress import ProgressBar
 from bench.runs.scoring.scorer import FinishedRun
-from bench.views.heatmap import Picture, lay_over
-from bench.views.pictures import colour
+from bench.views.heatmap import Picture, overlay
+from bench.views.pictures import YELLOW, colour, outlined
 
 SIDE = 320  # pixels of a picture on the page
 LIMIT = 0.30  # false positive rate up to which the PRO curve is drawn
-_OUTLINE = ((0, 0, 0), 4), ((255, 210, 0), 2)  # yellow on black can be seen on any ground
+_OUTLINE = ((0, 0, 0), 4), (YELLOW, 2)  # yellow on black can be seen on any ground
 
 
 @dataclass(frozen=True)
-class Seen:
+class PicturedImages:
     """Pictures (SIDE, SIDE, 3) of chosen images by their place and what each shows, and the PRO curve."""
 
     pictures: dict[int, dict[str, Picture]] = field(default_factory=dict)
     overlap: Points | None = None
 
 
-def see_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, progress: bool) -> Seen:
+def picture_with_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, progress: bool) -> PicturedImages:
     """Score all test images again: image, mask and heat map of the chosen ones, and the PRO curve."""
     assert run.record.map_range is not None
     low, high = run.record.map_range
@@ -56,20 +56,20 @@ def see_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, pro
                 if batch.content is not None:
                     drawn = hide_padding(drawn, batch.content[i])
                 heat = np.asarray(cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-                pictures[place] = _with_mask(picture, batch, i) | {"heat map": lay_over(picture, heat, low, high)}
-    return Seen(pictures, metrics.overlap(LIMIT) if metrics.update_called else None)
+                pictures[place] = _with_mask(picture, batch, i) | {"heat map": overlay(picture, heat, low, high)}
+    return PicturedImages(pictures, metrics.overlap(LIMIT) if metrics.update_called else None)
 
 
-def see_images(data: DefectData, chosen: Sequence[int]) -> Seen:
+def picture_images(data: DefectData, chosen: Sequence[int]) -> PicturedImages:
     """The chosen test images and their masks, of a method without maps."""
     if not chosen:
-        return Seen()
+        return PicturedImages()
     batch = data.test_batch(list(chosen))
     images = zip(chosen, batch.image, strict=True)
-    return Seen({place: _with_mask(_picture(image), batch, i) for i, (place, image) in enumerate(images)})
+    return PicturedImages({place: _with_mask(_picture(image), batch, i) for i, (place, image) in enumerate(images)})
 
 
-def see_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence[int]) -> Seen:
+def picture_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence[int]) -> PicturedImages:
     """The chosen images of a classifier, whose folds tested images of the whole category."""
     files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
     if unknown := [predicted[place].path for place in chosen if predicted[place].path not in files]:
@@ -77,7 +77,7 @@ def see_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence
     pictures: Mapping[int, Picture] = {
         place: data.geometry.pixels(files[predicted[place].path].read_image(), data.whole.channels) for place in chosen
     }
-    return Seen({place: {"image": _resized(picture)} for place, picture in pictures.items()})
+    return PicturedImages({place: {"image": _resized(picture)} for place, picture in pictures.items()})
 
 
 def _with_mask(picture: Picture, batch: Batch, place: int) -> dict[str, Picture]:
@@ -112,8 +112,4 @@ def _resized(image: NDArray[np.uint8]) -> Picture:
 def _outline(picture: Picture, mask: Tensor) -> Picture:
     """The picture with the outline of the true defect."""
     fitted = cv2.resize(mask.to(torch.uint8).numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(fitted, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    drawn = picture.copy()
-    for ink, width in _OUTLINE:
-        cv2.drawContours(drawn, outlines, -1, ink, width)
-    return drawn
+    return outlined(picture, fitted > 0, _OUTLINE)

@@ -70,11 +70,11 @@ class Detector(LightningModule):
         return 1
 
     @property
-    def scores_left_out(self) -> bool:
-        """Whether `left_out_score` works: then no refit is needed to score training images fairly."""
+    def supports_leave_one_out(self) -> bool:
+        """Whether `leave_one_out_score` works: then no refit is needed to score training images fairly."""
         return False
 
-    def left_out_score(self, image: Tensor) -> Tensor:
+    def leave_one_out_score(self, image: Tensor) -> Tensor:
         """Score (B,) training images as if each alone had been left out of the statistics."""
         raise NotImplementedError
 
@@ -104,11 +104,11 @@ class Detector(LightningModule):
         return Prediction(score, anomaly_map, logits)
 
     @torch.no_grad()
-    def predict_left_out(self, image: Tensor) -> Tensor:
-        """What `left_out_score` says (B,), in the precisions of `predict`."""
+    def predict_leave_one_out(self, image: Tensor) -> Tensor:
+        """What `leave_one_out_score` says (B,), in the precisions of `predict`."""
         with networks_in(self.autocast, image.device):
-            score = self.left_out_score(image).float()
-        self._check_shape("left_out_score", "score", score, 1, image)
+            score = self.leave_one_out_score(image).float()
+        self._check_shape("leave_one_out_score", "score", score, 1, image)
         return score
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:

@@ -89,11 +89,11 @@ class DeepFeatures(Detector):
         return 1 if len(self.scorer.choices) == 1 else 2  # one is held out to choose by
 
     @property
-    def scores_left_out(self) -> bool:
+    def supports_leave_one_out(self) -> bool:
         """By a refit without the image on features that are at hand; Gaussians of a thousand channels take too long."""
         return not isinstance(self.scorer, LevelGaussians)
 
-    def left_out_score(self, image: Tensor) -> Tensor:
+    def leave_one_out_score(self, image: Tensor) -> Tensor:
         """Exact, but that the SVM keeps the nu that was chosen from all images."""
         known, scores = self._known(), []
         for own in self._pooled(image):

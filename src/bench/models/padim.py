@@ -91,11 +91,11 @@ class PaDiM(Detector):
         return 2
 
     @property
-    def scores_left_out(self) -> bool:
+    def supports_leave_one_out(self) -> bool:
         """Not with PCA, whose components know every image."""
         return self.components is None
 
-    def left_out_score(self, image: Tensor) -> Tensor:
+    def leave_one_out_score(self, image: Tensor) -> Tensor:
         """Exact leave-one-out scores, in closed form."""
         squared = self.gaussians.squared_distance(self._embed(image))
         return self._prediction(self.gaussians.left_out(squared)).score

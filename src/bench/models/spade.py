@@ -101,11 +101,11 @@ class SPADE(Detector):
         return self.neighbours
 
     @property
-    def scores_left_out(self) -> bool:
+    def supports_leave_one_out(self) -> bool:
         """Always: an image's own features are one row of the gallery."""
         return True
 
-    def left_out_score(self, image: Tensor) -> Tensor:
+    def leave_one_out_score(self, image: Tensor) -> Tensor:
         """Exact: the nearest image of all is the image itself, or its very copy."""
         distances, _ = nearest(self._features(image)[1], self.pooled[: int(self.count)], self.neighbours + 1)
         return distances[:, 1:].square().mean(dim=1)

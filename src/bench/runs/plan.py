@@ -134,7 +134,7 @@ def _check_images(model: Detector, data: DefectData, name: str) -> None:
         if images < fewest:
             advice = "add images" if images + len(data.validation_indices) < fewest else "lower --data.validation_share"
             raise UsageError(f"{name} learns from {fewest} images at least, here are {images}; {advice}")
-    elif model.scores_left_out:
+    elif model.supports_leave_one_out:
         if images <= fewest:
             raise UsageError(
                 f"{name} takes its threshold from images left out one by one, of {fewest + 1} at least; here are "

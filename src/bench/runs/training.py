@@ -76,7 +76,7 @@ def learn_and_choose_threshold(model: Detector, data: DefectData, machine: Machi
     if data.validation_indices:
         learn(model, data, data.training_indices, machine)
         scores = score_images(model, data.ordered_train_loader(data.validation_indices), machine)
-    elif model.scores_left_out:
+    elif model.supports_leave_one_out:
         learn(model, data, data.training_indices, machine)
         scores = score_images(model, data.ordered_train_loader(data.training_indices), machine, left_out=True)
     else:

@@ -8,8 +8,8 @@ from bench.records.record import Record
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
 from bench.sweep.pending import Entry
-from bench.sweep.progress import Board
-from bench.sweep.tasks import Outcome, Task, look
+from bench.sweep.progress import ProgressTable
+from bench.sweep.tasks import Outcome, Task, find_run
 
 _SECONDS_BETWEEN_LOOKS = 0.5  # at cells that another sweep runs
 _SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro_0.30": "AUPRO@0.30"}
@@ -23,7 +23,7 @@ def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
     if not due:
         return outcomes
     tasks = [entry.task for entry in due.values()]
-    with Board(due, len(entries) - len(due)) as board, launcher.open(tasks) as pool:
+    with ProgressTable(due, len(entries) - len(due)) as board, launcher.open(tasks) as pool:
         while len(outcomes) < len(due):
             batch = [task for task in tasks if task.number not in outcomes and not _is_taken(task)]
             if not batch:
@@ -52,7 +52,7 @@ def _is_taken(task: Task) -> bool:
 
 def describe(entry: Entry, outcome: Outcome | None) -> str:
     """A cell and its figures, or why it has none."""
-    title, found = entry.planned.title, look(entry.task.folder)
+    title, found = entry.planned.title, find_run(entry.task.folder)
     if outcome is not None and outcome.status != "finished":
         return f"{title}: {outcome.status}: {outcome.error}"
     if found.status == "missing":

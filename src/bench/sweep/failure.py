@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 from bench.runs.run import new_record
-from bench.sweep.tasks import Task, look
+from bench.sweep.tasks import Task, find_run
 from bench.writing import writing_to
 
 
 def write_failure(task: Task, error: str) -> None:
     """Say in the cell's folder why it has no figures; a finished record, or a newer one, is left as it is."""
-    there = look(task.folder)
+    there = find_run(task.folder)
     if there.status == "finished" or there.stamp != task.found.stamp:
         return
     cell, config = task.cell, task.cell.config

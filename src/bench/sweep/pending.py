@@ -14,7 +14,7 @@ from bench.runs.fitting import located
 from bench.runs.run import Options
 from bench.sweep.claims import forget_dead_claims
 from bench.sweep.plan import Planned
-from bench.sweep.tasks import Found, Task, look
+from bench.sweep.tasks import Found, Task, find_run
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
     expected: float | None  # seconds
 
 
-def make_agenda(
+def pending_cells(
     cells: Sequence[Planned], options: Options, *, retry: int, lease: float, rerun_failed: bool
 ) -> list[Entry]:
     """Identify every cell by its data and weights, and look for its record; a cell named twice stands there once."""
@@ -36,7 +36,7 @@ def make_agenda(
     tasks: dict[str, tuple[Planned, Task]] = {}
     for number, planned in enumerate(cells):
         cell = _identify(planned.config, digests, weights)
-        found = look(cell.folder(options.runs))
+        found = find_run(cell.folder(options.runs))
         task = Task(number, planned.title, cell, options, found, retry, lease, str(Path.cwd()))
         tasks.setdefault(cell.fingerprint, (planned, task))
         if found.status == "finished":
@@ -74,7 +74,7 @@ def _seconds_of_records(runs: Path, models: set[str]) -> dict[tuple[str, ...], l
     seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for model in models:
         for file in (runs / model).glob(f"*/*/{RECORD}"):
-            found = look(file.parent)
+            found = find_run(file.parent)
             if found.status == "finished" and found.seconds is not None:
                 seconds[model,].append(found.seconds)
                 seconds[model, file.parents[1].name].append(found.seconds)

@@ -18,7 +18,7 @@ from bench.sweep.tasks import Event, Outcome, Started
 _LONGEST_LIST = 16  # running cells that are named
 
 
-class Board:
+class ProgressTable:
     """Counts what happens; a context in which the table is live."""
 
     def __init__(self, entries: Mapping[int, Entry], finished_before: int) -> None:

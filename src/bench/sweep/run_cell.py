@@ -15,7 +15,7 @@ from bench.runs.checkpoint import RESUME, check_stamp
 from bench.runs.run import fit
 from bench.sweep.claims import claim
 from bench.sweep.failure import write_failure
-from bench.sweep.tasks import Outcome, Task, look
+from bench.sweep.tasks import Outcome, Task, find_run
 from bench.tracking.service import choose_mode
 from bench.writing import FULL, writing_to
 
@@ -52,7 +52,7 @@ def _stand_alone() -> None:
 
 
 def _run_claimed(task: Task) -> Outcome:
-    now = look(task.folder)
+    now = find_run(task.folder)
     if now.stamp != task.found.stamp and now.status != "interrupted":  # another sweep ran it since the plan
         return Outcome(task.number, "finished" if now.status == "finished" else "failed", now.error)
     for partial in task.folder.glob("*.partial"):  # of a process that was killed: the cell is ours alone

@@ -71,7 +71,7 @@ class Outcome:
 Event = Started | Outcome | str | None  # a string: what a worker said; None: time has passed
 
 
-def look(folder: Path) -> Found:
+def find_run(folder: Path) -> Found:
     """What lies in the folder of a run."""
     try:
         stamp = (folder / RECORD).stat().st_mtime_ns

@@ -10,9 +10,9 @@ from PIL import Image
 from bench.data.datamodule import DefectData
 from bench.evaluation.passes import ScoredImages
 from bench.models.base import Detector, as_floats
-from bench.views.heatmap import Picture, lay_over
+from bench.views.heatmap import Picture, overlay
 from bench.views.misclassified import explain
-from bench.views.pictures import look_again
+from bench.views.pictures import read_test_images
 
 _BATCH = 8  # no more than the pictures of a run take anyway, or its peak memory would be theirs
 
@@ -40,7 +40,7 @@ class Gallery:
         images, masks, maps = [], [], []
         for start in range(0, len(samples), _BATCH):
             indices = list(range(start, min(start + _BATCH, len(samples))))
-            found = look_again(model, data, indices)
+            found = read_test_images(model, data, indices)
             images += found[0]
             masks += found[1]
             maps += _grad_cam(model, data, scored, indices) if model.track == "supervised" else found[2]
@@ -49,7 +49,7 @@ class Gallery:
             heat = maps[place]
             self.shown[sample.relative] = Shown(
                 self._write(images[place], "image"),
-                self._write(lay_over(images[place], heat, low, high), "heat") if heat is not None else None,
+                self._write(overlay(images[place], heat, low, high), "heat") if heat is not None else None,
                 mask if (mask := masks[place]) is not None and mask.any() else None,
             )
 

@@ -13,7 +13,7 @@ Values = NDArray[np.floating[Any]]
 _OPAQUE, _FULL = 0.75, 0.4
 
 
-def lay_over(image: Picture, values: Values, low: float, high: float) -> Picture:
+def overlay(image: Picture, values: Values, low: float, high: float) -> Picture:
     """Values (H, W) in plasma, of viridis' family, over an image (H, W, 3) in grey: all colour is heat."""
     share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     colours = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)[:, :, ::-1]
@@ -23,6 +23,6 @@ def lay_over(image: Picture, values: Values, low: float, high: float) -> Picture
 
 
 def colour_bar(width: int, height: int) -> Picture:
-    """What `lay_over` makes of all values (height, width, 3) on a grey image, the highest at the top."""
+    """What `overlay` makes of all values (height, width, 3) on a grey image, the highest at the top."""
     ramp = np.linspace(1, 0, height)[:, None].repeat(width, axis=1)
-    return lay_over(np.full((height, width, 3), 160, np.uint8), ramp, 0.0, 1.0)
+    return overlay(np.full((height, width, 3), 160, np.uint8), ramp, 0.0, 1.0)

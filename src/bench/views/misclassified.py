@@ -13,7 +13,7 @@ from bench.data.datamodule import DefectData
 from bench.evaluation.passes import ScoredImages
 from bench.models.base import Detector, as_floats
 from bench.models.classifier import Classifier
-from bench.views.heatmap import Picture, lay_over
+from bench.views.heatmap import Picture, overlay
 from bench.views.pictures import SIDE, colour, row, save_rows
 
 _SHOWN = 6
@@ -55,7 +55,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], folder: Path) -> Path | None:
     for mistake in sorted(mistakes, key=lambda mistake: -mistake.confidence)[:_SHOWN]:
         panels = [mistake.image]
         if mistake.explanation is not None:
-            panels.append(lay_over(mistake.image, mistake.explanation, 0.0, 1.0))
+            panels.append(overlay(mistake.image, mistake.explanation, 0.0, 1.0))
         rows.append(row(panels, mistake.caption))
     return save_rows(rows, folder / "mistakes.png") if rows else None
 

@@ -1,6 +1,7 @@
 """Pictures of the most and the least anomalous test images, with mask and heat map beside them."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,14 @@ from bench.data.datamodule import DefectData
 from bench.data.geometry import hide_padding
 from bench.evaluation.evaluation import Evaluation
 from bench.models.base import Detector, as_floats
-from bench.views.heatmap import Picture, lay_over
+from bench.views.heatmap import Picture, overlay
 from bench.writing import encode, write_atomically
 
 _EACH = 5
 _GAP = 8
 _CAPTION = 20
 SIDE = 224
+YELLOW = (255, 210, 0)  # of outlines
 
 
 def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -29,7 +31,7 @@ def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, fol
     shown = [index for group in groups.values() for index in group]
     if not shown:
         return []
-    images, masks, maps = look_again(model, data, shown)
+    images, masks, maps = read_test_images(model, data, shown)
     # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
     low, high = evaluation.map_range or (0.0, 1.0)
     paths = []
@@ -43,7 +45,7 @@ def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, fol
                 empty = np.full_like(images[place], 255)
                 panels.append(empty if mask is None else _mask_panel(images[place], mask))
             if (anomaly_map := maps[place]) is not None:
-                panels.append(lay_over(images[place], anomaly_map, low, high))
+                panels.append(overlay(images[place], anomaly_map, low, high))
             sample, score = evaluation.samples[index], evaluation.scores[index]
             verdict = "defect" if score > evaluation.threshold else "good"
             limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
@@ -84,7 +86,7 @@ def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:
 
 
 @torch.inference_mode()
-def look_again(
+def read_test_images(
     model: Detector, data: DefectData, indices: list[int]
 ) -> tuple[list[Picture], list[NDArray[np.bool_] | None], list[NDArray[np.float32] | None]]:
     """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""
@@ -114,9 +116,16 @@ def colour(image: Picture) -> Picture:
 
 def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     """The image, darkened, with the outline of the true defect."""
-    panel = (image * 0.6).astype(np.uint8)
+    return outlined((image * 0.6).astype(np.uint8), mask, ((YELLOW, 1),))
+
+
+def outlined(picture: Picture, mask: NDArray[np.bool_], lines: Sequence[tuple[tuple[int, int, int], int]]) -> Picture:
+    """A copy of a picture (H, W, 3) with the outline of a mask (H, W), drawn in each colour and width in turn."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (255, 210, 0), 1))
+    drawn = picture.copy()
+    for ink, width in lines:
+        cv2.drawContours(drawn, outlines, -1, ink, width)
+    return drawn
 
 
 def row(panels: list[Picture], caption: str) -> Picture:

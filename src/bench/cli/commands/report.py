@@ -13,7 +13,7 @@ from bench.writing import write_atomically, writing_to
 if TYPE_CHECKING:  # they bring torch
     from bench.data.datamodule import DefectData
     from bench.html_report.selection import Group, Predicted
-    from bench.html_report.test_images import Seen
+    from bench.html_report.test_images import PicturedImages
     from bench.records.record import Record
 
 PAGE = "report.html"
@@ -33,7 +33,7 @@ def run(typed: list[str]) -> int:
         groups = mistake_groups(predicted, record.confusion.classes)
     else:
         groups = detection_groups(predicted, record.metrics["threshold"] or 0.0)
-    seen = None if options.no_maps else _look(record, predicted, groups, options)
+    seen = None if options.no_maps else _picture(record, predicted, groups, options)
     page = render(record, predicted, groups, seen)
     out = options.out or options.run / PAGE
     with writing_to(out.parent, "--out FILE"):
@@ -59,24 +59,26 @@ def _parser() -> Parser:
     return parser
 
 
-def _look(record: "Record", predicted: "list[Predicted]", groups: "list[Group]", options: argparse.Namespace) -> "Seen":
+def _picture(
+    record: "Record", predicted: "list[Predicted]", groups: "list[Group]", options: argparse.Namespace
+) -> "PicturedImages":
     """Pictures of the images of all groups, and the PRO curve of a method with maps."""
-    from bench.html_report.test_images import see_files, see_images, see_maps
+    from bench.html_report.test_images import picture_files, picture_images, picture_with_maps
     from bench.runs.scoring.scorer import load_run
 
     chosen = sorted({place for group in groups for place in group.places})
     try:
         data = _data_of(record, options)
         if record.track == "supervised":
-            return see_files(data, predicted, chosen)
+            return picture_files(data, predicted, chosen)
         if len(predicted) != len(data.whole.test):
             raise UsageError(f"the run predicted {len(predicted)} images, and its data have {len(data.whole.test)}")
         if record.map_range is None:
-            return see_images(data, chosen)
+            return picture_images(data, chosen)
         run = load_run(options.run, model=options.model, data=options.data, device=options.device)
     except UsageError as error:
         raise UsageError(f"{error}; or leave out the pictures: --no-maps") from error
-    return see_maps(run, data, chosen, progress=sys.stderr.isatty())
+    return picture_with_maps(run, data, chosen, progress=sys.stderr.isatty())
 
 
 def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":

@@ -116,7 +116,7 @@ def _run(entries: "Sequence[Entry]", launcher: "Launcher", runs: Path) -> "dict[
 
 def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Launcher") -> "list[Entry]":
     from bench.runs.run import Options
-    from bench.sweep.pending import make_agenda
+    from bench.sweep.pending import pending_cells
     from bench.sweep.plan import plan, read_sets, read_sweep
     from bench.tracking.service import choose_mode
 
@@ -133,7 +133,7 @@ def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Lau
         wandb_checkpoint=known.wandb_checkpoint,
         tell_offline=False,
     )
-    return make_agenda(cells, options, retry=known.retry, lease=launcher.lease, rerun_failed=known.rerun == "failed")
+    return pending_cells(cells, options, retry=known.retry, lease=launcher.lease, rerun_failed=known.rerun == "failed")
 
 
 def _show_plan(entries: "Sequence[Entry]", *, as_json: bool) -> None:
@@ -176,9 +176,9 @@ def _conclude(entries: "Sequence[Entry]", outcomes: "dict[int, Outcome]", *, as_
 
 def _as_json(entry: "Entry", outcome: "Outcome | None" = None) -> dict[str, Any]:
     from bench.records.record import Record
-    from bench.sweep.tasks import look
+    from bench.sweep.tasks import find_run
 
-    found, config = look(entry.task.folder), entry.planned.config
+    found, config = find_run(entry.task.folder), entry.planned.config
     status, error = (outcome.status, outcome.error) if outcome else (found.status, found.error)
     return {
         "model": config.model.name,

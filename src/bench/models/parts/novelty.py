@@ -89,7 +89,7 @@ class OneClass(nn.Module):
         variance = points.var(correction=0)
         self.gamma.copy_(1 / (points.shape[1] * variance) if variance > 0 else torch.ones_like(variance))
         kernel = self._kernel(points, points).cpu().numpy()
-        nu = self.choices[0] if len(self.choices) == 1 else self._keeps_its_word(kernel)
+        nu = self.choices[0] if len(self.choices) == 1 else self.select_nu_by_cross_validation(kernel)
         solved = _solve(kernel, nu)
         self.nu.fill_(nu)
         self.offset.fill_(float(solved.intercept_[0]))
@@ -106,7 +106,7 @@ class OneClass(nn.Module):
             return left @ right.mT
         return (-self.gamma * torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").square()).exp()
 
-    def _keeps_its_word(self, kernel: NDArray[np.float64]) -> float:
+    def select_nu_by_cross_validation(self, kernel: NDArray[np.float64]) -> float:
         fold = np.arange(len(kernel)) % min(_FOLDS, len(kernel))
         wrong = []
         for nu in self.choices:

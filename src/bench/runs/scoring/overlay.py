@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.views.axes import Axis, Scale, make_scale
-from bench.views.heatmap import colour_bar, lay_over
+from bench.views.heatmap import colour_bar, overlay
 
 SMALLEST, LARGEST = 480, 1024  # pixels of the longer side of the image in the picture
 _TITLE = "map value (raw)"
@@ -30,7 +30,7 @@ def draw_overlay(image: Image.Image, values: NDArray[np.float32], low: float, hi
     title = max(width, 4 + int(font.getlength(caption))) + _GAP  # above the bar, or right of a caption that is wider
     wide = max(width + _GAP + _BAR + 8 + labels, title + int(font.getlength(_TITLE))) + 4
     canvas = Image.new("RGB", (wide, _LINE + tall + 6), "white")
-    canvas.paste(Image.fromarray(lay_over(resized, heat, low, high)), (0, _LINE))
+    canvas.paste(Image.fromarray(overlay(resized, heat, low, high)), (0, _LINE))
     draw = ImageDraw.Draw(canvas)
     draw.text((4, 2), caption, fill="black", font=font)
     draw.text((title, 2), _TITLE, fill="black", font=font)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.sweep.progress import Board, duration
+from bench.sweep.progress import ProgressTable, duration
 from bench.sweep.tasks import Outcome, Started
 
 
@@ -18,7 +18,7 @@ def entries(*expected: float | None) -> Any:
 
 
 def test_counts_failures_and_the_time_that_remains_are_told_in_a_line(capsys):
-    board = Board(entries(100.0, 100.0, None), finished_before=2)
+    board = ProgressTable(entries(100.0, 100.0, None), finished_before=2)
     board.show(Started(0))
     board.show(Started(1))
     board.show(Outcome(0, "finished", seconds=100.0), "cell 0: image AUROC 0.9")
@@ -30,18 +30,18 @@ def test_counts_failures_and_the_time_that_remains_are_told_in_a_line(capsys):
 
 
 def test_without_any_earlier_record_no_time_is_promised():
-    assert Board(entries(None, None), 0).headline() == "0 of 2 done"
+    assert ProgressTable(entries(None, None), 0).headline() == "0 of 2 done"
 
 
 def test_cells_that_run_at_once_share_the_time_that_remains():
-    board = Board(entries(100.0, 100.0, 100.0, 100.0), 0)
+    board = ProgressTable(entries(100.0, 100.0, 100.0, 100.0), 0)
     for number in (0, 1):
         board.show(Started(number))
     assert board.seconds_left() == pytest.approx(200.0, abs=1)
 
 
 def test_a_cell_that_another_sweep_runs_is_not_counted_yet():
-    board = Board(entries(1.0, 1.0), 0)
+    board = ProgressTable(entries(1.0, 1.0), 0)
     board.show(Started(0))
     board.show(Outcome(0, "elsewhere"))
     assert board.headline().startswith("0 of 2 done")
@@ -49,7 +49,7 @@ def test_a_cell_that_another_sweep_runs_is_not_counted_yet():
 
 def test_on_a_terminal_the_running_cells_stand_in_a_table(capsys, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    board = Board(entries(100.0, 100.0), 0)
+    board = ProgressTable(entries(100.0, 100.0), 0)
     console = Console(force_terminal=True, width=80)
     board._console, board._live.console = console, console
     with board:
