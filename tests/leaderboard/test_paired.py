@@ -1,5 +1,6 @@
 """Differences to the best method of a category, over the same images and seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from bench.leaderboard.aggregate import Row, aggregate
 from bench.leaderboard.collect import collect
-from bench.leaderboard.paired import align, image_auroc_difference, mean_auroc, read_predictions
+from bench.leaderboard.paired import image_auroc_difference, mean_auroc, pair, read_predictions
 from fake_records import make_record, write_record
 
 TYPES = {"good": 20, "scratch": 12, "hole": 8}
@@ -88,7 +89,19 @@ def test_images_are_matched_by_content_whatever_their_order_and_names(runs):
     text = [line.replace("/test/", "/renamed/") for line in reversed(lines)]
     (shuffled / "predictions.csv").write_text("\n".join([header, *text]) + "\n")
     again = read_predictions(shuffled)
-    assert [tuple(p.scores) for p in align(one, again)] == [tuple(p.scores) for p in align(one, other)]
+    expected, found = pair(one, other), pair(one, again)
+    assert tuple(found.before.scores) == tuple(expected.before.scores)
+    assert tuple(found.after.scores) == tuple(expected.after.scores)
+
+
+def test_of_copies_of_one_image_those_of_one_path_are_paired(runs):
+    """A run that lacks the first of two copies is not compared with the first copy's score."""
+    both = read_predictions(write(runs, "one", 0, 1.0))
+    both = replace(both, hashes=(both.hashes[0],) * 2 + both.hashes[2:])
+    both = replace(both, defect_types=np.array(["good", "good", *both.defect_types[2:]]))
+    fewer = both[np.arange(1, len(both))]
+    found = pair(both, fewer)
+    assert found.before.paths == found.after.paths == both.paths[1:]
 
 
 def test_the_table_shows_difference_and_interval_and_which_seeds_they_are_of(bench, runs):

@@ -1,10 +1,12 @@
 """`bench study`: what a variant changed against its baseline, over the images that both predicted."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from bench.records.record import Record
 from fake_data import write_category
 
 STUDY = {
@@ -106,6 +108,62 @@ def test_a_sweep_without_a_baseline_is_refused(refuse):
 def test_a_study_without_runs_is_refused(refuse, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no finished run of the sweep attempts" in refuse("study", "attempts", tmp_path / "empty")
+
+
+ONE_CLASS = {
+    "models": ["knn", "gaussian"],
+    "categories": ["screw"],
+    "settings": {
+        "model": {"backbone": "test_resnet", "weights": "none", "levels": [4]},
+        "data": {"image_size": 32},
+        "trainer": {"accelerator": "cpu"},
+    },
+    "baseline": "baseline",
+    "variants": {"baseline": {}, "another quantile": {"threshold_quantile": 0.5}},
+}
+
+
+@pytest.fixture(scope="module")
+def one_class(bench, tmp_path_factory) -> Path:
+    """A folder with the sweep file `study.yaml` of two one-class methods, its finished runs, and its study."""
+    folder = tmp_path_factory.mktemp("one_class_study")
+    write_category(folder / "data")
+    (folder / "study.yaml").write_text(yaml.safe_dump(ONE_CLASS, sort_keys=False), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("WANDB_MODE", "disabled")
+        outcome = bench("sweep", folder / "study.yaml", "--data.root", folder / "data", "--runs", folder / "runs")
+    assert outcome.status == 0, outcome.stderr
+    outcome = bench("study", folder / "study.yaml", folder / "runs", "--out", folder / "out")
+    assert outcome.status == 0, outcome.stderr
+    return folder
+
+
+def sections(study: Path) -> dict[str, str]:
+    """The text below each heading of a study."""
+    parts = study.read_text(encoding="utf-8").split("\n## ")
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def test_one_class_methods_are_compared_by_image_auroc_and_accuracy(one_class):
+    text = sections(one_class / "out" / "study.md")["knn on screw, seed 0"]
+    titles = next(line for line in text.splitlines() if line.startswith("| attempt"))
+    assert "| image AUROC (95 %) | image AUROC, after - before | accuracy, after - before |" in titles
+    assert "macro" not in titles
+    assert rows(text)["baseline"][-4] == "baseline"
+
+
+def test_each_attempt_is_compared_with_the_baseline_of_its_own_method(bench, one_class):
+    """Another quantile moves no score, only the decisions: accuracy as `bench compare` says it."""
+    for model in ONE_CLASS["models"]:
+        cells = rows(sections(one_class / "out" / "study.md")[f"{model} on screw, seed 0"])["another quantile"]
+        assert cells[1] == "+0.000 (+0.000 to +0.000)"
+        records = [Record.read(path) for path in sorted((one_class / "runs" / model).rglob("record.json"))]
+        before, after = sorted(records, key=lambda record: bool(record.overrides.get("threshold_quantile")))
+        folders = [one_class / "runs" / model / "screw" / record.fingerprint for record in (before, after)]
+        found = json.loads(bench("compare", *folders, "--json").stdout)["differences"]["image_accuracy"]
+        assert found["value"] != 0
+        assert cells[2] == "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**found)
 
 
 @pytest.mark.parametrize("study", ["attempts_mobilenetv2", "long_tail_mobilenetv2"])

@@ -1,33 +1,58 @@
-"""Two methods on the same test images: the difference of a figure, and how far it moves with other images."""
+"""Runs on the same test images: pair their predictions, and say how far a figure's difference moves with other images.
 
-from collections import Counter
-from dataclasses import dataclass
+`bench leaderboard`, `bench compare` and `bench study` all compare here.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.listing import GOOD
 from bench.leaderboard.aggregate import Row
-from bench.metrics.bootstrap import DETECTION_STATISTICS, Difference, paired_difference
+from bench.metrics.bootstrap import (
+    CLASSIFICATION_STATISTICS,
+    DETECTION_STATISTICS,
+    Difference,
+    Resamples,
+    Statistic,
+    paired_difference,
+)
 from bench.records.predictions import parse_predictions
-from bench.records.record import PREDICTIONS
+from bench.records.record import PREDICTIONS, Record
+
+Indices = NDArray[np.intp]
+# Of decisions at a run's own threshold: what no score alone decides.
+_OF_DECISIONS = ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall")
 
 
 @dataclass(frozen=True)
 class Predictions:
     """What one run said of N images, in the order of their contents."""
 
-    images: tuple[tuple[str, int], ...]  # content hash, and a number where several images have the same content
+    paths: tuple[str, ...]
+    hashes: tuple[str, ...]  # of the contents; several images may have one
     defect_types: NDArray[np.str_]  # (N,)
     scores: NDArray[np.float64]  # (N,)
     logits: NDArray[np.float64]  # (N, classes), no classes for a detector
 
-    def __getitem__(self, chosen: NDArray[np.intp]) -> "Predictions":
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, chosen: Indices) -> "Predictions":
         """Those of the chosen images, in that order."""
-        images = tuple(self.images[place] for place in chosen)
-        return Predictions(images, self.defect_types[chosen], self.scores[chosen], self.logits[chosen])
+        return Predictions(
+            tuple(self.paths[index] for index in chosen),
+            tuple(self.hashes[index] for index in chosen),
+            self.defect_types[chosen],
+            self.scores[chosen],
+            self.logits[chosen],
+        )
 
 
 @lru_cache(maxsize=64)
@@ -38,31 +63,114 @@ def read_predictions(folder: Path) -> Predictions | None:
         return None
     rows = parse_predictions(file.read_bytes(), file)
     rows.sort(key=lambda row: (row.sha256, row.defect_type, row.path))
-    seen: Counter[str] = Counter()
-    images = []
-    for row in rows:
-        images.append((row.sha256, seen[row.sha256]))
-        seen[row.sha256] += 1
     return Predictions(
-        tuple(images),
+        tuple(row.path for row in rows),
+        tuple(row.sha256 for row in rows),
         np.array([row.defect_type for row in rows], dtype=np.str_),
         np.array([row.score for row in rows]),
         np.array([row.logits for row in rows]).reshape(len(rows), -1),
     )
 
 
-def align(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
-    """The predictions of the images that both hold, by content and defect type, in one order."""
-    places = {
-        (image, kind): place for place, (image, kind) in enumerate(zip(other.images, other.defect_types, strict=True))
+@dataclass(frozen=True)
+class Pair:
+    """What two runs said of the N images that both predicted, in one order."""
+
+    before: Predictions
+    after: Predictions
+    strata: NDArray[Any]  # (N,): images are drawn again within these
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    def by_path(self, classes: Sequence[str]) -> "Pair":
+        """The same in the order of paths and classes, which the intervals of studies of classifiers were drawn in."""
+        both = zip(self.after.paths, self.after.hashes, strict=True)
+        order = np.array([index for _, index in sorted((key, index) for index, key in enumerate(both))], dtype=np.intp)
+        before, after = self.before[order], self.after[order]
+        return replace(self, before=before, after=after, strata=_targets(after, classes))
+
+
+def pair(before: Predictions, after: Predictions) -> Pair:
+    """Pair the images that both predicted: the same content as the same defect type, of copies those of one path."""
+    indices = _copies(after)
+    pairs = []
+    for index, (key, path) in enumerate(zip(_keys(before), before.paths, strict=True)):
+        if (found := indices[key].pop(path, None)) is not None:
+            pairs.append((index, found))
+    paired = {index for index, _ in pairs}
+    for index, key in enumerate(_keys(before)):  # what lies elsewhere in the other run
+        if index not in paired and indices[key]:
+            pairs.append((index, indices[key].pop(next(iter(indices[key])))))
+    first, second = np.array(sorted(pairs), dtype=np.intp).reshape(-1, 2).T
+    return Pair(before[first], after[second], before.defect_types[first])
+
+
+def _keys(predictions: Predictions) -> Iterable[tuple[str, str]]:
+    return zip(predictions.hashes, predictions.defect_types.tolist(), strict=True)
+
+
+def _copies(predictions: Predictions) -> Mapping[tuple[str, str], dict[str, int]]:
+    """The indices of all images of one content and defect type, by their paths."""
+    found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for index, (key, path) in enumerate(zip(_keys(predictions), predictions.paths, strict=True)):
+        found[key][path] = index
+    return found
+
+
+def metric_differences(
+    records: tuple[Record, Record], pair: Pair, only: Collection[str] | None = None
+) -> dict[str, Difference]:
+    """Metrics that both records have and that scores, decisions or logits of the shared images decide; or some."""
+    before, after = pair.before, pair.after
+    metrics = {name for name in records[0].metrics.keys() & records[1].metrics.keys() if only is None or name in only}
+    classes = shared_classes(records)
+    if classes and before.logits.shape[1] == after.logits.shape[1] == len(classes):
+        names = [name for name in CLASSIFICATION_STATISTICS if name in metrics]
+        return _class_differences(names, (before.logits, after.logits), _targets(before, classes), pair.strata)
+    found = {
+        name: paired_difference(before.scores, after.scores, statistic, pair.strata)
+        for name, statistic in DETECTION_STATISTICS.items()
+        if name in metrics
     }
-    pairs = [
-        (place, places[key])
-        for place, key in enumerate(zip(one.images, one.defect_types, strict=True))
-        if key in places
-    ]
-    first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    return one[first], other[second]
+    thresholds = [record.metrics.get("threshold") for record in records]
+    if thresholds[0] is not None and thresholds[1] is not None:
+        decisions = _decide(before, thresholds[0]), _decide(after, thresholds[1])
+        defective = (before.defect_types != GOOD).astype(np.int64)
+        names = [name for name in _OF_DECISIONS if only is None or name in only]
+        found |= _class_differences(names, decisions, defective, pair.strata)
+    return found
+
+
+def shared_classes(records: tuple[Record, Record]) -> list[str]:
+    """The classes of two classifiers, in the order of their logits; none where these are not the same."""
+    one, other = (list(record.data.classes or {}) for record in records)
+    return one if one == other else []
+
+
+def _class_differences(
+    names: Iterable[str],
+    logits: tuple[NDArray[np.float64], NDArray[np.float64]],
+    targets: NDArray[np.int64],
+    strata: NDArray[Any],
+) -> dict[str, Difference]:
+    def of_targets(statistic: Statistic) -> Statistic:
+        def figure(predictions: NDArray[Any], _: NDArray[Any], rows: Resamples) -> NDArray[np.float64]:
+            return statistic(predictions, targets, rows)
+
+        return figure
+
+    return {name: paired_difference(*logits, of_targets(CLASSIFICATION_STATISTICS[name]), strata) for name in names}
+
+
+def _targets(predictions: Predictions, classes: Sequence[str]) -> NDArray[np.int64]:
+    number = {name: index for index, name in enumerate(classes)}
+    return np.array([number[name] for name in predictions.defect_types.tolist()], dtype=np.int64)
+
+
+def _decide(predictions: Predictions, threshold: float) -> NDArray[np.float64]:
+    """A decision as logits of two classes, so that one definition of accuracy serves both tracks."""
+    return np.stack([np.zeros(len(predictions)), np.where(predictions.scores > threshold, 1.0, -1.0)], axis=1)
 
 
 class SeedDifference(NamedTuple):
@@ -84,8 +192,8 @@ def image_auroc_difference(best: Row, other: Row) -> SeedDifference | str:
     if len(found) < 2 * len(seeds):
         return "no predictions beside a record"
     first = found[0]
-    aligned = [align(first, predictions)[1] for predictions in found]
-    if any(len(predictions.scores) != len(first.scores) for predictions in [*found, *aligned]):
+    aligned = [pair(first, predictions).after for predictions in found]
+    if any(len(predictions) != len(first) for predictions in [*found, *aligned]):
         return "not the same test images"
     scores = np.stack([predictions.scores for predictions in aligned], axis=1)
     before, after = scores[:, : len(seeds)], scores[:, len(seeds) :]

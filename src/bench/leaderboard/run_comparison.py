@@ -1,23 +1,12 @@
 """Two runs side by side: what their settings, figures and costs differ in, and whether by more than chance."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bench.data.listing import GOOD
-from bench.leaderboard.paired import Predictions, align, read_predictions
-from bench.metrics.bootstrap import (
-    CLASSIFICATION_STATISTICS,
-    DETECTION_STATISTICS,
-    Difference,
-    Statistic,
-    paired_difference,
-)
+from bench.leaderboard.paired import metric_differences, pair, read_predictions
+from bench.metrics.bootstrap import Difference
 from bench.records.predictions import check_predictions
 from bench.records.record import PREDICTIONS, Record, flat_settings
 
@@ -72,17 +61,13 @@ def compare_runs(before: Path, after: Path) -> Comparison:
     one, other = predictions
     if one is None or other is None:
         return Comparison(*records, settings, {}, f"no intervals: a run has no {PREDICTIONS} beside its record")
-    shared = align(one, other)
-    count = len(shared[0].images)
-    if not count:
+    shared = pair(one, other)
+    if not len(shared):
         return Comparison(*records, settings, {}, "no intervals: the runs were tested on different images")
-    images = f"{count} images that both predicted"
-    if count < max(len(one.images), len(other.images)):
-        images += f", of {len(one.images)} and {len(other.images)}: differences and intervals are over these alone"
-    classes = [list(record.data.classes or {}) for record in records]
-    return Comparison(
-        *records, settings, _differences(records, shared, classes[0] if classes[0] == classes[1] else []), images
-    )
+    images = f"{len(shared)} images that both predicted"
+    if len(shared) < max(len(one), len(other)):
+        images += f", of {len(one)} and {len(other)}: differences and intervals are over these alone"
+    return Comparison(*records, settings, metric_differences(records, shared), images)
 
 
 def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:
@@ -94,47 +79,3 @@ def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:
     one, other = pairs
     keys = dict.fromkeys([*one, *other])
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
-
-
-def _differences(
-    records: tuple[Record, Record], shared: tuple[Predictions, Predictions], classes: list[str]
-) -> dict[str, Difference]:
-    """Figures that both records have and that scores, decisions or logits of the shared images decide."""
-    one, other = shared
-    types = one.defect_types
-    metrics = records[0].metrics.keys() & records[1].metrics.keys()
-    if classes and one.logits.shape[1] == other.logits.shape[1] == len(classes):
-        inputs, names = (one.logits, other.logits), {name: index for index, name in enumerate(classes)}
-        statistics = {
-            name: _of_classes(statistic, names)
-            for name, statistic in CLASSIFICATION_STATISTICS.items()
-            if name in metrics
-        }
-        return {name: paired_difference(*inputs, statistic, types) for name, statistic in statistics.items()}
-    found = {
-        name: paired_difference(one.scores, other.scores, statistic, types)
-        for name, statistic in DETECTION_STATISTICS.items()
-        if name in metrics
-    }
-    thresholds = [record.metrics.get("threshold") for record in records]
-    if thresholds[0] is not None and thresholds[1] is not None:
-        # A decision as logits of two classes, so that one definition of accuracy serves both tracks.
-        before, after = _decide(one, thresholds[0]), _decide(other, thresholds[1])
-        binary = {name: int(name != GOOD) for name in types.tolist()}
-        for name in ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall"):
-            statistic = _of_classes(CLASSIFICATION_STATISTICS[name], binary)
-            found[name] = paired_difference(before, after, statistic, types)
-    return found
-
-
-def _of_classes(statistic: Statistic, classes: Mapping[str, int]) -> Statistic:
-    """The statistic for images whose strata are names of defect types."""
-
-    def figure(predictions: NDArray[Any], types: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        return statistic(predictions, np.array([classes[name] for name in types.tolist()]), rows)
-
-    return figure
-
-
-def _decide(predictions: Predictions, threshold: float) -> NDArray[np.float64]:
-    return np.stack([np.zeros(len(predictions.scores)), np.where(predictions.scores > threshold, 1.0, -1.0)], axis=1)

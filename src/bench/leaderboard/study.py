@@ -1,12 +1,10 @@
 """A study: what each variant of a sweep changed against its baseline, and whether that is more than chance."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bench.config.decisive import makes_method
 from bench.config.moved_classes import present_path
@@ -14,15 +12,16 @@ from bench.config.settings import flatten
 from bench.console import say
 from bench.errors import UsageError
 from bench.escaping import markdown, sentence
-from bench.leaderboard.collect import collect
+from bench.leaderboard.collect import Source, collect
 from bench.leaderboard.markdown_cells import machine
-from bench.metrics.bootstrap import CLASSIFICATION_STATISTICS, Difference, paired_difference
-from bench.records.predictions import parse_predictions
+from bench.leaderboard.paired import Pair, Predictions, metric_differences, pair, read_predictions, shared_classes
+from bench.metrics.bootstrap import Difference
+from bench.metrics.catalogue import TRACKS
 from bench.records.record import PREDICTIONS, Record
 from bench.sweep.plan import Planned, Sweep
 from bench.writing import write_atomically, writing_to
 
-_SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}
+_TITLES = {"supervised": {"macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}}  # of the committed studies
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Attempt:
 
     planned: Planned
     record: Record | None
-    images: int = 0  # that both predicted
+    images: int = 0  # that both predicted; of the baseline all
     differences: dict[str, Difference] | None = None  # by metric; None for the baseline itself
 
 
@@ -48,91 +47,106 @@ def write_study(name: str, sweep: Sweep, cells: Sequence[Planned], folders: Iter
         return write_atomically(out / f"{name}.md", text)
 
 
-def compare_attempts(sweep: Sweep, cells: Sequence[Planned], found: Sequence[tuple[Record, Path]]) -> list[Attempt]:
-    """Each cell's record beside that of the baseline on the same category with the same seed."""
-    matched = [_record_of(cell, found) for cell in cells]
+def compare_attempts(sweep: Sweep, cells: Sequence[Planned], found: Sequence[Source]) -> list[Attempt]:
+    """Each cell's record beside the baseline's of the same model, category and seed."""
+    matched = [_source_of(cell, found) for cell in cells]
+    baselines = {
+        _group(sweep, cell): own for cell, own in zip(cells, matched, strict=True) if cell.variant == sweep.baseline
+    }
     attempts = []
     for cell, own in zip(cells, matched, strict=True):
-        place = (cell.config.category, cell.config.settings["seed"])
-        others = zip(cells, matched, strict=True)
-        base = next((m for c, m in others if c.variant == sweep.baseline and _place(c) == place), None)
+        base = baselines.get(_group(sweep, cell))
         if own is None or base is None or cell.variant == sweep.baseline:
-            attempts.append(Attempt(cell, own[0] if own else None))
+            attempts.append(Attempt(cell, own.record if own else None, len(_predictions(own)) if own else 0))
             continue
-        before, after, targets = _shared(base[1], own[1], own[0])
-        differences = {
-            name: paired_difference(before, after, CLASSIFICATION_STATISTICS[name], targets) for name in _SHOWN
-        }
-        attempts.append(Attempt(cell, own[0], len(targets), differences))
+        records, shared = (base.record, own.record), _shared(base, own)
+        differences = metric_differences(records, shared, TRACKS[own.record.track].study)
+        attempts.append(Attempt(cell, own.record, len(shared), differences))
     return attempts
 
 
 def render_study(name: str, sweep: Sweep, attempts: Sequence[Attempt]) -> str:
-    """The attempts as a Markdown table, the baseline first."""
+    """The attempts as Markdown tables, the baseline first."""
     compared = sum(attempt.differences is not None for attempt in attempts)
+    tracks = {attempt.record.track for attempt in attempts if attempt.record}
+    unseen = ", each in a fold that had not seen it" if tracks == {"supervised"} else ""
     lines = [
         f"# {markdown(name)}\n",
         f"Each attempt changes the baseline in what its name says. After - before with the 95 % interval of a paired "
-        f"bootstrap over the images that both predicted, each in a fold that had not seen it. Of {compared} "
+        f"bootstrap over the images that both predicted{unseen}. Of {compared} "
         f"comparisons about {compared * 0.05:.0f} may exceed chance by chance; seeds and other training images are not "
         "in the intervals. All choices were made on these images.\n",
     ]
-    for category, seed in dict.fromkeys(_place(attempt.planned) for attempt in attempts):
-        lines.append(f"## {markdown(category)}, seed {seed}\n")
-        titles = ["attempt", "accuracy (95 %)", *(f"{title}, after - before" for title in _SHOWN.values())]
-        lines.append(f"| {' | '.join([*titles, 'verdict on accuracy', 'images', 'fit (s)', 'run'])} |")
-        lines.append(f"|---|---|{'---|' * len(_SHOWN)}---|---:|---:|---|")
-        lines += [_line(a, sweep) for a in attempts if _place(a.planned) == (category, seed)]
-        lines += [
-            f"| {markdown(variant)} | not run here: {sentence(why)} |{' |' * (len(_SHOWN) + 4)}"
-            for variant, why in sweep.not_run.items()
-        ]
-        machines = sorted({machine(a.record) for a in attempts if a.record})
-        lines.append(f"\nOn {'; '.join(map(markdown, machines))}.\n")
+    for group in dict.fromkeys(_group(sweep, attempt.planned) for attempt in attempts):
+        model, category, seed = group
+        lines.append(f"## {markdown(f'{model} on {category}' if model else category)}, seed {seed}\n")
+        lines += _table(sweep, [a for a in attempts if _group(sweep, a.planned) == group])
     return "\n".join(lines)
 
 
-def _line(attempt: Attempt, sweep: Sweep) -> str:
+def _table(sweep: Sweep, attempts: Sequence[Attempt]) -> list[str]:
+    """The attempts of one model on one category with one seed."""
+    records = [attempt.record for attempt in attempts if attempt.record]
+    track = records[0].track if records else attempts[0].planned.config.model.track
+    shown = {**TRACKS[track].study, **_TITLES.get(track, {})}
+    first = next(iter(shown))
+    titles = ["attempt", f"{shown[first]} (95 %)", *(f"{title}, after - before" for title in shown.values())]
+    lines = [
+        f"| {' | '.join([*titles, f'verdict on {shown[first]}', 'images', 'fit (s)', 'run'])} |",
+        f"|---|---|{'---|' * len(shown)}---|---:|---:|---|",
+    ]
+    lines += [_line(attempt, sweep.baseline, list(shown)) for attempt in attempts]
+    empty = " |" * (len(shown) + 4)
+    lines += [
+        f"| {markdown(variant)} | not run here: {sentence(why)} |{empty}" for variant, why in sweep.not_run.items()
+    ]
+    machines = sorted({machine(record) for record in records})
+    return [*lines, f"\nOn {'; '.join(map(markdown, machines))}.\n"]
+
+
+def _line(attempt: Attempt, baseline: str | None, shown: Sequence[str]) -> str:
     record, name = attempt.record, attempt.planned.variant
     if record is None:
-        return f"| {markdown(name)} | not run yet |{' |' * (len(_SHOWN) + 4)}"
-    interval = record.intervals.get("accuracy")
-    accuracy = record.metrics.get("accuracy")
-    cells = [
-        "-"
-        if accuracy is None
-        else f"{accuracy:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-    ]
+        return f"| {markdown(name)} | not run yet |{' |' * (len(shown) + 4)}"
+    value, interval = record.metrics.get(shown[0]), record.intervals.get(shown[0])
+    figure = "-" if value is None else f"{value:.3f}"
+    cells = [f"{figure} ({interval[0]:.3f} to {interval[1]:.3f})" if value is not None and interval else figure]
     if attempt.differences is None:
-        cells += ["-"] * len(_SHOWN) + ["baseline" if name == sweep.baseline else "no baseline yet"]
-        images = sum((record.data.classes or {}).values())
+        cells += ["-"] * len(shown) + ["baseline" if name == baseline else "no baseline yet"]
     else:
-        cells += [f"{d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})" for d in attempt.differences.values()]
-        cells.append(_verdict(attempt.differences["accuracy"]))
-        images = attempt.images
+        cells += [_difference(attempt.differences.get(metric)) for metric in shown]
+        cells.append(_verdict(attempt.differences.get(shown[0])))
     seconds = f"{record.cost.fit_seconds:.0f}" if record.cost else "-"
-    return f"| {' | '.join([markdown(name), *cells, str(images), seconds, f'`{record.fingerprint}`'])} |"
+    return f"| {' | '.join([markdown(name), *cells, str(attempt.images), seconds, f'`{record.fingerprint}`'])} |"
 
 
-def _verdict(difference: Difference) -> str:
+def _difference(found: Difference | None) -> str:
+    if found is None or math.isnan(found.value):
+        return "-"
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _verdict(difference: Difference | None) -> str:
+    if difference is None or math.isnan(difference.value):
+        return "not defined"
     if not difference.larger_than_chance:
         return "within chance"
     return "**better**" if difference.value > 0 else "**worse**"
 
 
-def _find(folders: Sequence[Path]) -> list[tuple[Record, Path]]:
-    """Finished records of classifiers with the folder that each lies in; a line for each that is left out."""
+def _find(folders: Sequence[Path]) -> list[Source]:
+    """Finished records; a line for each that is left out."""
     collection = collect(folders)
     for line in [*collection.problems, *collection.notes]:
         say(f"bench: {line}")
-    return [(s.record, s.folder) for s in collection.sources if s.record.track == "supervised"]
+    return collection.sources
 
 
-def _record_of(cell: Planned, found: Sequence[tuple[Record, Path]]) -> tuple[Record, Path] | None:
+def _source_of(cell: Planned, found: Sequence[Source]) -> Source | None:
     """The record whose settings are the cell's, wherever it ran; weights are compared by the table's reader."""
-    matching = [(record, folder) for record, folder in found if _is_of(record, cell)]
+    matching = [source for source in found if _is_of(source.record, cell)]
     if len(matching) > 1:
-        names = ", ".join(record.fingerprint for record, _ in matching)
+        names = ", ".join(source.record.fingerprint for source in matching)
         raise UsageError(
             f"several runs of '{cell.title}' with other data or weights ({names}); name one folder of them"
         )
@@ -154,26 +168,23 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     return settings | {key: present_path(settings[key]) for key in settings if key.endswith(".class_path")}
 
 
-def _place(cell: Planned) -> tuple[str, int]:
-    return cell.config.category, cell.config.settings["seed"]
+def _group(sweep: Sweep, cell: Planned) -> tuple[str, str, int]:
+    """What an attempt has in common with its baseline; the model is named where the sweep has several."""
+    model = cell.config.model.name if len(sweep.models) > 1 else ""
+    return model, cell.config.category, cell.config.settings["seed"]
 
 
-def _shared(before: Path, after: Path, record: Record) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
-    """Logits of both and the true classes of the images that both predicted, found again by their content."""
-    first, second = _read_logits(before), _read_logits(after)
-    both = sorted(first.keys() & second.keys())
-    if not both:
-        raise UsageError(f"{before} and {after} predicted no image in common")
-    classes = list(record.data.classes or {})
-    if missing := {second[key][0] for key in both} - set(classes):
-        raise UsageError(f"{after} predicted images of the class '{min(missing)}', which its record has not")
-    targets = np.array([classes.index(second[key][0]) for key in both])
-    return np.array([first[key][1] for key in both]), np.array([second[key][1] for key in both]), targets
+def _predictions(source: Source) -> Predictions:
+    found = read_predictions(source.folder)
+    if found is None:
+        raise UsageError(f"{source.folder} has no {PREDICTIONS}; run it again with --force")
+    return found
 
 
-def _read_logits(folder: Path) -> dict[tuple[str, str], tuple[str, tuple[float, ...]]]:
-    file = folder / PREDICTIONS
-    if not file.is_file():
-        raise UsageError(f"{folder} has no {PREDICTIONS}; run it again with --force")
-    rows = parse_predictions(file.read_bytes(), file)
-    return {(row.path, row.sha256): (row.defect_type, row.logits) for row in rows}
+def _shared(before: Source, after: Source) -> Pair:
+    """The images that both predicted."""
+    shared = pair(_predictions(before), _predictions(after))
+    if not len(shared):
+        raise UsageError(f"{before.folder} and {after.folder} predicted no image in common")
+    classes = shared_classes((before.record, after.record))
+    return shared.by_path(classes) if classes else shared

@@ -74,10 +74,12 @@ class Columns:
     headline: str
     quality: Mapping[str, str]  # metrics with their titles
     published: Sequence[str]
+    study: Mapping[str, str]  # metrics of a study with their titles: the first one decides its verdict
 
 
-def _columns(headline: str, quality: Sequence[str], published: Sequence[str]) -> Columns:
-    return Columns(headline, {name: METRICS[name].column for name in quality}, published)
+def _columns(headline: str, quality: Sequence[str], published: Sequence[str], study: Sequence[str]) -> Columns:
+    titles = [{name: METRICS[name].column for name in names} for names in (quality, study)]
+    return Columns(headline, titles[0], published, titles[1])
 
 
 TRACKS = {
@@ -85,9 +87,13 @@ TRACKS = {
         "image_auroc",
         ("image_auroc", "image_accuracy", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30"),
         published=("image_auroc", "pixel_auroc"),
+        study=("image_auroc", "image_accuracy", "image_balanced_accuracy"),
     ),
     "supervised": _columns(
-        "macro_f1", ("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"), published=()
+        "macro_f1",
+        ("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"),
+        published=(),
+        study=("accuracy", "macro_f1", "image_auroc"),
     ),
 }
 
