@@ -25,6 +25,13 @@ class TableKey(NamedTuple):
     fold: str  # '' where the run knows no folds
     protocol_version: int
 
+    @property
+    def name(self) -> str:
+        """`mvtec_ad-one-class-model-official-v2`: what W&B's panels know the table by."""
+        official, fold = "official" if self.official else "not-official", f"fold-{self.fold}" if self.fold else ""
+        parts = (self.dataset, self.track, self.protocol, official, fold, f"v{self.protocol_version}")
+        return "-".join(filter(None, parts))
+
 
 class Method(NamedTuple):
     """What a row is about; two of one name and variant are told apart by what else their settings differ in."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from bench.config.cell import PROTOCOL, encode_settings, hash_encoded
 from bench.errors import UsageError
@@ -23,6 +24,11 @@ class Source:
     method: str  # as the fingerprint, but without category, seed and data
     protocol_version: int
     note: str = ""  # what a reader must know of it
+
+    def link_from(self, out: Path) -> str | None:
+        """The relative path of the record's folder, None where it does not lie below `out`, resolved."""
+        folder, start = self.folder.as_posix(), f"{out.as_posix()}/"
+        return quote(folder.removeprefix(start)) if folder.startswith(start) else None
 
 
 @dataclass(frozen=True)

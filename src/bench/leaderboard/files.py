@@ -1,13 +1,12 @@
 """The files of a leaderboard: tables that are computed once, written in every format."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.leaderboard.collect import Source
 from bench.leaderboard.csv_file import render_csv
 from bench.leaderboard.markdown import render_markdown
 from bench.leaderboard.page import render_page
-from bench.leaderboard.tables import Table, build_tables
+from bench.leaderboard.tables import Table
 
 # Writers by the ending of their files; each gets name, tables and the resolved folder that links start from.
 FORMATS: dict[str, Callable[[str, Sequence[Table], Path], str]] = {
@@ -17,10 +16,10 @@ FORMATS: dict[str, Callable[[str, Sequence[Table], Path], str]] = {
 }
 
 
-def render(sources: Sequence[Source], out: Path, *, intervals: bool) -> dict[Path, str]:
+def render(leaderboards: Mapping[str, Sequence[Table]], out: Path) -> dict[Path, str]:
     """The text of every file of the leaderboards in `out`; the same records give the same text."""
     return {
         out / f"{name}{suffix}": write(name, tables, out.resolve())
-        for name, tables in build_tables(sources, intervals=intervals).items()
+        for name, tables in leaderboards.items()
         for suffix, write in FORMATS.items()
     }

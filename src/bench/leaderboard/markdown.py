@@ -1,25 +1,30 @@
 """Leaderboards as Markdown, to be read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.escaping import Markdown, markdown, markdown_table, sentence
-from bench.leaderboard.aggregate import TableKey
-from bench.leaderboard.markdown_cells import figure, fingerprints, published, seeds
-from bench.leaderboard.markdown_ranking import describe_costs, describe_ranking
+from bench.leaderboard.aggregate import Row, TableKey
+from bench.leaderboard.grid import Cell, Column, Grid, costs, ranked, results
+from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import (
     ABOUT,
+    ABOUT_COSTS,
     ABOUT_INTERVALS,
     describe_images,
-    difference_to_best,
+    describe_sets,
+    describe_significance,
+    explain_ranking,
     footnotes,
+    ranking_title,
     remarks,
     several_sets,
     table_notes,
     table_title,
 )
 from bench.metrics.catalogue import TRACKS
+from bench.records.costs import COSTS
 
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
@@ -29,8 +34,8 @@ def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
         parts.append(f"{ABOUT_INTERVALS}\n")
     for table in tables:
         parts.append(_head(table))
-        parts += [describe_ranking(table.key, ranking, len(table.rankings)) for ranking in table.rankings]
-        parts.append(describe_costs(table.rankings[0]))
+        parts += [_ranking(table.key, ranking, len(table.rankings), out) for ranking in table.rankings]
+        parts.append(f"### Cost\n\n{ABOUT_COSTS}\n\n{_render(costs(table.rankings[0]), out)}")
         several = several_sets(table)
         parts += [_section(table.key, section, out, section.category in several) for section in table.sections]
         parts.append(_footnotes(table))
@@ -41,28 +46,55 @@ def _head(table: Table) -> str:
     return "\n\n".join([f"## {sentence(table_title(table.key))}", *map(sentence, table_notes(table))]) + "\n"
 
 
+def _ranking(key: TableKey, ranking: Ranking, of: int, out: Path) -> str:
+    """Means over categories in the order of mean ranks; empty where there is but one category."""
+    if len(ranking.digests) < 2:
+        return ""
+    if not ranking.categories:
+        return "### No ranking\n\nNo two methods have a category in common.\n"
+    title = TRACKS[key.track].quality[TRACKS[key.track].headline]
+    parts = [f"### {sentence(ranking_title(ranking, title))}\n"]
+    if of > 1:
+        parts.append(f"{sentence(describe_sets(ranking, of))}\n")
+    said = [explain_ranking(ranking, title), describe_significance(ranking)]
+    parts += [_render(ranked(key, ranking), out), *(f"{sentence(text)}\n" for text in said)]
+    return "\n".join(parts)
+
+
 def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
+    """The results on one category; their costs stand above, over all categories."""
     lines = [f"### {markdown(section.category)}{f' ({section.digest[:12]})' if several else ''}\n"]
     lines.append(f"{sentence(describe_images(key, section, several))}\n")
-    columns = TRACKS[key.track]
-    printed = [name for name in columns.published if any(row.published_figure(name) for row in section.rows)]
-    titles = ["method", "seeds", *columns.quality.values()]
-    place = titles.index(columns.quality["image_auroc"]) + 1
-    if section.differences:
-        titles.insert(place, "to the best (95 %)")
-    titles += [f"published {columns.quality[name]}" for name in printed]
-    rows = []
-    for row in section.rows:
-        cells = [row.method.label, seeds(row, out), *(figure(row.summarise(metric)) for metric in columns.quality)]
-        if section.differences:
-            cells.insert(place, Markdown(difference_to_best(section, row.method)))
-        for metric in printed:
-            own = row.summarise(metric)
-            cells.append(published(row.published_figure(metric), own, comparable=not row.differences))
-        rows.append(cells)
+    grid = results(key, [section]).without({"category", *COSTS})
     said = [f"{sentence(remark)}\n" for remark in remarks(section)]
-    lines += [markdown_table(titles, rows), *said, fingerprints(section.rows, out)]
+    lines += [_render(grid, out), *said, _unlinked(section.rows, out)]
     return "\n".join(filter(None, lines))
+
+
+def _render(grid: Grid, out: Path) -> str:
+    rows = ([_cell(column, line.cells[column.key], out) for column in grid.columns] for line in grid.lines)
+    return markdown_table([c.title for c in grid.columns], rows, words=sum(c.words for c in grid.columns))
+
+
+def _cell(column: Column, cell: Cell, out: Path) -> str:
+    """`-` where there is nothing; seeds lead to the folders of their records where these lie below `out`, resolved."""
+    if cell.sources:
+        links = ((source.record.seed, source.link_from(out)) for source in cell.sources)
+        seeds = [f"[{seed}]({link})" if link else str(seed) for seed, link in links]
+        return Markdown(" ".join(filter(None, [*seeds, cell.mark])))
+    text = cell.marked or "-"
+    return Markdown(text) if column.key == "to_best" else text
+
+
+def _unlinked(rows: Iterable[Row], out: Path) -> str:
+    """The records that no link leads to, by their fingerprints; empty where there are none."""
+    lines = []
+    for row in rows:
+        records = [source.record for source in row.sources if source.link_from(out) is None]
+        if records:
+            names = ", ".join(f"seed {record.seed} `{record.fingerprint}`" for record in records)
+            lines.append(f"{markdown(row.method.label)}: {names}")
+    return f"<details><summary>Records</summary>\n\n{'; '.join(lines)}.\n\n</details>\n" if lines else ""
 
 
 def _footnotes(table: Table) -> str:

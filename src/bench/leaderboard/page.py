@@ -9,9 +9,8 @@ from bench.config.decisive import makes_method
 from bench.config.settings import flatten
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
-from bench.leaderboard.markdown_cells import link_to, machine
-from bench.leaderboard.page_charts import cost_charts, difference_chart, paper_chart, seed_charts
-from bench.leaderboard.page_tables import Grid, costs, heat_tables, papers, ranked, results
+from bench.leaderboard.grid import Grid, costs, papers, ranked, results
+from bench.leaderboard.page_charts import cost_charts, difference_chart, heat_tables, paper_chart, seed_charts
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
 from bench.leaderboard.text import (
@@ -23,6 +22,7 @@ from bench.leaderboard.text import (
     describe_significance,
     explain_ranking,
     footnotes,
+    machine,
     ranking_title,
     remarks,
     several_sets,
@@ -67,7 +67,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
     from bench.views.page import render_page as render
 
     def to_file(source: Source) -> str | None:
-        found = link_to(source, out)
+        found = source.link_from(out)
         return found and f"{found}/record.json"
 
     settings = {method: f"settings-{place}" for place, method in enumerate(_examples(tables))}
@@ -91,7 +91,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
 
 def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> dict[str, Any]:
     """All that the template shows of a table."""
-    grid = results(table)
+    grid = results(table.key, table.sections)
     details = _details(id, grid, TRACKS[table.key.track].headline, settings, link)
     several = several_sets(table)
     return {
@@ -131,7 +131,7 @@ def _ranking_view(id: str, table: Table, ranking: Ranking) -> dict[str, Any]:
         return view | {"title": "No ranking", "grid": None, "explain": "No two methods have a category in common."}
     return view | {
         "title": ranking_title(ranking, title),
-        "grid": ranked(table, ranking),
+        "grid": ranked(table.key, ranking),
         "explain": f"{explain_ranking(ranking, title)} {describe_significance(ranking)}",
         "charts": cost_charts(id, table, ranking),
         "differences": difference_chart(id, ranking),

@@ -1,23 +1,24 @@
-"""The charts of a leaderboard's page: cost, critical differences, spread over seeds, published figures."""
+"""The charts of a leaderboard's page: heat tables, cost, critical differences, spread over seeds, published figures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from bench.leaderboard.aggregate import Method, Row
-from bench.leaderboard.markdown_cells import machine
+from bench.leaderboard.aggregate import Method, Row, Summary
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Table
-from bench.leaderboard.text import describe_significance, name_categories
+from bench.leaderboard.text import describe_significance, figure, machine, name_categories
 from bench.metrics.catalogue import TRACKS
 from bench.records.costs import COSTS
 from bench.views.axes import Axis, limits_of
 from bench.views.charts import Series, scatter
 from bench.views.drawing import shorten
 from bench.views.row_charts import rank_diagram, strip_chart
+from bench.views.viridis import heat_colour, text_on
 
 _COSTS = ("fit_seconds", "milliseconds_per_image")
 Point = tuple[float, float]
@@ -28,6 +29,26 @@ class Chart(NamedTuple):
 
     picture: Markup | None
     caption: str
+
+
+class HeatCell(NamedTuple):
+    """A figure with its colour and the colour of the text on it; no text where there is no figure."""
+
+    text: str = ""
+    colour: str = ""
+    ink: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class HeatTable:
+    """One metric of methods over categories, all on one scale from `low` to `high`."""
+
+    title: str
+    columns: list[str]
+    lines: list[tuple[Method, list[HeatCell]]]
+    low: float
+    high: float
 
 
 def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
@@ -136,6 +157,14 @@ def paper_chart(name: str, table: Table) -> Chart:
     return Chart(picture, about)
 
 
+def heat_tables(table: Table, ranking: Ranking) -> list[HeatTable]:
+    """The figure that methods are ranked by, and those that papers publish, over all categories."""
+    columns = TRACKS[table.key.track]
+    metrics = dict.fromkeys([columns.headline, *columns.published])
+    found = [_heat_table(columns.quality[name], name, ranking) for name in metrics]
+    return [heat for heat in found if any(cell.text for _, cells in heat.lines for cell in cells)]
+
+
 def pareto_front(points: Iterable[Point]) -> list[Point]:
     """The points (cost, quality) that no other is at most as costly and at least as good as, by their cost."""
     front: list[Point] = []
@@ -151,6 +180,30 @@ def short_names(methods: Sequence[Method]) -> list[str]:
     if len(uses) == 1 and len(methods) > 1:
         return [method.own_variant or method.model for method in methods]
     return [method.model if uses[method.model] == 1 else method.label for method in methods]
+
+
+def _heat_table(title: str, metric: str, ranking: Ranking) -> HeatTable:
+    categories = sorted(ranking.digests)
+    figures: list[tuple[Method, list[Summary | None]]] = []
+    for standing in ranking.standings:
+        rows = [standing.rows.get(name) for name in categories]
+        own = [row.summarise(metric) if row else None for row in rows]
+        means = [standing.macro(metric, ranking.categories)] if len(ranking.categories) > 1 else []
+        figures.append((standing.method, own + means))
+    values = [found.mean for _, own in figures for found in own if found]
+    low, high = (int(min(values) * 10) / 10 if values else 0.0), 1.0
+    low = min(low, 0.9)
+    lines = [(method, [_heat_cell(found, low, high) for found in own]) for method, own in figures]
+    columns = [*categories, "mean"] if len(ranking.categories) > 1 else categories
+    return HeatTable(title, columns, lines, low, high)
+
+
+def _heat_cell(found: Summary | None, low: float, high: float) -> HeatCell:
+    if found is None:
+        return HeatCell()
+    colour = heat_colour((found.mean - low) / (high - low))
+    seeds = "1 seed" if found.count == 1 else f"{found.count} seeds"
+    return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found)}, {seeds}")
 
 
 def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, list[float]]]) -> Chart | None:

@@ -13,8 +13,8 @@ from bench.console import say
 from bench.errors import UsageError
 from bench.escaping import markdown, sentence
 from bench.leaderboard.collect import Source, collect
-from bench.leaderboard.markdown_cells import machine
 from bench.leaderboard.paired import Pair, Predictions, metric_differences, pair, read_predictions, shared_classes
+from bench.leaderboard.text import machine
 from bench.metrics.bootstrap import Difference
 from bench.metrics.catalogue import TRACKS
 from bench.records.record import PREDICTIONS, Record

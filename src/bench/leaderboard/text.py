@@ -4,14 +4,15 @@ from collections import defaultdict
 
 from bench.config.cell import PROTOCOL
 from bench.data.facts import mvtec_categories
-from bench.leaderboard.aggregate import Method, TableKey
-from bench.leaderboard.markdown_cells import MIXED
+from bench.leaderboard.aggregate import Method, Summary, TableKey
 from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
-from bench.leaderboard.standings import Ranking, Standing
+from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.metrics.catalogue import TRACKS
 from bench.records.published_comparison import MARK, reference_of
+from bench.records.record import Record
 
+MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
 SOME = "†"
 ABOUT = {
     "one-class": "Mean ± standard deviation over seeds; no ± for a single seed. Accuracy is taken at a threshold from "
@@ -68,12 +69,12 @@ def describe_images(key: TableKey, section: Section, several: bool) -> str:
 
 
 def difference_to_best(section: Section, method: Method) -> str:
-    """`-0.012 [-0.034, +0.001]`, `best`, or `-` where there is none."""
+    """`-0.012 [-0.034, +0.001]`, `best`, or nothing where there is none."""
     if method == section.best:
         return "best"
     found = section.differences.get(method)
     if found is None or isinstance(found, str):
-        return "-"
+        return ""
     value, low, high = found.difference
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{SOME if some_seeds(section, method) else ''}"
 
@@ -160,11 +161,18 @@ def describe_sets(ranking: Ranking, of: int) -> str:
     return f"A category was tested on several sets of images; this is one of {of} rankings. Its sets: {sets}."
 
 
-def describe_seeds(standing: Standing) -> str:
-    """`3`, or `1-3` where categories have several numbers of them; marked where their devices differ."""
-    counts = sorted({len(row.sources) for row in standing.rows.values()})
-    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return f"{text} {MIXED}" if len(standing.devices) > 1 else text
+def figure(found: Summary, digits: int = 4) -> str:
+    """`0.7880 ± 0.0260`."""
+    spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
+    return f"{found.mean:.{digits}f}{spread}"
+
+
+def machine(record: Record) -> str:
+    """The GPU, or the processor with the threads it ran."""
+    environment = record.environment
+    threads = environment.get("threads")
+    gpu = environment.get("gpu") if record.device != "cpu" else None  # bench 0.1 named one that only lay there
+    return str(gpu or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
 
 
 def explain_ranking(ranking: Ranking, title: str) -> str:

@@ -15,6 +15,10 @@ class Cost:
     unit: float
     digits: int
 
+    def text(self, value: float) -> str:
+        """A record's number in the unit of its title."""
+        return f"{value / self.unit:.{self.digits}f}"
+
 
 # Those of the leaderboards' tables, in the order of their columns.
 COSTS: Mapping[str, Cost] = MappingProxyType(

@@ -1,10 +1,8 @@
 """Leaderboards from the records of a W&B project, and their tables as a run of one."""
 
-import csv
-import io
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,7 @@ from bench.tracking.service import begin, check_project, leave_service, make_tab
 
 _FILES = (RECORD, PREDICTIONS)
 _TAG = "leaderboard"  # of runs that are no runs of a method
-_TABLE = ("dataset", "track", "protocol", "official", "fold", "protocol_version")  # what a table has one of
-_ROW = ("category", "digest", "model", "variant")
+WideTable = tuple[Sequence[str], Sequence[Sequence[Any]]]  # titles and rows
 
 
 def download_records(project: str, folder: Path) -> list[str]:
@@ -61,8 +58,8 @@ def require_answer(consequence: str) -> None:
         raise RunError(f"W&B cannot be reached ({reason}); {consequence}")
 
 
-def upload_tables(project: str, files: Mapping[Path, str]) -> None:
-    """Log what is in the CSV files as tables of a new run of ENTITY/PROJECT, and all files as one artifact."""
+def upload_tables(project: str, tables: Mapping[str, WideTable], files: Collection[Path]) -> None:
+    """Log the tables by their names as a new run of ENTITY/PROJECT, and the files that hold them as one artifact."""
     entity, name = check_project(project, "--to-wandb")
     offline = named_mode() == "offline"
     if not offline:
@@ -73,7 +70,7 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
         import wandb
 
         run = begin(arguments, "offline" if offline else "online")
-        for table, (columns, rows) in tables_of(files).items():
+        for table, (columns, rows) in tables.items():
             run.log({table: make_table(columns, rows)})
         artifact = wandb.Artifact(_TAG, _TAG)
         for path in files:
@@ -89,37 +86,3 @@ def upload_tables(project: str, files: Mapping[Path, str]) -> None:
         say(f"W&B run kept offline; send it with: wandb sync {shlex.quote(os.path.relpath(folder))}")
     else:
         say(f"logged: {url}")
-
-
-def tables_of(files: Mapping[Path, str]) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """Columns and rows of each table in the CSV files, by its name.
-
-    A row per method and category; metrics beside each other, each with its spread over seeds where any row has one.
-    """
-    found: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
-    for path, text in sorted(files.items()):
-        if path.suffix != ".csv":
-            continue
-        for line in csv.DictReader(io.StringIO(text)):
-            table = found.setdefault(_name(line), {})
-            figures = table.setdefault(tuple(line[key][:12] if key == "digest" else line[key] for key in _ROW), {})
-            for column, value in ((line["metric"], line["mean"]), (f"{line['metric']} ±", line["spread"])):
-                if value:
-                    figures[column] = float(value)
-    return {name: _wide(rows) for name, rows in found.items()}
-
-
-def _name(line: Mapping[str, str]) -> str:
-    """`mvtec_ad-one-class-model-official-v2`: what W&B's panels know the table by."""
-    parts = {
-        "official": {"true": "official", "false": "not-official"}.get(line["official"], line["official"]),
-        "fold": f"fold-{line['fold']}" if line["fold"] else "",
-        "protocol_version": f"v{line['protocol_version']}",
-    }
-    return "-".join(filter(None, (parts.get(key, line[key]) for key in _TABLE)))
-
-
-def _wide(rows: Mapping[tuple[str, ...], Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:
-    columns = list(dict.fromkeys(column for figures in rows.values() for column in figures))
-    data = [[*row, *(figures.get(column) for column in columns)] for row, figures in rows.items()]
-    return [*_ROW, *columns], data

@@ -5,12 +5,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Parser
 from bench.console import say, tell
 from bench.errors import RunError, UsageError
 from bench.metrics.catalogue import TRACKS
 from bench.writing import write_together, writing_to
+
+if TYPE_CHECKING:
+    from bench.leaderboard.tables import Table
 
 
 def leaderboard_parser() -> Parser:
@@ -68,12 +72,16 @@ def run(typed: list[str]) -> int:
             problems += _say(publish(folders, known.out / "records"))
             folders = [known.out / "records"]
         with _without_garbage_collection():
-            files, left_out = _fold(folders, known.out, intervals=not known.no_bootstrap, check=known.check)
+            leaderboards, files, left_out = _fold(
+                folders, known.out, intervals=not known.no_bootstrap, check=known.check
+            )
         problems += left_out
         if known.to_wandb is not None:
+            from bench.leaderboard.grid import wide_table
             from bench.tracking.leaderboard import upload_tables
 
-            upload_tables(known.to_wandb, files)
+            tables = [table for found in leaderboards.values() for table in found]
+            upload_tables(known.to_wandb, {table.key.name: wide_table(table) for table in tables}, list(files))
     if problems:
         raise RunError(f"{len(problems)} record(s) left out, named above; the tables hold the others")
     return 0
@@ -97,25 +105,27 @@ def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> 
 
 def _fold(
     folders: Sequence[Path], out: Path, *, intervals: bool, check: bool
-) -> tuple[Mapping[Path, str], Sequence[str]]:
-    """Write or check the tables; their files, and what was left out."""
+) -> tuple[Mapping[str, Sequence["Table"]], Mapping[Path, str], Sequence[str]]:
+    """Write or check the tables; they, their files, and what was left out."""
     from bench.leaderboard.collect import collect
     from bench.leaderboard.files import render
+    from bench.leaderboard.tables import build_tables
 
     found = collect(folders, near=out)
     _say([*found.problems, *found.notes])
     if not found.sources:
         raise UsageError(f"no finished record in {', '.join(map(str, folders))}")
-    files = render(found.sources, out, intervals=intervals)
+    leaderboards = build_tables(found.sources, intervals=intervals)
+    files = render(leaderboards, out)
     if check:
         _check(files, out)
-        return files, found.problems
+        return leaderboards, files, found.problems
     with writing_to(out, "--out FOLDER"):
         out.mkdir(parents=True, exist_ok=True)
         write_together(files)
     for path in files:
         tell(path)
-    return files, found.problems
+    return leaderboards, files, found.problems
 
 
 @contextmanager

@@ -1,0 +1,323 @@
+"""The tables of a leaderboard as typed grids: Markdown, HTML, CSV and W&B render the same columns in the same order.
+
+Those to be read show what the catalogue names for the track; those to compute with are complete: all metrics and costs
+of the records.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from bench.escaping import visible
+from bench.leaderboard.aggregate import Method, Row, Summary, TableKey
+from bench.leaderboard.collect import Source
+from bench.leaderboard.paired import SeedDifference
+from bench.leaderboard.standings import Ranking, Standing
+from bench.leaderboard.tables import Section, Table
+from bench.leaderboard.text import MIXED, difference_to_best, figure, machine
+from bench.metrics.catalogue import TRACKS, title_of
+from bench.records.costs import COSTS
+from bench.records.published import Figure
+from bench.records.published_comparison import describe_figure
+
+Of = TypeVar("Of")
+
+
+class Column(NamedTuple):
+    """What a column is called, and what stands in it: words, or numbers that are sorted as numbers."""
+
+    key: str  # its cells are found by
+    title: str
+    words: bool = False
+    metric: str = ""  # or cost that it holds our figures of
+    group: str = ""  # of categories that these are means over
+
+
+class Published(NamedTuple):
+    """A figure of others, and whether it was found by the same protocol."""
+
+    figure: Figure
+    comparable: bool
+
+
+class ToBest(NamedTuple):
+    """The difference to the best method."""
+
+    best: Method
+    found: SeedDifference
+
+
+class Cell(NamedTuple):
+    """What is shown, '' for nothing; the number that it is sorted by; what it was made from."""
+
+    text: str = ""
+    value: float | None = None
+    content: Summary | Published | ToBest | None = None
+    sources: Sequence[Source] = ()  # that it leads to
+    mark: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The text with its mark."""
+        return f"{self.text} {self.mark}" if self.mark else self.text
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: what is known of a method, by the keys of the columns."""
+
+    method: Method
+    cells: Mapping[str, Cell]
+    devices: Collection[str]
+    row: Row | None = None  # where it is of one category
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table with its columns, the first of which is the method."""
+
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+
+    def without(self, keys: Collection[str]) -> "Grid":
+        """The same without some columns."""
+        return Grid([column for column in self.columns if column.key not in keys], self.lines)
+
+
+class _Made(NamedTuple, Generic[Of]):
+    """A column, and how its cell is made from what the line is about."""
+
+    column: Column
+    make: Callable[[Of], Cell]
+
+
+class _Placed(NamedTuple):
+    """A row with the section that it stands in."""
+
+    section: Section
+    row: Row
+
+
+def results(key: TableKey, sections: Sequence[Section], *, complete: bool = False) -> Grid:
+    """A line for each method on each category."""
+    track = TRACKS[key.track]
+    rows = [_Placed(section, row) for section in sections for row in section.rows]
+    metrics = sorted({m for _, row in rows for record in row.records for m in record.metrics}) if complete else []
+    made: list[_Made[_Placed]] = [
+        _method(lambda placed: placed.row.method),
+        _Made(Column("category", "category", words=True), lambda placed: Cell(placed.row.category)),
+        _Made(Column("seeds", "seeds"), lambda placed: _seeds(placed.row)),
+    ]
+    for name in metrics or track.quality:
+        made.append(_metric_of_row(name, track.quality.get(name) or title_of(name)))
+        if name == "image_auroc" and any(section.differences for section in sections):
+            made.append(_Made(Column("to_best", "to the best (95 %)"), _to_best))
+    for name in metrics or track.published:
+        if any(row.published_figure(name) for _, row in rows):
+            made.append(_published_of_row(name, f"published {track.quality.get(name) or title_of(name)}"))
+    made += [_cost_of_row(name) for name in COSTS]
+    columns = [column for column, _ in made]
+    lines = [Line(p.row.method, {c.key: make(p) for c, make in made}, list(p.row.devices), p.row) for p in rows]
+    return Grid(columns, lines)
+
+
+def ranked(key: TableKey, ranking: Ranking, *, complete: bool = False) -> Grid:
+    """A line for each method: mean rank, and means over the categories that are ranked."""
+    track, groups = TRACKS[key.track], ranking.groups()
+    standings = ranking.standings
+    made: list[_Made[Standing]] = [
+        _method(lambda standing: standing.method),
+        _Made(Column("mean_rank", "mean rank", metric="mean_rank", group="mean"), _mean_rank),
+    ]
+    if len(ranking.ranked) < len(standings):
+        made.append(_Made(Column("categories", "categories"), lambda s: _categories(s, ranking)))
+    made.append(_Made(Column("seeds", "seeds"), _seed_counts))
+    means = [(name, "mean") for name in sorted(track.quality, key=lambda name: name != track.headline)]
+    means[1:1] = [(track.headline, group) for group in groups if group != "mean"]
+    theirs = [(name, "mean") for name in track.published]
+    if complete:
+        rows = [row for standing in standings for row in standing.rows.values()]
+        metrics = sorted({name for row in rows for record in row.records for name in record.metrics})
+        theirs = means = [(name, group) for group in groups for name in metrics]
+    for name, group in means:
+        title = track.quality.get(name) or title_of(name)
+        column = Column(f"{name}/{group}", title if group == "mean" else group, metric=name, group=group)
+        made.append(_mean(column, groups))
+    for name, group in theirs:
+        if any(standing.published_mean(name, groups[group]) for standing in standings):
+            made.append(_published_mean(name, group, f"published {track.quality.get(name) or title_of(name)}", groups))
+    lines = [Line(s.method, {column.key: make(s) for column, make in made}, s.devices) for s in standings]
+    return Grid([column for column, _ in made], lines)
+
+
+def costs(ranking: Ranking) -> Grid:
+    """A line for each method: the machine, and the means of its costs."""
+    columns = [Column("method", "method", words=True), Column("machine", "machine", words=True)]
+    columns += [Column(name, cost.title) for name, cost in COSTS.items()]
+    lines = []
+    for standing in ranking.standings:
+        machines = sorted({machine(record) for row in standing.rows.values() for record in row.records})
+        cells = {"method": Cell(standing.method.label), "machine": Cell(", ".join(machines))}
+        for name in COSTS:
+            mean = standing.mean_cost(name)
+            cells[name] = _cost(name, None if mean is None else Summary(mean, None, 1))
+        lines.append(Line(standing.method, cells, standing.devices))
+    return Grid(columns, lines)
+
+
+def papers(table: Table) -> Grid:
+    """A line for each figure that was published for a method's category: theirs beside ours."""
+    track = TRACKS[table.key.track]
+    columns = [
+        Column("method", "method", words=True),
+        Column("category", "category", words=True),
+        Column("figure", "figure", words=True),
+        Column("published", "published"),
+        Column("ours", "ours"),
+        Column("difference", "ours - published"),
+        Column("why", "why they do not compare", words=True),
+    ]
+    lines = []
+    for row in (row for section in table.sections for row in section.rows):
+        for name in track.published:
+            theirs, own = row.published_figure(name), row.summarise(name)
+            if theirs is None or theirs.of == "mean":
+                continue
+            gap = own.mean - theirs.value if own and not row.differences else None
+            cells = {
+                "method": Cell(row.method.label),
+                "category": Cell(row.category),
+                "figure": Cell(track.quality[name]),
+                "published": Cell(f"{theirs.value:.3f}", theirs.value),
+                "ours": _summary(own),
+                "difference": Cell() if gap is None else Cell(f"{gap:+.3f}", gap),
+                "why": Cell("; ".join(row.differences)),
+            }
+            lines.append(Line(row.method, cells, list(row.devices), row))
+    return Grid(columns, lines)
+
+
+class Entry(NamedTuple):
+    """A method on one category, or its means over a group of them: all that is known of it."""
+
+    category: str
+    digest: str
+    line: Line
+    figures: Sequence[tuple[Column, Cell]]
+
+
+def entries(table: Table) -> Iterator[Entry]:
+    """The complete grids of a table, a line for each method on each category and group of categories."""
+    for ranking in table.rankings:
+        grid = ranked(table.key, ranking, complete=True)
+        for line in grid.lines:
+            for group, categories in ranking.groups().items():
+                digests = " ".join(f"{name}:{ranking.digests[name][:12]}" for name in categories)
+                figures = _figures(line, (column for column in grid.columns if column.group == group))
+                yield Entry(group, digests, line, sorted(figures, key=lambda found: found[0].key == "mean_rank"))
+    grid = results(table.key, table.sections, complete=True)
+    for line in grid.lines:
+        if line.row is not None:
+            yield Entry(line.row.category, line.row.digest, line, _figures(line, grid.columns))
+
+
+def wide_table(table: Table) -> tuple[list[str], list[list[str | float | None]]]:
+    """Titles and rows, a row per method and category: metrics beside each other, each with its spread over seeds."""
+    about = ["category", "digest", "model", "variant"]
+    rows: list[tuple[list[str], dict[str, float]]] = []
+    for entry in entries(table):
+        figures = {}
+        for column, cell in entry.figures:
+            if cell.value is not None:
+                figures[column.metric] = cell.value
+            if isinstance(cell.content, Summary) and cell.content.spread is not None:
+                figures[f"{column.metric} ±"] = cell.content.spread
+        digest = entry.digest[:12] if entry.line.row else entry.digest
+        words = (entry.category, digest, entry.line.method.model, entry.line.method.variant)
+        rows.append((list(map(visible, words)), figures))
+    titles = list(dict.fromkeys(title for _, figures in rows for title in figures))
+    return [*about, *titles], [[*words, *(figures.get(title) for title in titles)] for words, figures in rows]
+
+
+def _figures(line: Line, columns: Iterable[Column]) -> list[tuple[Column, Cell]]:
+    return [(c, line.cells[c.key]) for c in columns if c.metric and line.cells[c.key].value is not None]
+
+
+def _method(of: Callable[[Of], Method]) -> _Made[Of]:
+    return _Made(Column("method", "method", words=True), lambda about: Cell(of(about).label))
+
+
+def _metric_of_row(name: str, title: str) -> _Made[_Placed]:
+    return _Made(Column(name, title, metric=name), lambda placed: _summary(placed.row.summarise(name)))
+
+
+def _cost_of_row(name: str) -> _Made[_Placed]:
+    column = Column(name, COSTS[name].title, metric=name)
+    return _Made(column, lambda placed: _cost(name, placed.row.summarise_cost(name)))
+
+
+def _published_of_row(name: str, title: str) -> _Made[_Placed]:
+    def make(placed: _Placed) -> Cell:
+        row = placed.row
+        return _published(row.published_figure(name), row.summarise(name), comparable=not row.differences)
+
+    return _Made(Column(f"published {name}", title), make)
+
+
+def _mean(column: Column, groups: Mapping[str, Sequence[str]]) -> _Made[Standing]:
+    return _Made(column, lambda standing: _summary(standing.macro(column.metric, groups[column.group])))
+
+
+def _published_mean(name: str, group: str, title: str, groups: Mapping[str, Sequence[str]]) -> _Made[Standing]:
+    def make(standing: Standing) -> Cell:
+        theirs, own = standing.published_mean(name, groups[group]), standing.macro(name, groups[group])
+        return _published(theirs, own, comparable=not standing.differences)
+
+    return _Made(Column(f"published {name}/{group}", title), make)
+
+
+def _seeds(row: Row) -> Cell:
+    count = len(row.sources)
+    return Cell(str(count), count, sources=row.sources, mark=MIXED if len(row.devices) > 1 else "")
+
+
+def _seed_counts(standing: Standing) -> Cell:
+    """`3`, or `1-3` where categories have several numbers of them."""
+    counts = sorted({len(row.sources) for row in standing.rows.values()})
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return Cell(text, counts[0], mark=MIXED if len(standing.devices) > 1 else "")
+
+
+def _mean_rank(standing: Standing) -> Cell:
+    rank = standing.mean_rank
+    return Cell() if rank is None else Cell(f"{rank:.2f}", rank)
+
+
+def _categories(standing: Standing, ranking: Ranking) -> Cell:
+    have = sum(name in standing.rows for name in ranking.categories)
+    return Cell(f"{have}/{len(ranking.categories)}", have)
+
+
+def _to_best(placed: _Placed) -> Cell:
+    section, method = placed
+    text = difference_to_best(section, method.method)
+    found = section.differences.get(method.method)
+    if section.best is None or found is None or isinstance(found, str):
+        return Cell(text, 0) if text else Cell()
+    # The sums behind it may round otherwise on another machine.
+    return Cell(text, round(found.difference.value, 6), ToBest(section.best, found))
+
+
+def _summary(found: Summary | None) -> Cell:
+    return Cell() if found is None else Cell(figure(found), found.mean, found)
+
+
+def _cost(name: str, found: Summary | None) -> Cell:
+    return Cell() if found is None else Cell(COSTS[name].text(found.mean), found.mean, found)
+
+
+def _published(found: Figure | None, own: Summary | None, *, comparable: bool) -> Cell:
+    if found is None:
+        return Cell()
+    text = describe_figure(found, own.mean if own else None, comparable=comparable)
+    return Cell(text, found.value, Published(found, comparable))
