@@ -15,7 +15,7 @@ from bench.leaderboard.paired import SeedDifference
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import MIXED, difference_to_best, figure, machine
-from bench.metrics.catalogue import TRACKS, title_of
+from bench.metrics.catalogue import TRACKS, digits_of, title_of
 from bench.records.costs import COSTS
 from bench.records.published import Figure
 from bench.records.published_comparison import describe_figure
@@ -189,7 +189,7 @@ def papers(table: Table) -> Grid:
                 "category": Cell(row.category),
                 "figure": Cell(track.quality[name]),
                 "published": Cell(f"{theirs.value:.3f}", theirs.value),
-                "ours": _summary(own),
+                "ours": _summary(name, own),
                 "difference": Cell() if gap is None else Cell(f"{gap:+.3f}", gap),
                 "why": Cell("; ".join(row.differences)),
             }
@@ -248,7 +248,7 @@ def _method(of: Callable[[Of], Method]) -> _Made[Of]:
 
 
 def _metric_of_row(name: str, title: str) -> _Made[_Placed]:
-    return _Made(Column(name, title, metric=name), lambda placed: _summary(placed.row.summarise(name)))
+    return _Made(Column(name, title, metric=name), lambda placed: _summary(name, placed.row.summarise(name)))
 
 
 def _cost_of_row(name: str) -> _Made[_Placed]:
@@ -265,7 +265,7 @@ def _published_of_row(name: str, title: str) -> _Made[_Placed]:
 
 
 def _mean(column: Column, groups: Mapping[str, Sequence[str]]) -> _Made[Standing]:
-    return _Made(column, lambda standing: _summary(standing.macro(column.metric, groups[column.group])))
+    return _Made(column, lambda standing: _summary(column.metric, standing.macro(column.metric, groups[column.group])))
 
 
 def _published_mean(name: str, group: str, title: str, groups: Mapping[str, Sequence[str]]) -> _Made[Standing]:
@@ -308,8 +308,8 @@ def _to_best(placed: _Placed) -> Cell:
     return Cell(text, round(found.difference.value, 6), ToBest(section.best, found))
 
 
-def _summary(found: Summary | None) -> Cell:
-    return Cell() if found is None else Cell(figure(found), found.mean, found)
+def _summary(name: str, found: Summary | None) -> Cell:
+    return Cell() if found is None else Cell(figure(found, digits_of(name)), found.mean, found)
 
 
 def _cost(name: str, found: Summary | None) -> Cell:

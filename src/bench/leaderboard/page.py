@@ -29,7 +29,8 @@ from bench.leaderboard.text import (
     table_notes,
     table_title,
 )
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import TRACKS, digits_of, interval_text
+from bench.records.costs import COSTS
 from bench.records.record import Record, changed_settings
 
 Link = Callable[[Source], str | None]
@@ -84,6 +85,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
         headline=TRACKS[track].quality[TRACKS[track].headline],
         about=about,
         about_costs=ABOUT_COSTS,
+        fit=COSTS["fit_seconds"].title,
         views=views,
         settings=[(settings[key], key, _settings(record)) for key, record in _examples(tables).items()],
     )
@@ -178,9 +180,9 @@ def _run(source: Source, headline: str, link: Link) -> Run:
         seed=record.seed,
         link=link(source) or "",
         fingerprint=record.fingerprint,
-        figure="" if value is None else f"{value:.4f}",
-        interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-        seconds=f"{record.cost.fit_seconds:.1f}" if record.cost else "",
+        figure="" if value is None else f"{value:.{digits_of(headline)}f}",
+        interval=interval_text(interval),
+        seconds=COSTS["fit_seconds"].text(record.cost.fit_seconds) if record.cost else "",
         machine=machine(record),
         commit=str(record.environment.get("commit") or "")[:12],
         started=record.started,

@@ -12,7 +12,7 @@ from bench.leaderboard.aggregate import Method, Row, Summary
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Table
 from bench.leaderboard.text import describe_significance, figure, machine, name_categories
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import TRACKS, digits_of
 from bench.records.costs import COSTS
 from bench.views.axes import Axis, limits_of
 from bench.views.charts import Series, scatter
@@ -193,17 +193,17 @@ def _heat_table(title: str, metric: str, ranking: Ranking) -> HeatTable:
     values = [found.mean for _, own in figures for found in own if found]
     low, high = (int(min(values) * 10) / 10 if values else 0.0), 1.0
     low = min(low, 0.9)
-    lines = [(method, [_heat_cell(found, low, high) for found in own]) for method, own in figures]
+    lines = [(method, [_heat_cell(found, low, high, digits_of(metric)) for found in own]) for method, own in figures]
     columns = [*categories, "mean"] if len(ranking.categories) > 1 else categories
     return HeatTable(title, columns, lines, low, high)
 
 
-def _heat_cell(found: Summary | None, low: float, high: float) -> HeatCell:
+def _heat_cell(found: Summary | None, low: float, high: float, digits: int) -> HeatCell:
     if found is None:
         return HeatCell()
     colour = heat_colour((found.mean - low) / (high - low))
     seeds = "1 seed" if found.count == 1 else f"{found.count} seeds"
-    return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found)}, {seeds}")
+    return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found, digits)}, {seeds}")
 
 
 def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, list[float]]]) -> Chart | None:
@@ -227,7 +227,7 @@ def _cost_point(standing: Standing, categories: Sequence[str], cost: str, metric
     quality = standing.macro(metric, categories)
     if len(means) < len(found) or quality is None or fmean(means) <= 0:
         return None
-    return fmean(means) / COSTS[cost].unit, quality.mean
+    return fmean(means) / COSTS[cost].size, quality.mean
 
 
 def _machines(standing: Standing, categories: Sequence[str]) -> str:

@@ -23,12 +23,11 @@ from bench.metrics.bootstrap import (
     Statistic,
     paired_difference,
 )
+from bench.metrics.catalogue import TRACKS
 from bench.records.predictions import parse_predictions
 from bench.records.record import PREDICTIONS, Record
 
 Indices = NDArray[np.intp]
-# Of decisions at a run's own threshold: what no score alone decides.
-_OF_DECISIONS = ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall")
 
 
 @dataclass(frozen=True)
@@ -126,18 +125,19 @@ def metric_differences(
     metrics = {name for name in records[0].metrics.keys() & records[1].metrics.keys() if only is None or name in only}
     classes = shared_classes(records)
     if classes and before.logits.shape[1] == after.logits.shape[1] == len(classes):
-        names = [name for name in CLASSIFICATION_STATISTICS if name in metrics]
+        names = [name for name in TRACKS["supervised"].differences if name in metrics]
         return _class_differences(names, (before.logits, after.logits), _targets(before, classes), pair.strata)
+    wanted = TRACKS["one-class"].differences
     found = {
-        name: paired_difference(before.scores, after.scores, statistic, pair.strata)
-        for name, statistic in DETECTION_STATISTICS.items()
-        if name in metrics
+        name: paired_difference(before.scores, after.scores, DETECTION_STATISTICS[name], pair.strata)
+        for name in wanted
+        if name in DETECTION_STATISTICS and name in metrics
     }
     thresholds = [record.metrics.get("threshold") for record in records]
     if thresholds[0] is not None and thresholds[1] is not None:
         decisions = _decide(before, thresholds[0]), _decide(after, thresholds[1])
         defective = (before.defect_types != GOOD).astype(np.int64)
-        names = [name for name in _OF_DECISIONS if only is None or name in only]
+        names = [name for name in wanted if name not in DETECTION_STATISTICS and (only is None or name in only)]
         found |= _class_differences(names, decisions, defective, pair.strata)
     return found
 

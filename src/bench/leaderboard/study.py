@@ -17,6 +17,7 @@ from bench.leaderboard.paired import Pair, Predictions, metric_differences, pair
 from bench.leaderboard.text import machine
 from bench.metrics.bootstrap import Difference
 from bench.metrics.catalogue import TRACKS
+from bench.records.costs import COSTS
 from bench.records.record import PREDICTIONS, Record
 from bench.sweep.plan import Planned, Sweep
 from bench.writing import write_atomically, writing_to
@@ -92,7 +93,7 @@ def _table(sweep: Sweep, attempts: Sequence[Attempt]) -> list[str]:
     first = next(iter(shown))
     titles = ["attempt", f"{shown[first]} (95 %)", *(f"{title}, after - before" for title in shown.values())]
     lines = [
-        f"| {' | '.join([*titles, f'verdict on {shown[first]}', 'images', 'fit (s)', 'run'])} |",
+        f"| {' | '.join([*titles, f'verdict on {shown[first]}', 'images', COSTS['fit_seconds'].title, 'run'])} |",
         f"|---|---|{'---|' * len(shown)}---|---:|---:|---|",
     ]
     lines += [_line(attempt, sweep.baseline, list(shown)) for attempt in attempts]

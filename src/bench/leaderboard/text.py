@@ -8,7 +8,7 @@ from bench.leaderboard.aggregate import Method, Summary, TableKey
 from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import TRACKS, title_of
 from bench.records.published_comparison import MARK, reference_of
 from bench.records.record import Record
 
@@ -22,8 +22,9 @@ ABOUT = {
     "defects of the same types: no figure here compares with one of a one-class method.",
 }
 ABOUT_INTERVALS = (
-    '"To the best" is the difference of image AUROC to the method with the highest one, averaged over the seeds that '
-    "both have, with the 95 % interval of a paired bootstrap over test images within defect types. It holds what other "
+    f'"To the best" is the difference of {title_of("image_auroc")} to the method with the highest one, averaged '
+    "over the seeds that both have, with the 95 % interval of a paired bootstrap over test images within defect types. "
+    "It holds what other "
     "images would change, not what other seeds or training images would. Where it excludes 0, the best is better by "
     "more than the choice of images; it was picked as the largest of several, so the interval flatters it a little."
 )
@@ -161,7 +162,7 @@ def describe_sets(ranking: Ranking, of: int) -> str:
     return f"A category was tested on several sets of images; this is one of {of} rankings. Its sets: {sets}."
 
 
-def figure(found: Summary, digits: int = 4) -> str:
+def figure(found: Summary, digits: int) -> str:
     """`0.7880 ± 0.0260`."""
     spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
     return f"{found.mean:.{digits}f}{spread}"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
+from bench.metrics.catalogue import TRACKS
 from bench.metrics.classification import (
     CALIBRATION_BINS,
     GOOD,
@@ -87,14 +88,14 @@ def percentile_interval(figures: NDArray[np.float64]) -> Interval | None:
 def classification_intervals(
     logits: ArrayLike, targets: ArrayLike, classes: Sequence[str], seed: int = 0, number: int = NUMBER
 ) -> Intervals:
-    """Intervals of `classification_metrics`, and by name of class of recall, precision and F1."""
+    """The intervals of the supervised track, and by name of class of recall, precision and F1."""
     logits, targets = check_classification(logits, targets)
     if len(classes) != logits.shape[1]:
         raise ValueError(f"{len(classes)} names for {logits.shape[1]} classes")
     rows = resample(targets, seed, number)
     overall = {
-        name: percentile_interval(statistic(logits, targets, rows))
-        for name, statistic in CLASSIFICATION_STATISTICS.items()
+        name: percentile_interval(CLASSIFICATION_STATISTICS[name](logits, targets, rows))
+        for name in TRACKS["supervised"].intervals
     }
     figures = class_figures(resampled_confusions(logits, targets, rows))
     by_class: dict[str, dict[str, Interval | None]] = {}
@@ -115,11 +116,12 @@ def _share_interval(right: NDArray[np.bool_]) -> Interval | None:
 def detection_intervals(
     scores: ArrayLike, defect_types: ArrayLike, seed: int = 0, number: int = NUMBER
 ) -> dict[str, Interval | None]:
-    """Intervals of image AUROC and AP of raw scores (N,); `defect_types` (N,) are names, `good` for a normal image."""
+    """The intervals of the one-class track; `defect_types` (N,) are names, `good` for a normal image."""
     scores, types = np.asarray(scores, dtype=np.float64), np.asarray(defect_types, dtype=str)
     rows = resample(types, seed, number)
     return {
-        name: percentile_interval(statistic(scores, types, rows)) for name, statistic in DETECTION_STATISTICS.items()
+        name: percentile_interval(DETECTION_STATISTICS[name](scores, types, rows))
+        for name in TRACKS["one-class"].intervals
     }
 
 

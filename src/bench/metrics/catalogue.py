@@ -1,4 +1,7 @@
-"""Every metric, declared once: what it is called, which way it is better, where it is shown."""
+"""Every metric, declared once: what it is called, how it is written, which way it is better, where it is shown.
+
+Each track has its own columns, and its own metrics with an interval and with a test of differences.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ class Metric:
         short: what it is called in a table of one track; without it the title.
         of_a_type: what it is called in a table by defect type; without it, it has no column there.
         smaller_is_better: None where neither way is better.
+        digits: how many are written behind the point.
     """
 
     name: str
@@ -22,6 +26,7 @@ class Metric:
     short: str = ""
     of_a_type: str = ""
     smaller_is_better: bool | None = False
+    digits: int = 4
 
     @property
     def column(self) -> str:
@@ -69,31 +74,39 @@ BY_TYPE: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Columns:
-    """What the tables of a track show: methods are ranked by `headline`, larger being better."""
+    """What is shown of a track: methods are ranked by `headline`, larger being better."""
 
     headline: str
-    quality: Mapping[str, str]  # metrics with their titles
+    quality: Mapping[str, str]  # metrics of its tables, with their titles
     published: Sequence[str]
-    study: Mapping[str, str]  # metrics of a study with their titles: the first one decides its verdict
+    study: Mapping[str, str]  # metrics of a study, with their titles: the first one decides its verdict
+    intervals: Sequence[str]  # metrics whose interval a record has
+    differences: Sequence[str]  # metrics that predictions decide, so that a difference of two runs has an interval
 
 
-def _columns(headline: str, quality: Sequence[str], published: Sequence[str], study: Sequence[str]) -> Columns:
-    titles = [{name: METRICS[name].column for name in names} for names in (quality, study)]
-    return Columns(headline, titles[0], published, titles[1])
+def _titled(*names: str) -> Mapping[str, str]:
+    return MappingProxyType({name: METRICS[name].column for name in names})
 
 
+_OF_DECISIONS = ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall")
+_OF_SCORES = ("image_auroc", "image_ap")
+_OF_LOGITS = ("accuracy", "balanced_accuracy", "macro_f1", *_OF_DECISIONS, "calibration_error", *_OF_SCORES)
 TRACKS = {
-    "one-class": _columns(
-        "image_auroc",
-        ("image_auroc", "image_accuracy", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30"),
+    "one-class": Columns(
+        headline="image_auroc",
+        quality=_titled("image_auroc", "image_accuracy", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30"),
         published=("image_auroc", "pixel_auroc"),
-        study=("image_auroc", "image_accuracy", "image_balanced_accuracy"),
+        study=_titled("image_auroc", "image_accuracy", "image_balanced_accuracy"),
+        intervals=_OF_SCORES,
+        differences=(*_OF_SCORES, *_OF_DECISIONS),
     ),
-    "supervised": _columns(
-        "macro_f1",
-        ("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"),
+    "supervised": Columns(
+        headline="macro_f1",
+        quality=_titled("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"),
         published=(),
-        study=("accuracy", "macro_f1", "image_auroc"),
+        study=_titled("accuracy", "macro_f1", "image_auroc"),
+        intervals=_OF_LOGITS,
+        differences=_OF_LOGITS,
     ),
 }
 
@@ -109,13 +122,18 @@ def smaller_is_better(name: str) -> bool | None:
     return metric.smaller_is_better if metric else False
 
 
+def digits_of(name: str) -> int:
+    """How many digits of a metric are written behind the point; that of another release like the others."""
+    return METRICS[name].digits if name in METRICS else Metric.digits
+
+
 def figure_text(value: float | None) -> str:
     """Four digits, `-` for a figure that is not defined."""
     if value is None:
         return "-"
     if abs(value) <= 1:
-        return f"{value:.4f}"
-    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
+        return f"{value:.{Metric.digits}f}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.{Metric.digits}g}"
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:

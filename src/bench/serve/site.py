@@ -12,7 +12,7 @@ from bench.leaderboard.collect import Source, collect, record_files
 from bench.leaderboard.page import render_page as render_leaderboard
 from bench.leaderboard.paired import read_predictions
 from bench.leaderboard.tables import build_tables
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import TRACKS, title_of
 from bench.records.record import PREDICTIONS, RECORD, Record
 from bench.views.page import render_page
 
@@ -124,6 +124,7 @@ class Site:
             script="leaderboard.js",
             folders=[str(folder) for folder in self.folders],
             leaderboards=list(tables),
+            headlines=" or ".join(title_of(TRACKS[track].headline) for track in reversed(TRACKS)),
             runs=sorted(runs.values(), key=lambda run: run.record.started, reverse=True),
             problems=found.problems,
             report=REPORT,

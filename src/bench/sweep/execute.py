@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from bench.errors import UsageError
+from bench.metrics.catalogue import figure_text, title_of
 from bench.records.record import Record
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
@@ -12,7 +13,7 @@ from bench.sweep.progress import ProgressTable
 from bench.sweep.tasks import Outcome, Task, find_run
 
 _SECONDS_BETWEEN_LOOKS = 0.5  # at cells that another sweep runs
-_SHOWN = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro_0.30": "AUPRO@0.30"}
+_SHOWN = ("image_auroc", "pixel_auroc", "aupro_0.30")
 
 
 def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
@@ -60,5 +61,5 @@ def describe(entry: Entry, outcome: Outcome | None) -> str:
     if found.status != "finished":
         return f"{title}: {found.status}: {found.error}"
     metrics = Record.read(entry.task.folder).metrics
-    figures = [f"{name} {value:.4f}" for key, name in _SHOWN.items() if (value := metrics.get(key)) is not None]
+    figures = [f"{title_of(name)} {figure_text(value)}" for name in _SHOWN if (value := metrics.get(name)) is not None]
     return f"{title}: {', '.join(figures)}"

@@ -6,17 +6,16 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.reports.v2.interface import Panel
 
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import TRACKS, title_of
+from bench.records.costs import COSTS
 from bench.tracking.charts import CONFUSION, PRECISION_RECALL, ROC, TEST_IMAGES
 
 # Config keys with dots are one word to W&B only when they are written with the `.value` that it stores them under.
 _METHOD = "model.name.value"
 _CATEGORY = "category.value"
-_COSTS = {
-    "cost/fit_seconds": "fit (s)",
-    "cost/milliseconds_per_image": "ms per image",
-    "cost/peak_memory_bytes": "peak memory (bytes)",
-}
+_HEADLINE = TRACKS["one-class"].headline
+_TITLE = title_of(_HEADLINE)
+_COSTS = ("fit_seconds", "milliseconds_per_image", "peak_memory_bytes")
 _LOSSES = {"train/loss": "training loss", "validation/loss": "validation loss", "train/learning_rate": "learning rate"}
 _FOLDS = 5  # of the presets; each has curves of its own
 _MOST_RUNS = 1000
@@ -33,7 +32,7 @@ def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
         name=name,
         sections=[
             _section("Scores by category", [_bars(key, title, _CATEGORY) for key, title in _scores().items()]),
-            _section("Cost against image AUROC", [_cost(key, title) for key, title in _COSTS.items()]),
+            _section(f"Cost against {_TITLE}", [_cost(name) for name in _COSTS]),
             _section("Spread over seeds", _spread()),
             _section("Training", [_lines(key, title) for key, title in _LOSSES.items()]),
             _section("Test", _tests()),
@@ -76,21 +75,23 @@ def _bars(key: str, title: str, by: str) -> wr.BarPlot:
     )
 
 
-def _cost(key: str, title: str) -> wr.ScatterPlot:
+def _cost(name: str) -> wr.ScatterPlot:
+    """W&B shows numbers in the record's units."""
+    cost = COSTS[name]
     return wr.ScatterPlot(
-        title=f"image AUROC against {title}",
-        x=wr.SummaryMetric(key),
-        y=wr.SummaryMetric("image_auroc"),
+        title=f"{_TITLE} against {cost.recorded or cost.title}",
+        x=wr.SummaryMetric(f"cost/{name}"),
+        y=wr.SummaryMetric(_HEADLINE),
         log_x=True,
     )
 
 
 def _spread() -> list[Panel]:
     """By method, mean and standard deviation over the runs shown: choose one category, and they are its seeds."""
-    bars = _bars("image_auroc", "image AUROC by method, ± standard deviation", _METHOD)
+    bars = _bars(_HEADLINE, f"{_TITLE} by method, ± standard deviation", _METHOD)
     bars.groupby_rangefunc = "stddev"
     points = wr.ScatterPlot(
-        title="image AUROC of each seed", x=wr.Config("seed"), y=wr.SummaryMetric("image_auroc"), regression=False
+        title=f"{_TITLE} of each seed", x=wr.Config("seed"), y=wr.SummaryMetric(_HEADLINE), regression=False
     )
     return [bars, points]
 

@@ -42,6 +42,7 @@ def run(typed: list[str]) -> int:
 
 def _print(found: "Comparison") -> None:
     from bench.console import plain_console
+    from bench.metrics.catalogue import smaller_is_better
 
     console = plain_console()
     for number, record in (("first", found.before), ("second", found.after)):
@@ -54,7 +55,7 @@ def _print(found: "Comparison") -> None:
         console.print("\nThe settings are the same.")
     rows = []
     for name, (one, other) in found.metrics().items():
-        if name == "threshold":  # in the units of each method
+        if smaller_is_better(name) is None:  # a threshold is in the units of each method
             rows.append([name, _number(one), _number(other), "-", "-"])
             continue
         rows.append([name, _number(one), _number(other), *_difference(found.differences.get(name), one, other)])
