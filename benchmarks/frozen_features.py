@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bench.data.datamodule import DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.metrics.bootstrap import classification_intervals
 from bench.metrics.classification import classification_metrics
 from bench.models.base import as_floats
@@ -49,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     backbone = ClassifierBackbone("torchvision", options.backbone, options.weights, max(options.sizes)).eval()
     for size in options.sizes:
-        data = DefectData(
+        data = MVTecAD(
             options.category, options.seed, "model", root=str(options.root), image_size=size, fold="all",
             per_class=options.per_class,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from statistics import median
 
 import torch
 
-from bench.data.datamodule import DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.datasets.synthetic import Synthetic
 from bench.data.loading import Batch
 from bench.models.autoencoder import Autoencoder
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
 
-    kind = Synthetic if options.data == "synthetic" else DefectData
+    kind = Synthetic if options.data == "synthetic" else MVTecAD
     data = {
         augmented: kind(
             options.category,

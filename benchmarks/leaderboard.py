@@ -18,7 +18,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from bench.config.cell import fingerprint_of
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 from bench.records.record import RECORD, SCHEMA
 
 METHODS = 60

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 from bench.errors import UsageError
 from bench.records.published import Kind, find_reference, groups, references
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from bench.data.check_official import deviations
+from bench.data.datasets.mvtec_ad_facts import mvtec_published
 from bench.data.digests import DIGESTS, file_sha256, write_digests
-from bench.data.facts import mvtec_categories
 from bench.errors import UsageError
 from conftest import files_below
 from fake_data import write_category
@@ -21,10 +21,10 @@ SIDE = 16
 @pytest.fixture(scope="module")
 def as_published(tmp_path_factory):
     """A `toothbrush` with MVTec's counts, though small; only to be read."""
-    facts = mvtec_categories()["toothbrush"]
+    facts = mvtec_published()["toothbrush"]
     root = tmp_path_factory.mktemp("published")
     return write_category(
-        root, facts.name, side=SIDE, train=facts.train_good, good=facts.test_good, defects=facts.defect_types
+        root, "toothbrush", side=SIDE, train=facts.train_good, good=facts.test_good, defects=facts.defect_types
     )
 
 
@@ -36,7 +36,7 @@ def folder(as_published, tmp_path):
 
 @pytest.fixture
 def facts():
-    return replace(mvtec_categories()["toothbrush"], side=SIDE)
+    return replace(mvtec_published()["toothbrush"], side=SIDE)
 
 
 def test_nothing_deviates_in_what_is_as_published(as_published, facts):
@@ -119,7 +119,7 @@ def test_a_damaged_image_is_named(folder, facts):
 
 
 def test_many_images_that_deviate_alike_share_a_line(as_published):
-    found = deviations(as_published, mvtec_categories()["toothbrush"])
+    found = deviations(as_published, mvtec_published()["toothbrush"])
     assert "train/good: 60 of 60 files: 16 x 16 pixels, not 1024 x 1024" in found
     assert len(found) == 4  # train/good, test/good, test/defective and its masks
 
@@ -148,14 +148,14 @@ def test_the_command_names_category_and_deviation_and_ends_with_1(bench, folder)
 
 
 def test_the_command_ends_with_0_where_nothing_deviates(bench, folder, facts, monkeypatch):
-    monkeypatch.setattr("bench.data.facts.mvtec_categories", lambda: {"toothbrush": facts})
+    monkeypatch.setattr("bench.data.datasets.mvtec_ad_facts.mvtec_published", lambda: {"toothbrush": facts})
     outcome = bench("data", "check", "--data.root", folder.parent)
     assert (outcome.status, outcome.stdout) == (0, "toothbrush: as published\n")
 
 
 def test_without_a_category_all_15_are_looked_for(bench, folder):
     found = json.loads(bench("data", "check", "--data.root", folder.parent, "--json").stdout)
-    assert found.keys() == mvtec_categories().keys()
+    assert found.keys() == mvtec_published().keys()
     assert found["screw"] == [f"no folder {folder.parent / 'screw'}"]
 
 

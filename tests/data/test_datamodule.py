@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from bench.data.datamodule import DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.datasets.synthetic import Synthetic
 from bench.data.loading import cores_per_process
 from bench.errors import UsageError
 
 
 def _screw(data_root: Path, **settings) -> DefectData:
-    data = DefectData("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+    data = MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
     data.prepare_data()
     return data
 
@@ -96,7 +97,7 @@ def test_a_patch_larger_than_the_texture_is_refused(tmp_path):
 )
 def test_settings_that_cannot_be_are_refused(data_root, settings, word):
     with pytest.raises(UsageError, match=word):
-        DefectData("screw", 0, "model", root=str(data_root), image_size=32, **settings)
+        MVTecAD("screw", 0, "model", root=str(data_root), image_size=32, **settings)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "symmetries"])

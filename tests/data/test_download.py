@@ -9,11 +9,11 @@ from contextlib import nullcontext
 import pytest
 
 from archive_server import Served, serve
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 from bench.data.digests import DIGESTS
 from bench.data.download import archives
 from bench.data.download.archives import Archive, archive_of, category_archive, whole_archive
 from bench.data.download.licence import obtain_consent
-from bench.data.facts import mvtec_categories
 from bench.errors import UsageError
 from conftest import files_below
 from fake_data import write_category

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from bench.data.datasets.mvtec_ad_facts import mvtec_published
 from bench.data.export.prompts import ANY_DEFECT
 from bench.data.export.split import read_shares
-from bench.data.facts import mvtec_categories
 from bench.data.folds import stratify
 from bench.errors import UsageError
 from conftest import files_below
@@ -149,7 +149,7 @@ def test_prompts_of_mvtec_s_types_are_readable_and_one_s_own_win(bench, own_fold
 
 def test_every_type_of_mvtec_ad_has_a_prompt_of_its_own():
     ours = json.loads((files("bench.data.export") / "prompts.json").read_text(encoding="utf-8"))
-    types = {name: {*category.defect_types, ANY_DEFECT} for name, category in mvtec_categories().items()}
+    types = {name: {*category.defect_types, ANY_DEFECT} for name, category in mvtec_published().items()}
     assert {name: set(prompts) for name, prompts in ours.items()} == types
     assert all(len(set(prompts.values())) == len(prompts) for prompts in ours.values())
 

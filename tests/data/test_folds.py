@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_published
 from bench.data.folds import assign_folds, choose_per_class, describe_limits, stratify
 from bench.errors import UsageError
 
@@ -58,9 +58,9 @@ def test_no_fold_has_two_images_of_a_class_or_two_in_all_more_than_another(seed)
     assert np.ptp(table.sum(axis=0)) <= 1
 
 
-@pytest.mark.parametrize("category", sorted(mvtec_categories()))
+@pytest.mark.parametrize("category", sorted(mvtec_published()))
 def test_every_category_of_mvtec_has_every_type_in_every_of_five_folds(category):
-    facts = mvtec_categories()[category]
+    facts = mvtec_published()[category]
     types = _types(good=facts.train_good + facts.test_good, **facts.defect_types)
     assert (_table(types, assign_folds(types, range(len(types)), 5, seed=0), 5) > 0).all()
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad import MVTecAD
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories, mvtec_published
 from bench.data.layout import read_category
 from bench.errors import UsageError
 from fake_data import DEFECTS, SIDE, save, weave, write_category
@@ -97,7 +98,7 @@ def test_a_category_is_grey_only_when_every_image_is(root, own_category):
 
 
 def test_the_differences_from_mvtec_ad_name_counts_and_sizes(root):
-    differences = read_category(root, "screw").differences
+    differences = MVTecAD("screw", 0, "model", root=str(root)).whole.differences
     assert "train/good: 12 images, not 320" in differences
     assert "test/blob: 4 images, not 0" in differences
     assert "test/thread_top: 0 images, not 23" in differences
@@ -106,11 +107,13 @@ def test_the_differences_from_mvtec_ad_name_counts_and_sizes(root):
 
 def test_a_category_of_another_name_differs_by_that(tmp_path):
     write_category(tmp_path, "gadget")
-    assert read_category(tmp_path, "gadget").differences == ("'gadget' is no category of MVTec AD",)
+    data = MVTecAD("gadget", 0, "model", root=str(tmp_path))
+    assert data.differences == ["'gadget' is no category of MVTec AD"]
+    assert not data.official
 
 
 def test_data_with_mvtec_ad_s_counts_and_sizes_do_not_differ(tmp_path):
-    facts = mvtec_categories()["screw"]
+    facts = mvtec_published()["screw"]
     folder = tmp_path / "screw"
     image = save(np.full((facts.side, facts.side), 7, np.uint8), tmp_path / "image.png")
     splits = {"train/good": facts.train_good, "test/good": facts.test_good}
@@ -123,17 +126,25 @@ def test_data_with_mvtec_ad_s_counts_and_sizes_do_not_differ(tmp_path):
             if split in ("train/good", "test/good"):
                 continue
             (folder / "ground_truth" / Path(split).name / f"{index:03}_mask.png").hardlink_to(image)
-    assert read_category(tmp_path, "screw").differences == ()
+    data = MVTecAD("screw", 0, "model", root=str(tmp_path))
+    assert data.differences == []
+    assert data.official
 
 
 def test_the_facts_are_those_of_the_paper():
-    facts = mvtec_categories().values()
+    facts = mvtec_published().values()
     assert len(facts) == 15
     assert sum(f.train_good for f in facts) == 3629
     assert sum(f.test_good + sum(f.defect_types.values()) for f in facts) == 1725
     assert sum(len(f.defect_types) for f in facts) == 73
-    assert {f.name for f in facts if f.group == "texture"} == {"carpet", "grid", "leather", "tile", "wood"}
-    assert {f.name for f in facts if f.channels == 1} == {"grid", "screw", "zipper"}
+    assert {f.name for f in mvtec_categories().values() if f.group == "texture"} == {
+        "carpet",
+        "grid",
+        "leather",
+        "tile",
+        "wood",
+    }
+    assert {name for name, f in mvtec_published().items() if f.channels == 1} == {"grid", "screw", "zipper"}
 
 
 def test_a_defect_image_without_its_mask_is_named(root, own_category):

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import label
 from scipy.stats import chisquare
 
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 from bench.data.transforms import Augmentation, RandomPose
 
 CLASS_PRESERVING = ["mild", "strong"]  # of images with defects, too
@@ -24,17 +24,17 @@ def _half_white() -> np.ndarray:
 
 
 def _draws(policy, category, image, count=40, **settings):
-    augmentation = Augmentation(policy, category, 0, size=len(image), **settings)
+    augmentation = Augmentation(policy, mvtec_categories().get(category), 0, size=len(image), **settings)
     return [augmentation(image, (0, position)) for position in range(count)]
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY[1:])
 def test_the_same_draw_gives_the_same_image_and_another_draw_another(policy):
-    first, again = (Augmentation(policy, "screw", 0, size=48)(NOISE, (3, 7)) for _ in range(2))
+    first, again = (Augmentation(policy, mvtec_categories().get("screw"), 0, size=48)(NOISE, (3, 7)) for _ in range(2))
     assert np.array_equal(first, again)
     for other in (
-        Augmentation(policy, "screw", 1, size=48)(NOISE, (3, 7)),
-        Augmentation(policy, "screw", 0, size=48)(NOISE, (3, 8)),
+        Augmentation(policy, mvtec_categories().get("screw"), 1, size=48)(NOISE, (3, 7)),
+        Augmentation(policy, mvtec_categories().get("screw"), 0, size=48)(NOISE, (3, 8)),
     ):
         assert not np.array_equal(first, other)
 
@@ -43,7 +43,7 @@ def test_the_same_draw_gives_the_same_image_and_another_draw_another(policy):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_size_channels_and_bytes_stay(policy, channels):
     image = NOISE[:, :, :channels].copy()
-    changed = Augmentation(policy, "carpet", 0, size=48, channels=channels)(image, (0, 0))
+    changed = Augmentation(policy, mvtec_categories().get("carpet"), 0, size=48, channels=channels)(image, (0, 0))
     assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
 
 
@@ -79,7 +79,7 @@ def test_patches_of_a_texture_come_from_everywhere():
 def test_what_is_moved_is_cropped_afterwards():
     image = np.full((64, 64, 1), 10, np.uint8)
     image[16:48, 16:48] = 200
-    changed = Augmentation("none", "pill", 0, size=64, channels=1, crop=32)(image, (0, 0))
+    changed = Augmentation("none", mvtec_categories().get("pill"), 0, size=64, channels=1, crop=32)(image, (0, 0))
     assert changed.shape == (32, 32, 1)
     assert (changed == 200).all()
 
@@ -177,7 +177,10 @@ def test_no_step_is_one_that_the_category_forbids(category, policy):
         allowed |= {"HorizontalFlip", "VerticalFlip", "RandomRotate90"}  # two flips are half a turn
     if not symmetry.must_not_rotate:
         allowed |= {"SafeRotate", "Rotate"}
-    steps = {type(step).__name__: step for step in _steps(Augmentation(policy, category, 0, size=192).transform)}
+    steps = {
+        type(step).__name__: step
+        for step in _steps(Augmentation(policy, mvtec_categories().get(category), 0, size=192).transform)
+    }
     assert steps.keys() <= allowed
     assert steps["ColorJitter"].hue == (0, 0)
     assert steps["ColorJitter"].saturation == (1, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 from conftest import run_bench
 from fake_records import make_record, write_record
 

@@ -8,7 +8,8 @@ from sklearn.covariance import LedoitWolf
 from torch.utils.data import DataLoader
 
 from bench.config.settings import resolve
-from bench.data.datamodule import DataSpec, DefectData
+from bench.data.datamodule import DataSpec
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.cutpaste import CutPaste
@@ -188,7 +189,7 @@ def test_a_pretrained_network_has_one_cycle_for_the_head_and_a_smaller_one_for_a
 def test_the_papers_schedule_is_65536_updates_of_96_images(data_root):
     config = resolve(model="cutpaste", data=None, category="screw", files=[], options={})
     assert config.settings["model"] | {"task": "three_way", "learning_rate": 0.03} == config.settings["model"]
-    data = DefectData("screw", 0, "model", **config.section("data") | {"root": str(data_root), "image_size": 32})
+    data = MVTecAD("screw", 0, "model", **config.section("data") | {"root": str(data_root), "image_size": 32})
     assert len(data.train_dataloader()) * config.section("trainer")["max_epochs"] == 65_536
     assert 3 * data.batch_size == 96
 

@@ -13,6 +13,7 @@ import torch
 from lightning import Callback, Trainer
 
 from bench.data.datamodule import DataSpec, DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.base import as_floats
@@ -34,7 +35,7 @@ def seed():
 def data(data_root) -> DefectData:
     """12 training images in batches of 4, augmented."""
     settings = {"image_size": 32, "validation_share": 0.25, "batch_size": 4, "augmentation": "translation_and_colour"}
-    data = DefectData("screw", 0, "model", root=str(data_root), **settings)
+    data = MVTecAD("screw", 0, "model", root=str(data_root), **settings)
     data.prepare_data()
     return data
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from bench.collectives import average_gradients
 from bench.config.presets import conf_folder
 from bench.data.datamodule import DataSpec, DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.f_anogan import FAnoGAN, Noise, gradient_penalty, in_generators_range
@@ -34,7 +35,7 @@ def seed():
 def data(data_root) -> DefectData:
     """9 training images in batches of 3, so that an epoch has three updates."""
     settings = {"image_size": 16, "validation_share": 0.25, "batch_size": 3}
-    data = DefectData("screw", 0, "model", root=str(data_root), **settings)
+    data = MVTecAD("screw", 0, "model", root=str(data_root), **settings)
     data.prepare_data()
     return data
 

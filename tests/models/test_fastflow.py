@@ -13,7 +13,8 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from bench.data.datamodule import DataSpec, DefectData
+from bench.data.datamodule import DataSpec
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import Batch
 from bench.errors import UsageError
 from bench.models.fastflow import FastFlow
@@ -249,7 +250,7 @@ class Losses(Callback):
 
 
 def test_training_lowers_the_loss_also_of_held_out_images_and_leaves_the_backbone_as_it_is(data_root):
-    data = DefectData("screw", 0, "model", root=str(data_root), image_size=64, validation_share=0.25, batch_size=4)
+    data = MVTecAD("screw", 0, "model", root=str(data_root), image_size=64, validation_share=0.25, batch_size=4)
     data.prepare_data()
     model, losses = make(), Losses()
     before = {name: value.clone() for name, value in model.state_dict().items()}

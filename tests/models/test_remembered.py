@@ -6,7 +6,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from bench.data.datamodule import DataSpec, DefectData
+from bench.data.datamodule import DataSpec
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import Batch
 from bench.models.fastflow import FastFlow
 from bench.models.parts.backbones import Backbone
@@ -82,11 +83,11 @@ def test_features_that_validation_computed_can_be_learned_from(backbone):
 
 def test_loaders_name_the_images_that_no_augmentation_changes(data_root):
     settings = {"root": str(data_root), "image_size": 32, "validation_share": 0.25, "batch_size": 4}
-    plain = DefectData("screw", 0, "model", **settings)
+    plain = MVTecAD("screw", 0, "model", **settings)
     loaders = [plain.train_dataloader(), plain.val_dataloader(), plain.ordered_train_loader([2, 0])]
     for each in (one for loader in loaders for one in loader):
         assert each.unchanging == each.indices.tolist()
-    augmented = DefectData("screw", 0, "model", **settings, augmentation="translation_and_colour")
+    augmented = MVTecAD("screw", 0, "model", **settings, augmentation="translation_and_colour")
     assert {each.unchanging is None for each in augmented.train_dataloader()} == {True}
     assert {each.unchanging is None for each in augmented.val_dataloader()} == {False}
     assert {each.unchanging is None for each in plain.test_dataloader()} == {True}
@@ -94,7 +95,7 @@ def test_loaders_name_the_images_that_no_augmentation_changes(data_root):
 
 def trained(root, *, precision: str, remember: bool) -> tuple[FastFlow, dict[str, float]]:
     torch.manual_seed(0)
-    data = DefectData("screw", 0, "model", root=str(root), image_size=32, validation_share=0.25, batch_size=2)
+    data = MVTecAD("screw", 0, "model", root=str(root), image_size=32, validation_share=0.25, batch_size=2)
     data.prepare_data()
     model = FastFlow(DataSpec(32, 3, 9), **SETTINGS)
     if not remember:

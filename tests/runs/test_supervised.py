@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from bench.data.datamodule import DefectData
+from bench.data.datasets.mvtec_ad import MVTecAD
 from bench.data.loading import BatchSampler
 from fake_data import save, weave, write_category
 from runs.test_processes import run_processes
@@ -50,7 +51,7 @@ def predictions_of(run: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def labelled(root: Path, cache: Path, **settings) -> DefectData:
-    return DefectData("screw", 0, "model", root=str(root), image_size=32, folds=3, cache=str(cache), **settings)
+    return MVTecAD("screw", 0, "model", root=str(root), image_size=32, folds=3, cache=str(cache), **settings)
 
 
 def test_every_image_of_the_category_is_predicted_once(run):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.config.places import check_path, expanded
+from bench.config.presets import DEFAULT_DATA, preset_names
 from bench.errors import UsageError, unknown
 
 FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
@@ -53,9 +54,15 @@ def run_parser(command: str, about: str) -> Parser:
     parser.add_argument(
         "--model", metavar="NAME", help="method: a name from 'bench models', or a YAML file of your own"
     )
-    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
+    parser.add_argument("--data", metavar="NAME", help=data_help())
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
     return parser
+
+
+def data_help() -> str:
+    """What `--data` takes, with the datasets that there are."""
+    others = ", ".join(name for name in preset_names("data") if name != DEFAULT_DATA)
+    return f"dataset: {DEFAULT_DATA} (default), {others}, or a YAML file"
 
 
 def add_tracking(parser: Parser, group: str) -> None:
@@ -67,7 +74,7 @@ def add_tracking(parser: Parser, group: str) -> None:
         "--wandb_images",
         choices=("auto", "on", "off"),
         default="auto",
-        help="test images to W&B: auto (default) = synthetic ones only, for MVTec's licence forbids much; see docs",
+        help="test images to W&B: auto (default) = synthetic ones only, for licences forbid much; see docs",
     )
     parser.add_argument("--wandb_checkpoint", action="store_true", help="the finished model to W&B, as an artifact")
 

@@ -2,18 +2,22 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.cli.arguments import Parser
+from bench.cli.arguments import Parser, data_help
+from bench.config.presets import DEFAULT_DATA, read_preset
 from bench.console import say
-from bench.data.layout import ALL, Category
+from bench.data.layout import ALL
 from bench.errors import UsageError
+
+if TYPE_CHECKING:  # it brings torch, and help needs none
+    from bench.data.datamodule import DefectData
 
 
 def add_data_options(parser: Parser) -> None:
     """`--category`, `--data` and `--data.root`, as for `bench fit`."""
     parser.add_argument("--category", metavar="NAME", help="a folder below the data root, or all of them: all")
-    parser.add_argument("--data", metavar="NAME", help="dataset: mvtec_ad (default) or synthetic, or a YAML file")
+    parser.add_argument("--data", metavar="NAME", help=data_help())
     parser.add_argument(
         "--data.root", dest="root", metavar="FOLDER", help="folder that holds the categories (default: BENCH_DATA)"
     )
@@ -35,20 +39,19 @@ def reading_settings(known: Namespace) -> dict[str, Any]:
     return {name: value for name, value in typed.items() if value is not None}
 
 
-def chosen_categories(known: Namespace) -> Iterator[tuple[str, Category]]:
-    """Name of the dataset and category, one after the other; a UsageError where there is none."""
+def chosen_categories(known: Namespace) -> Iterator[tuple[str, "DefectData"]]:
+    """Name of the dataset and its category, one after the other; a UsageError where there is none."""
     data, category = known.data, known.category
-    from bench.config.presets import read_preset
     from bench.data.remarks import remarks
 
     if not category:
         raise UsageError("no category; name one: --category screw, or all: --category all")
-    preset = read_preset("data", "mvtec_ad" if data is None else data)
+    preset = read_preset("data", DEFAULT_DATA if data is None else data)
     load = preset.load_class()
     settings = dict(preset.settings.get("data", {})) | reading_settings(known)
     names = load(ALL, 0, "model", **settings).category_names() if category == ALL else [category]
     for name in names:
-        found = load(name, 0, "model", **settings).whole
-        for line in remarks(found):
+        found: DefectData = load(name, 0, "model", **settings)
+        for line in remarks(found.whole):
             say(f"bench: {line}")
-        yield preset.name, found
+        yield found.dataset_name(preset.name, settings), found

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.config.presets import Preset
+from bench.config.presets import Preset, owner_of
 from bench.console import add_row, plain_console
 from bench.data.folds import describe_limits
 from bench.escaping import terminal
@@ -30,8 +30,8 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         return
     console = plain_console()
     console.print(_title(record, f"seed {record.seed}"))
-    if not record.official and record.dataset == "mvtec_ad":
-        console.print(terminal(f"not MVTec's own data: {'; '.join(record.data.differences)}"))
+    if not record.official and (owner := owner_of(record.dataset)):
+        console.print(terminal(f"not {owner}'s own data: {'; '.join(record.data.differences)}"))
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
         console.print("random backbone: --model.weights none was asked for")
     _print_metrics(console, record, record.metrics, record.metrics_by_defect, record.intervals)

@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from bench.config.presets import Preset, conf_folder
+from bench.config.presets import DEFAULT_DATA, Preset, conf_folder, preset_names, read_preset
 from bench.config.settings import Config
 
 
@@ -15,7 +15,7 @@ def fit_command(config: Config) -> str:
 def fit_arguments(config: Config) -> list[str]:
     """The words behind `bench` that resolve to this very configuration."""
     words = ["fit", "--model", _reference("model", config.model), "--category", config.category]
-    if config.data.name != "mvtec_ad":
+    if config.data.name != DEFAULT_DATA:
         words += ["--data", _reference("data", config.data)]
     for key, value in ({"seed": config.settings["seed"]} | config.overrides).items():
         text = value if isinstance(value, str) else json.dumps(value)
@@ -28,4 +28,8 @@ def _reference(kind: str, preset: Preset) -> str:
     if preset.folder == (conf_folder() / kind).resolve():
         return preset.name
     files = [preset.folder / f"{preset.name}{suffix}" for suffix in (".yaml", ".yml")]
-    return str(next((file for file in files if file.is_file()), files[0]))
+    if found := next((file for file in files if file.is_file()), None):
+        return str(found)
+    # A record's dataset may bear the name of a folder: the preset of its class finds it again.
+    alike = (name for name in preset_names(kind) if read_preset(kind, name).class_path == preset.class_path)
+    return next(alike, str(files[0]))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.config.moved_classes import present_path
 from bench.config.strict_yaml import parse_yaml
 from bench.errors import UsageError, unknown
 
+DEFAULT_DATA = "mvtec_ad"  # the dataset of a command that names none
 # What the classes of each kind are derived from, by name: settings are read without a method or a dataset at hand.
 _BASES = {
     "model": "bench.models.base.Detector",
@@ -37,6 +39,7 @@ class Preset:
     folder: Path
     reference: str | None = None  # id in published.json
     differs: str = ""  # in what the protocol is not that of the reference
+    owner: str = ""  # of a dataset whose images were published: who did
 
     def load_class(self) -> type:
         """Import the class; it may lie beside the YAML file, outside any package."""
@@ -118,9 +121,16 @@ def read_preset(kind: str, reference: str) -> Preset:
         track=str(content.pop("track", "")),
         reference=None if published in (None, "none") else str(published),
         differs=str(content.pop("protocol_differs", None) or ""),
+        owner=str(content.pop("owner", "")),
         settings=content,
         folder=path.resolve().parent,
     )
+
+
+@cache
+def owner_of(dataset: str) -> str:
+    """Who published the images of a dataset, by its name in a record; '' where it is not known or nobody did."""
+    return read_preset("data", dataset).owner if dataset in preset_names("data") else ""
 
 
 def constructor_keywords(cls: type) -> set[str]:

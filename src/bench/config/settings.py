@@ -1,19 +1,20 @@
 """All settings of a run: layers of YAML and the command line, typed by the signatures of the classes they build."""
 
+import os
 from argparse import ArgumentError
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
 
 from bench.config.decisive import PLACES, defaults_of_idle, name_once
 from bench.config.names import check_name
 from bench.config.parse_errors import one_line
-from bench.config.places import expanded
-from bench.config.presets import Preset, conf_folder, read_preset, read_yaml
+from bench.config.places import DATA, expanded
+from bench.config.presets import DEFAULT_DATA, Preset, conf_folder, read_preset, read_yaml
 from bench.config.trust import check_classes, choose_preset
 from bench.errors import UsageError, unknown
 
@@ -37,6 +38,14 @@ SECTIONS = ("model", "data", "trainer")
 _PRESET_KEYS = ("name", "class_path")
 
 
+class _Named(Protocol):
+    """What of a dataset's class says how it is called."""
+
+    @classmethod
+    def dataset_name(cls, preset: str, settings: Mapping[str, Any]) -> str:
+        """Its name in records."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of one run, complete and typed; `overrides` are those that no preset made."""
@@ -47,6 +56,12 @@ class Config:
     settings: dict[str, Any]
     overrides: dict[str, Any]
 
+    @property
+    def dataset(self) -> str:
+        """What records and tables call the dataset: its preset's name, or that of a folder of one's own."""
+        loaded: type[_Named] = self.data.load_class()
+        return loaded.dataset_name(self.data.name, self.settings["data"])
+
     def section(self, name: str) -> dict[str, Any]:
         """The settings of the model's, the data's or the Trainer's constructor."""
         return dict(self.settings[name])
@@ -54,8 +69,8 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """Everything, in the form that --config reads again."""
         tree = deepcopy(self.settings)
-        for kind, preset in (("model", self.model), ("data", self.data)):
-            tree[kind] = {"name": preset.name, "class_path": preset.class_path} | tree[kind]
+        for kind, preset, name in (("model", self.model, self.model.name), ("data", self.data, self.dataset)):
+            tree[kind] = {"name": name, "class_path": preset.class_path} | tree[kind]
         return {"category": self.category} | tree
 
     def lying_at(self, root: str) -> "Config":
@@ -85,7 +100,7 @@ def resolve(
     own = _merged(*(_layer(file) for file in files))
     named = {kind: own.get(kind, {}) for kind in ("model", "data")}
     model_preset = choose_preset("model", model, named["model"], None)
-    data_preset = choose_preset("data", data, named["data"], "mvtec_ad")
+    data_preset = choose_preset("data", data, named["data"], DEFAULT_DATA)
     category = category or own.pop("category", None)
     if not category:
         raise UsageError("no category; name one: --category screw")
@@ -108,12 +123,15 @@ def resolve(
     _check(settings)
     before, after = flatten(presets), flatten(settings)
     overrides = {key: value for key, value in after.items() if before.get(key) != value}
-    return Config(model_preset, data_preset, category, settings, overrides)
+    config = Config(model_preset, data_preset, category, settings, overrides)
+    if settings["data"].get("root") or os.environ.get(DATA):
+        _ = config.dataset  # a folder whose name cannot be one is found before anything is read
+    return config
 
 
 def settings_help(model: str, data: str | None) -> str:
     """All settings of one method and dataset, with their types and defaults."""
-    model_preset, data_preset = read_preset("model", model), read_preset("data", data or "mvtec_ad")
+    model_preset, data_preset = read_preset("model", model), read_preset("data", data or DEFAULT_DATA)
     parser = deepcopy(_parser(model_preset, data_preset))  # the defaults below are this preset's alone
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser.set_defaults(flatten(_parse(parser, base, {})))

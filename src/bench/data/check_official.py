@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.digests import DIGESTS, file_sha256, read_digests
-from bench.data.facts import CategoryFacts
+from bench.data.facts import Published
 from bench.data.images import SUFFIXES, read_header, read_image
 from bench.data.listing import GOOD
 from bench.data.masks import marks_surroundings, read_mask
@@ -39,7 +39,7 @@ class _File:
         return self.relative.startswith("ground_truth/")
 
 
-def deviations(folder: Path, facts: CategoryFacts, *, seen_one: Callable[[], None] = lambda: None) -> list[str]:
+def deviations(folder: Path, published: Published, *, seen_one: Callable[[], None] = lambda: None) -> list[str]:
     """What is not as published: files, counts, pairs of image and mask, sizes, modes, pixels, digests.
 
     Every file is read whole, `seen_one` called after each. Empty where nothing deviates.
@@ -49,9 +49,9 @@ def deviations(folder: Path, facts: CategoryFacts, *, seen_one: Callable[[], Non
     files = image_files(folder)
     return [
         *_foreign(folder, files),
-        *_counts(files, facts),
+        *_counts(files, published),
         *_pairs(files),
-        *_contents(files, facts, seen_one),
+        *_contents(files, published, seen_one),
         *_changed(folder, files),
     ]
 
@@ -74,17 +74,15 @@ def _foreign(folder: Path, files: Sequence[_File]) -> Iterator[str]:
             yield f"{file.relative}: MVTec's images are .png files"
 
 
-def _counts(files: Sequence[_File], facts: CategoryFacts) -> Iterator[str]:
-    published = {"train/good": facts.train_good, "test/good": facts.test_good}
-    for name, count in facts.defect_types.items():
-        published |= {f"test/{name}": count, f"ground_truth/{name}": count}
+def _counts(files: Sequence[_File], published: Published) -> Iterator[str]:
+    expected = published.counts | {f"ground_truth/{name}": count for name, count in published.defect_types.items()}
     found: dict[str, int] = defaultdict(int)
     for file in files:
         found[file.folder] += 1
-    for place in sorted(published.keys() | found.keys()):
-        if found[place] != published.get(place, 0):
+    for place in sorted(expected.keys() | found.keys()):
+        if found[place] != expected.get(place, 0):
             kind = "masks" if place.startswith("ground_truth/") else "images"
-            yield f"{place}: {found[place]} {kind}, not {published.get(place, 0)}"
+            yield f"{place}: {found[place]} {kind}, not {expected.get(place, 0)}"
 
 
 def _pairs(files: Sequence[_File]) -> Iterator[str]:
@@ -102,14 +100,14 @@ def _mask_of(file: _File) -> str:
     return f"ground_truth/{file.path.parent.name}/{file.path.stem}_mask.png"
 
 
-def _contents(files: Sequence[_File], facts: CategoryFacts, seen_one: Callable[[], None]) -> Iterator[str]:
+def _contents(files: Sequence[_File], published: Published, seen_one: Callable[[], None]) -> Iterator[str]:
     """Files of a folder that deviate alike share a line."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), 8 * threads):
             part = files[start : start + 8 * threads]
-            for file, problems in zip(part, pool.map(lambda file: _problems(file, facts), part), strict=True):
+            for file, problems in zip(part, pool.map(lambda file: _problems(file, published), part), strict=True):
                 for problem in problems:
                     alike[file.folder, problem].append(file.path.name)
                 seen_one()
@@ -122,17 +120,17 @@ def _contents(files: Sequence[_File], facts: CategoryFacts, seen_one: Callable[[
         yield f"{folder}: {len(names)} of {totals[folder]} files: {problem}{named}"
 
 
-def _problems(file: _File, facts: CategoryFacts) -> list[str]:
+def _problems(file: _File, published: Published) -> list[str]:
     """What deviates in one file, in words that fit others as well."""
     try:
         size, mode, *_ = read_header(file.path)
         pixels = np.asarray(read_image(file.path))
     except UsageError as error:
         return [f"cannot be used: {str(error).removeprefix(f'{file.path} ')}"]
-    expected = "RGB" if facts.channels == 3 and not file.is_mask else "L"
+    expected = "RGB" if published.channels == 3 and not file.is_mask else "L"
     found = []
-    if size != (facts.side, facts.side):
-        found.append(f"{size[0]} x {size[1]} pixels, not {facts.side} x {facts.side}")
+    if size != (published.side, published.side):
+        found.append(f"{size[0]} x {size[1]} pixels, not {published.side} x {published.side}")
     if mode != expected:
         found.append(f"mode {mode}, not {expected}")
     if file.is_mask:

@@ -1,10 +1,12 @@
 """A category of a dataset as a Lightning datamodule."""
 
 from collections import Counter
+from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader
 from bench.console import say
 from bench.data.cache import IMAGES, begin_run, cache_folder
 from bench.data.checks import check_draws, check_fold, check_geometry, check_reading
-from bench.data.facts import mvtec_categories
+from bench.data.facts import CategoryFacts
 from bench.data.folds import Sampling, sampling_weights
 from bench.data.geometry import Aspect, Geometry, Interpolation
 from bench.data.images import BITS
@@ -38,7 +40,11 @@ class DataSpec(NamedTuple):
 
 
 class DefectData(LightningDataModule):
-    """One category of a dataset; what its files are and mean, each dataset says in a class of its own.
+    """One category of a dataset.
+
+    What is a dataset's own, its class says: how a category is read (`read`; here as MVTec AD is laid out), which there
+    are (`category_names`), what is known of them (`facts`), whose they are (`licence`, `notice`), whether they are the
+    published ones (`official`), what it is called in records (`dataset_name`).
 
     Args:
         category: name of the category's folder.
@@ -125,6 +131,11 @@ class DefectData(LightningDataModule):
         self.num_workers = num_workers
         self.cache = Path(cache or cache_folder()) / IMAGES
 
+    @classmethod
+    def dataset_name(cls, preset: str, settings: Mapping[str, Any]) -> str:
+        """What records call the dataset: as its preset, unless the `settings` of the data say better."""
+        return preset
+
     def find_root(self) -> Path:
         """The folder that holds the categories; a UsageError where none is named."""
         return named_root(self.root)
@@ -133,10 +144,29 @@ class DefectData(LightningDataModule):
         """Every category that the data have."""
         return categories_below(self.find_root())
 
+    @property
+    def facts(self) -> CategoryFacts | None:
+        """What is known of the category beside its images: how it may be turned, what was published."""
+        return None
+
+    @property
+    def licence(self) -> str | None:
+        """The text that goes with exported images, with {category} and {version} left open; None: it is not known."""
+        return None
+
+    @property
+    def notice(self) -> str:
+        """A sentence below pictures of the images, for whoever passes them on."""
+        return "The images are those of your data: whoever gets this page gets them."
+
+    def read(self) -> Category:
+        """List the category's images with their defect types and masks, decoding none."""
+        return read_category(self.find_root(), self.category_name, self.reading)
+
     @cached_property
     def whole(self) -> Category:
         """The category's files as they lie on the disk."""
-        return read_category(self.find_root(), self.category_name, self.reading)
+        return replace(self.read(), facts=self.facts)
 
     @cached_property
     def split(self) -> OneClassSplit | LabelledFold:
@@ -163,8 +193,8 @@ class DefectData(LightningDataModule):
 
     @property
     def official(self) -> bool:
-        """Whether counts, sizes and poses are those that MVTec published."""
-        return not self.differences
+        """Whether counts, sizes and poses are those that the dataset's makers published; false where nobody did."""
+        return False
 
     @property
     def made_up(self) -> bool:
@@ -173,14 +203,14 @@ class DefectData(LightningDataModule):
 
     @property
     def differences(self) -> list[str]:
-        """What is not as MVTec published it, in words."""
+        """What is not as it was published, in words."""
         posed = ["images rotated within 10 degrees and cropped at random"] if self.random_pose else []
         return [*self.whole.differences, *posed]
 
     @cached_property
     def spec(self) -> DataSpec:
         """What a model must know when it is built."""
-        facts, size = mvtec_categories().get(self.category_name), self.geometry.output
+        facts, size = self.facts, self.geometry.output
         patch = self.texture_patch if facts and facts.group == "texture" else None
         if patch and patch > size:
             raise UsageError(f"--data.texture_patch {patch} is larger than the {size} pixels of an image")
@@ -277,7 +307,7 @@ class DefectData(LightningDataModule):
         return [
             Augmentation(
                 policy,
-                self.category_name,
+                self.facts,
                 self.seed,
                 size=self.geometry.size,
                 channels=self.category.channels,

@@ -1,11 +1,14 @@
-"""What MVTec AD is by its paper: counts, sizes, groups and symmetries of the 15 categories."""
+"""What a dataset says of its categories beside their images: groups, symmetries, and what was published."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
+
+from bench.config.moved_classes import present_path
+from bench.config.presets import preset_names, read_preset
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,25 @@ class Symmetry:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A category as its makers published it: images of each kind, `side` in pixels of its square images."""
+
+    train_good: int
+    test_good: int
+    defect_types: Mapping[str, int]
+    side: int
+    channels: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images: `train/good`, `test/good` and each `test/<defect type>`."""
+        defects = {f"test/{name}": count for name, count in self.defect_types.items()}
+        return {"train/good": self.train_good, "test/good": self.test_good} | defects
+
+
+@dataclass(frozen=True)
 class CategoryFacts:
-    """One category as MVTec published it; `side` in pixels of its square images.
+    """One category; `published` is None where nobody published images of this very category.
 
     `aligned` objects always lie in the same place (CutPaste, appendix: they get one density per position).
     """
@@ -30,34 +50,41 @@ class CategoryFacts:
     name: str
     group: Literal["texture", "object"]
     aligned: bool
-    train_good: int
-    test_good: int
-    defect_types: Mapping[str, int]
-    side: int
-    channels: int
-    archive_sha256: str
-    archive_bytes: int | None  # None where it is not known
-    archive_urls: Sequence[str]  # newest first
     symmetry: Symmetry
+    published: Published | None = None
+
+
+def known_categories(dataset: str) -> Mapping[str, CategoryFacts]:
+    """What is known of the categories of a dataset, by its name in a record; nothing of one that is not in `conf/`.
+
+    No class is imported: tables need no torch.
+    """
+    if dataset not in preset_names("data"):
+        return {}
+    module = present_path(read_preset("data", dataset).class_path).rpartition(".")[0]
+    package, _, stem = module.rpartition(".")
+    return categories_of(stem) if package == _DATASETS else {}
 
 
 @cache
-def mvtec_categories() -> Mapping[str, CategoryFacts]:
-    """The 15 categories of MVTec AD by name, textures first."""
-    return {
-        name: CategoryFacts(name=name, **{**facts, "symmetry": Symmetry(**facts["symmetry"])})
-        for name, facts in _facts()["categories"].items()
-    }
-
-
-def mvtec_archive() -> Mapping[str, Any]:
-    """The archive of all categories: `file`, `bytes`, `sha256`, `urls` (newest first)."""
-    archive: Mapping[str, Any] = _facts()["archive"]
-    return archive
+def categories_of(family: str) -> Mapping[str, CategoryFacts]:
+    """The categories in the JSON file that lies beside a file of `datasets/`, textures first; none without one."""
+    return {name: _category(name, entry) for name, entry in read_facts(family).get("categories", {}).items()}
 
 
 @cache
-def _facts() -> Mapping[str, Any]:
-    text = files("bench.data").joinpath("mvtec_ad.json").read_text(encoding="utf-8")
-    facts: Mapping[str, Any] = json.loads(text)
+def read_facts(family: str) -> Mapping[str, Any]:
+    """The whole of that JSON file."""
+    file = files(_DATASETS).joinpath(f"{family}.json")
+    facts: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return facts
+
+
+_DATASETS = "bench.data.datasets"
+
+
+def _category(name: str, entry: Mapping[str, Any]) -> CategoryFacts:
+    published = None
+    if "train_good" in entry:
+        published = Published(**{key: entry[key] for key in Published.__dataclass_fields__})
+    return CategoryFacts(name, entry["group"], entry["aligned"], Symmetry(**entry["symmetry"]), published)

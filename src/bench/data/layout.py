@@ -1,9 +1,9 @@
-"""The folder layout of MVTec AD: which images a category holds, and whether they are the published ones."""
+"""The images of a category, and how they are read from folders in the layout of MVTec AD, which many datasets share."""
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.digests import file_sha256
-from bench.data.facts import mvtec_categories
+from bench.data.facts import CategoryFacts
 from bench.data.images import BITS, GREY_IN_COLOUR, Header, read_header, read_image
 from bench.data.listing import GOOD, find_images, find_masks, type_folders
 from bench.data.masks import read_mask
@@ -34,6 +34,7 @@ class Reading(NamedTuple):
 
 
 PLAIN = Reading()
+NONE_KNOWN: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """All images of one category, in the order of their names."""
+    """All images of one category, in the order of their names, and what its dataset says of it.
+
+    `apart` says in what the images are not the published ones, as far as no image tells it; `notes` are lines about
+    them that a person should see. Where the seed deals `train` and `test`, the digest is of all images, however dealt.
+    """
 
     name: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
     left_out: tuple[Path, ...] = field(default=(), compare=False)  # files beside the images that are read as none
+    facts: CategoryFacts | None = field(default=None, compare=False)
+    apart: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    dealt: bool = field(default=False, compare=False)
 
     @cached_property
     def defect_types(self) -> tuple[str, ...]:
@@ -94,7 +103,7 @@ class Category:
 
     def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
         """Some of the images, split otherwise; hashes and classes stay those of the whole."""
-        part = Category(self.name, train, test)
+        part = Category(self.name, train, test, facts=self.facts)
         part.__dict__.update(
             defect_types=self.defect_types, hashes=self.hashes, headers=self.headers, channels=self.channels
         )
@@ -116,7 +125,8 @@ class Category:
     def digest(self) -> str:
         """SHA-256 over the relative paths and contents of all files: what the figures of a run depend on."""
         lines = []
-        for sample in (*self.train, *self.test):
+        samples = (*self.train, *self.test)
+        for sample in sorted(samples, key=lambda each: each.relative) if self.dealt else samples:
             mask = self.hashes[sample.mask] if sample.mask else "-"
             # As earlier releases wrote it, but for files that they read without turning them.
             turned = "" if self.headers[sample.path].upright else " turned"
@@ -144,21 +154,19 @@ class Category:
 
     @cached_property
     def differences(self) -> tuple[str, ...]:
-        """How these data differ from MVTec's own (category, counts, image size); empty when they do not."""
-        facts = mvtec_categories().get(self.name)
-        if facts is None:
-            return (f"'{self.name}' is no category of MVTec AD",)
-        published = {"train/good": facts.train_good, "test/good": facts.test_good}
-        published |= {f"test/{name}": count for name, count in facts.defect_types.items()}
-        found = []
-        for split in sorted(published.keys() | self.counts.keys()):
-            if published.get(split, 0) != self.counts.get(split, 0):
-                found.append(f"{split}: {self.counts.get(split, 0)} images, not {published.get(split, 0)}")
-        sizes = {header.size for header in self.headers.values()}
-        if sizes != {(facts.side, facts.side)}:
+        """In what these data are not the published ones (counts, image size); empty where they are, or none are."""
+        published = self.facts.published if self.facts else None
+        if published is None:
+            return self.apart
+        found = [*self.apart]
+        for split in sorted(published.counts.keys() | self.counts.keys()):
+            if published.counts.get(split, 0) != self.counts.get(split, 0):
+                found.append(f"{split}: {self.counts.get(split, 0)} images, not {published.counts.get(split, 0)}")
+        sizes, side = {header.size for header in self.headers.values()}, published.side
+        if sizes != {(side, side)}:
             width, height = min(sizes)
             several = " and other sizes" if len(sizes) > 1 else ""
-            found.append(f"images of {width} x {height}{several}, not {facts.side} x {facts.side}")
+            found.append(f"images of {width} x {height}{several}, not {side} x {side}")
         return tuple(found)
 
 
@@ -173,8 +181,13 @@ def named_root(typed: str | None) -> Path:
     return Path(named).expanduser()
 
 
-def read_category(root: Path, name: str, reading: Reading = PLAIN) -> Category:
-    """List the images of `root/name`; a UsageError names what is missing and what to do."""
+def read_category(
+    root: Path, name: str, reading: Reading = PLAIN, *, obtainable: Mapping[str, str] = NONE_KNOWN
+) -> Category:
+    """List the images of `root/name`; a UsageError names what is missing and what to do.
+
+    `obtainable` says of categories how they get into the root: `unpack screw.tar.xz there`.
+    """
     if not root.is_dir():
         raise UsageError(
             f"no data folder at {root}; name the folder that holds the categories: --data.root or BENCH_DATA"
@@ -187,9 +200,9 @@ def read_category(root: Path, name: str, reading: Reading = PLAIN) -> Category:
                 f"{root} is a category itself, it holds train/{GOOD}; name the folder above it, and the category: "
                 f"--data.root {root.absolute().parent} --category {root.absolute().name}"
             )
-        if name in mvtec_categories():
-            raise UsageError(f"no category folder {folder}; unpack {name}.tar.xz of MVTec AD there, or set --data.root")
-        raise unknown("category", name, present | mvtec_categories().keys())
+        if name in obtainable:
+            raise UsageError(f"no category folder {folder}; {obtainable[name]}, or set --data.root")
+        raise unknown("category", name, present | obtainable.keys())
     left_out: list[Path] = []
     good = next((p for p in type_folders(folder / "train", left_out) if p.name == GOOD), None)
     images = find_images(good, left_out) if good else []

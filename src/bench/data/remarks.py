@@ -11,6 +11,7 @@ _LITTLE = 1.02  # a change of an image's shape that nobody sees
 
 def remarks(category: Category, geometry: Geometry | None = None, *, labelled: bool = False) -> Iterator[str]:
     """Lines about files that are no images, missing masks and defects, and what reading does to the images."""
+    yield from category.notes
     if left := category.left_out:
         yield f"{counted(len(left), 'file')} beside the images of {category.name} left out, such as {left[0]}"
     if not labelled:

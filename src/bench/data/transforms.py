@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.facts import CategoryFacts, Symmetry, mvtec_categories
+from bench.data.facts import CategoryFacts, Symmetry
 
 # Without this albumentations asks the network for a newer release at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -31,7 +31,7 @@ _POSE = 20112785  # Rd-MVTec is one dataset, whatever the seed of a run
 class Augmentation:
     """A policy's random changes of images of `size` pixels, then the centre crop or a random patch.
 
-    The same draw gives the same image.
+    The same draw gives the same image. `facts` say which changes the category tolerates; without them few are made.
 
     `symmetries` allows what leaves the category's normal images normal, `translation_and_colour` is CutPaste's (whose
     paper does not say how far: 5 % here),
@@ -45,7 +45,7 @@ class Augmentation:
     def __init__(
         self,
         policy: Policy,
-        category: str,
+        facts: CategoryFacts | None,
         seed: int,
         *,
         size: int,
@@ -55,7 +55,6 @@ class Augmentation:
     ) -> None:
         import albumentations as A
 
-        facts = mvtec_categories().get(category)
         steps: dict[Policy, list[Any]] = {
             "none": [],
             "symmetries": _symmetric(facts.symmetry if facts else _UNKNOWN, 0 if patch else round(0.03 * size)),

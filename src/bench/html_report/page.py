@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from bench.data.facts import mvtec_categories
+from bench.config.presets import owner_of
 from bench.data.listing import GOOD
 from bench.errors import counted
 from bench.html_report.charts import map_scale, overlap_chart, precision_recall_chart, roc_chart, score_histograms
@@ -24,11 +24,6 @@ from bench.views.page import render_page
 from bench.views.viridis import heat_colour, text_on
 
 _QUALITY = 85
-_LICENCE = (
-    "The images are MVTec AD's (MVTec Software GmbH, CC BY-NC-SA 4.0): do not publish this page or its pictures "
-    "without naming source and licence, under another licence, or for commercial purposes."
-)
-_OWN = "The images are those of your data: whoever gets this page gets them."
 
 
 class Card(NamedTuple):
@@ -54,7 +49,7 @@ def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Grou
         confusion=_confusion(record),
         scale=map_scale(*record.map_range) if seen and record.map_range else None,
         groups=[(group, [_card(record, predicted, place, seen) for place in group.places]) for group in groups],
-        licence=_licence(record) if seen else "",
+        licence=seen.notice if seen else "",
     )
 
 
@@ -65,7 +60,8 @@ def _rank(predicted: Sequence[Predicted]) -> Ranking:
 
 
 def _notes(record: Record, seen: PicturedImages | None) -> list[str]:
-    found = [f"Not MVTec's own data: {'; '.join(record.data.differences)}."] if record.data.differences else []
+    whose = f"{owner}'s own data" if (owner := owner_of(record.dataset)) else "the published data"
+    found = [f"Not {whose}: {'; '.join(record.data.differences)}."] if record.data.differences else []
     if record.reference and (apart := differences(record)):
         found.append(f"Not the published protocol: {'; '.join(apart)}.")
     found += [f"{counted(count, 'image')}: {what}." for what, count in record.data.conversions.items()]
@@ -156,9 +152,3 @@ def _embed(picture: Picture) -> str:
     content = io.BytesIO()
     Image.fromarray(picture).save(content, format="JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _licence(record: Record) -> str:
-    if record.dataset == "synthetic":
-        return ""
-    return _LICENCE if record.category in mvtec_categories() else _OWN

@@ -34,6 +34,7 @@ class PicturedImages:
 
     pictures: dict[int, dict[str, Picture]] = field(default_factory=dict)
     overlap: Points | None = None
+    notice: str = ""  # what whoever passes the pictures on should know
 
 
 def picture_with_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, progress: bool) -> PicturedImages:

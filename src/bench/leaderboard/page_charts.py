@@ -67,7 +67,7 @@ def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
         fronts = {machines: pareto_front(points) for machines, points in series.items() if not machines.count(" and ")}
         labels = {point: ", ".join(names) for points in series.values() for point, names in points.items()}
         about = (
-            f"{_sentence(title)} against {COSTS[cost].title}, means over {name_categories(ranking.categories)}. "
+            f"{_sentence(title)} against {COSTS[cost].title}, means over {name_categories(ranking)}. "
             f"Pareto front, where no other on that machine is both cheaper and better: {_tell_fronts(fronts, labels)}."
         )
         picture = scatter(

@@ -6,11 +6,12 @@ from functools import cached_property
 from itertools import combinations
 from statistics import fmean
 
-from bench.data.facts import mvtec_categories
+from bench.data.facts import known_categories
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, summary
 from bench.leaderboard.significance import Significance, compare_methods, ranks
 from bench.metrics.catalogue import TRACKS
 from bench.records.published import Figure
+from bench.records.published import groups as published_groups
 
 GROUPS = {"textures": "texture", "objects": "object", "mean": ""}  # the last one holds every category
 
@@ -62,7 +63,7 @@ class Standing:
         if len(figures) == len(categories) and all(figure.of != "mean" for figure in figures):
             return Figure(fmean(figure.value for figure in figures), "categories")
         whole = next((figure for figure in figures if figure.of == "mean"), None)
-        if whole and set(categories) == set(mvtec_categories()):
+        if whole and set(categories) == set(published_groups()["mean"]):
             return Figure(whole.value, "categories")
         return whole
 
@@ -85,6 +86,7 @@ class Ranking:
     categories: tuple[str, ...]
     standings: list[Standing]
     significance: Significance | None
+    dataset: str
 
     @property
     def ranked(self) -> list[Standing]:
@@ -93,7 +95,7 @@ class Ranking:
 
     def groups(self) -> dict[str, list[str]]:
         """Categories of each group that has any; textures and objects only where there are both."""
-        kinds = {name: facts.group for name, facts in mvtec_categories().items()}
+        kinds = {name: facts.group for name, facts in known_categories(self.dataset).items()}
         found = {
             name: [category for category in self.categories if not kind or kinds.get(category) == kind]
             for name, kind in GROUPS.items()
@@ -154,4 +156,4 @@ def _rank(table: TableKey, rows: Sequence[Row], digests: Mapping[str, str]) -> R
         return rank is None, rank or 0.0, -have, -mean, standing.method
 
     standings = [Standing(method, own, mean_ranks.get(method)) for method, own in methods.items()]
-    return Ranking(digests, shared, sorted(standings, key=order), significance)
+    return Ranking(digests, shared, sorted(standings, key=order), significance, table.dataset)

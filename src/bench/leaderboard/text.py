@@ -3,7 +3,8 @@
 from collections import defaultdict
 
 from bench.config.cell import PROTOCOL
-from bench.data.facts import mvtec_categories
+from bench.config.presets import owner_of
+from bench.data.facts import known_categories
 from bench.leaderboard.aggregate import Method, Summary, TableKey
 from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
 from bench.leaderboard.standings import Ranking
@@ -33,8 +34,8 @@ ABOUT_COSTS = "Means over seeds and over the categories that the method has. Tim
 
 def table_title(key: TableKey) -> str:
     """What the figures of a table have in common."""
-    if key.dataset == "mvtec_ad":
-        images = "MVTec's own images" if key.official else "Images that differ from MVTec's own"
+    if owner := owner_of(key.dataset):
+        images = f"{owner}'s own images" if key.official else f"Images that differ from {owner}'s own"
     else:
         images = f"Images of {key.dataset}"
     pixels = "the model's resolution" if key.protocol == "model" else "the masks' own resolution"
@@ -64,8 +65,8 @@ def describe_images(key: TableKey, section: Section, several: bool) -> str:
     about = f"Images {section.digest[:12]}"
     if several:
         about += ", one of several sets of this category: figures compare within this table only"
-    if not key.official and key.dataset == "mvtec_ad" and section.difference_from_official:
-        about += f"; not MVTec's own: {'; '.join(section.difference_from_official)}"
+    if not key.official and (owner := owner_of(key.dataset)) and section.difference_from_official:
+        about += f"; not {owner}'s own: {'; '.join(section.difference_from_official)}"
     return f"{about}."
 
 
@@ -142,9 +143,10 @@ def footnotes(table: Table) -> list[str]:
     return parts
 
 
-def name_categories(categories: tuple[str, ...]) -> str:
+def name_categories(ranking: Ranking) -> str:
     """`all 15 categories`, `screw`, `2 categories: bottle, screw`."""
-    if set(categories) == set(mvtec_categories()):
+    categories = ranking.categories
+    if categories and set(categories) == set(known_categories(ranking.dataset)):
         return f"all {len(categories)} categories"
     if len(categories) == 1:
         return categories[0]
@@ -153,7 +155,7 @@ def name_categories(categories: tuple[str, ...]) -> str:
 
 def ranking_title(ranking: Ranking, title: str) -> str:
     """What methods were ranked by, and over what."""
-    return f"Ranking by {title} over {name_categories(ranking.categories)}"
+    return f"Ranking by {title} over {name_categories(ranking)}"
 
 
 def describe_sets(ranking: Ranking, of: int) -> str:

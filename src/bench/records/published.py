@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from bench.errors import unknown
 
+DATASET = "mvtec_ad"  # that all figures of published.json are of
 # Published means are over these categories of MVTec AD.
 _TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 _OBJECTS = (

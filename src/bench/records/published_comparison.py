@@ -1,14 +1,15 @@
 """A run's figures beside published ones: a pure function of its record."""
 
-from bench.records.published import Figure, Reference, groups, references
+from bench.config.presets import owner_of
+from bench.records.published import DATASET, Figure, Reference, groups, references
 from bench.records.record import Record, changed_settings
 
 MARK = "*"
 
 
 def reference_of(record: Record) -> Reference | None:
-    """What was published for the run's method, on a category of MVTec AD."""
-    if record.reference is None or record.dataset != "mvtec_ad" or record.category not in groups()["mean"]:
+    """What was published for the run's method, on the category's dataset."""
+    if record.reference is None or record.dataset != DATASET or record.category not in groups()["mean"]:
         return None
     return references().get(record.reference)
 
@@ -21,7 +22,7 @@ def published_figure(record: Record, metric: str) -> Figure | None:
 
 def differences(record: Record) -> list[str]:
     """In what the run's protocol is not that of its reference; empty where the two figures may be compared."""
-    found = [] if record.official else ["not MVTec's own data"]
+    found = [] if record.official else [f"not {owner_of(DATASET)}'s own data"]
     if record.differs:
         found = [*found, record.differs]
     if record.weights.get("source") == "none" and "model.weights" in record.overrides:

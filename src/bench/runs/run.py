@@ -261,7 +261,7 @@ def new_record(cell: Cell, data: DefectData, started: str) -> Record:
         status="failed",
         model=config.model.name,
         track=config.model.load_class().track,  # type: ignore[attr-defined] # a Detector: its settings were parsed
-        dataset=config.data.name,
+        dataset=config.dataset,
         official=data.official,
         category=config.category,
         seed=config.settings["seed"],

@@ -64,7 +64,7 @@ class Tracker:
             "id": cell.fingerprint,
             "name": f"{config.model.name}-{config.category}-s{config.settings['seed']}",
             "group": group or config.model.name,
-            "tags": [track, config.data.name, config.settings["protocol"]],
+            "tags": [track, config.dataset, config.settings["protocol"]],
             "config": flatten(config.as_dict()),
             "dir": str(folder.resolve()),  # W&B's own process may have been started elsewhere
             "resume": "allow",

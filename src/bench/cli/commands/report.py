@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,15 +71,15 @@ def _picture(
     try:
         data = _data_of(record, options)
         if record.track == "supervised":
-            return picture_files(data, predicted, chosen)
+            return replace(picture_files(data, predicted, chosen), notice=data.notice)
         if len(predicted) != len(data.whole.test):
             raise UsageError(f"the run predicted {len(predicted)} images, and its data have {len(data.whole.test)}")
         if record.map_range is None:
-            return picture_images(data, chosen)
+            return replace(picture_images(data, chosen), notice=data.notice)
         run = load_run(options.run, model=options.model, data=options.data, device=options.device)
     except UsageError as error:
         raise UsageError(f"{error}; or leave out the pictures: --no-maps") from error
-    return picture_with_maps(run, data, chosen, progress=sys.stderr.isatty())
+    return replace(picture_with_maps(run, data, chosen, progress=sys.stderr.isatty()), notice=data.notice)
 
 
 def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":

@@ -45,12 +45,12 @@ def run(typed: list[str]) -> int:
 
 def _of_categories(typed_root: str | None, category: str) -> dict[str, list[str]]:
     from bench.data.check_official import deviations, image_files
+    from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS
-    from bench.data.facts import mvtec_categories
     from bench.data.layout import named_root
     from bench.data.progress import progress
 
-    published = mvtec_categories()
+    published = mvtec_published()
     if category != ALL and category not in published:
         raise unknown("category of MVTec AD", category, [*published, ALL])
     root = named_root(typed_root)

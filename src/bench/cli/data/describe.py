@@ -43,9 +43,10 @@ def run(typed: list[str]) -> int:
     from bench.data.progress import progress
 
     pages = []
-    for dataset, category in chosen:
+    for dataset, data in chosen:
+        category = data.whole
         with progress(f"reading {category.name}", len(category.train) + len(category.test), "images") as advance:
-            description = describe_category(category, dataset, advance)
+            description = describe_category(category, dataset, advance, made_up=data.made_up)
         if known.out:
             folder = known.out / category.name if known.category == ALL else known.out
             for path in _write(category, description, folder):

@@ -31,7 +31,7 @@ class _Request:
     @property
     def missing(self) -> list[str] | None:
         """Those wanted that are not there yet; None where nobody knows what a source holds."""
-        from bench.data.facts import mvtec_categories
+        from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 
         if self.wanted is None and self.source is not None:
             return None
@@ -87,9 +87,9 @@ def run(typed: list[str]) -> int:
 
 
 def _read(typed: list[str]) -> _Request:
+    from bench.data.datasets.mvtec_ad_facts import mvtec_categories
     from bench.data.download.fetch import check_address
     from bench.data.download.licence import obtain_consent
-    from bench.data.facts import mvtec_categories
     from bench.data.layout import named_root
 
     known = download_parser().parse_all(typed)
@@ -196,11 +196,11 @@ def _locked(root: Path) -> Iterator[None]:
 def _compare(root: Path, names: Sequence[str]) -> None:
     """Say in what new categories are not as MVTec published them; those of an archive of its own are."""
     from bench.data.check_official import deviations, image_files
+    from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS
-    from bench.data.facts import mvtec_categories
     from bench.data.progress import progress
 
-    published = mvtec_categories()
+    published = mvtec_published()
     for name in names:
         folder = root / name
         if name not in published:

@@ -4,11 +4,12 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__
-from bench.cli.arguments import Parser
+from bench.cli.arguments import Parser, data_help
 from bench.cli.category_options import add_reading_options, reading_settings
+from bench.config.presets import DEFAULT_DATA, Preset, read_preset
 from bench.console import say, tell
 from bench.data.layout import ALL
 from bench.errors import UsageError, counted
@@ -32,7 +33,7 @@ def export_parser() -> Parser:
     parser = Parser(prog="bench data export", description="Write a category for detectors and segmenters.")
     parser.add_argument("--format", choices=_FORMATS, required=True, help="what to write")
     parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw, or all")
-    parser.add_argument("--data", metavar="NAME", default="mvtec_ad", help="dataset: mvtec_ad (default) or synthetic")
+    parser.add_argument("--data", metavar="NAME", default=DEFAULT_DATA, help=data_help())
     parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="folder of the categories; else BENCH_DATA")
     add_reading_options(parser)
     parser.add_argument(
@@ -95,19 +96,27 @@ def _folders(known: Namespace) -> dict[str, Path]:
 
 
 def _name(category: str, known: Namespace) -> str:
-    return f"{Path(known.data).stem}-{category}-{known.format}"
+    return f"{_dataset(known)}-{category}-{known.format}"
+
+
+def _dataset(known: Namespace) -> str:
+    preset = read_preset("data", known.data)
+    loaded: type[DefectData] = preset.load_class()
+    return loaded.dataset_name(preset.name, _settings(preset, known))
+
+
+def _settings(preset: Preset, known: Namespace) -> dict[str, Any]:
+    return dict(preset.settings.get("data", {})) | reading_settings(known)
 
 
 def _export(data: "DefectData", contents: "Contents", out: Path, known: Namespace) -> None:
-    from bench.data.datasets.synthetic import Synthetic
     from bench.data.export.folder import SUMMARY, building
     from bench.data.export.licence import write_licence
 
     with building(out, force=known.force) as folder:
         _write(contents, folder, known)
         contents.place_images(folder)
-        synthetic = isinstance(data, Synthetic)
-        write_licence(folder, contents.category, contents.dataset, __version__, synthetic=synthetic)
+        write_licence(folder, data, contents.dataset, __version__)
         own = {name: getattr(known, name) for name, (format_, _) in _OWN.items() if format_ == known.format}
         summary = {"format": known.format} | own | contents.summary()
         text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
@@ -131,13 +140,10 @@ def _settle_own_options(known: Namespace) -> None:
 
 
 def _read_data(category: str, known: Namespace) -> "DefectData":
-    from bench.config.presets import read_preset
-
     preset = read_preset("data", known.data)
-    settings = dict(preset.settings.get("data", {})) | reading_settings(known)
-    data: DefectData = preset.load_class()(category, known.seed, "model", **settings)
+    data: DefectData = preset.load_class()(category, known.seed, "model", **_settings(preset, known))
     if data.random_pose:
-        raise UsageError(f"--data {preset.name} turns images when they are read; export --data mvtec_ad")
+        raise UsageError(f"--data {preset.name} turns images when they are read; export --data {DEFAULT_DATA}")
     return data
 
 
@@ -158,7 +164,7 @@ def _contents(data: "DefectData", known: Namespace) -> "Contents":
     prompts = class_prompts(category.name, classes, known.prompts)
     dealt = deal(category, shares, known.seed, data.cache)
     contents = Contents(
-        dataset=Path(known.data).stem,
+        dataset=_dataset(known),
         category=category,
         prompts=prompts,
         shares=shares,

@@ -88,13 +88,14 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Description:
-    """All figures of one category; `differences` say in what the images are not MVTec's own.
+    """All figures of one category; `differences` say in what the images are not the published ones.
 
     `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
     """
 
     category: str
     dataset: str
+    made_up: bool
     differences: tuple[str, ...]
     train: int
     test: int

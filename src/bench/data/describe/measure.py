@@ -39,7 +39,9 @@ class _Seen(NamedTuple):
     small: NDArray[np.uint8]  # (SIDE, SIDE, channels)
 
 
-def describe_category(category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None) -> Description:
+def describe_category(
+    category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None, *, made_up: bool = False
+) -> Description:
     """Read every image and mask once; `seen_one` is called after each image."""
     samples = (*category.train, *category.test)
     images: list[ImageFacts] = []
@@ -55,6 +57,7 @@ def describe_category(category: Category, dataset: str, seen_one: Callable[[], N
     return Description(
         category=category.name,
         dataset=dataset,
+        made_up=made_up,
         differences=category.differences,
         train=trained,
         test=len(category.test),

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from bench.config.presets import owner_of
 from bench.data.describe.contact_sheet import percent, unwritten
 from bench.data.describe.description import DefectClass, Description, Imbalance, Spread
-from bench.data.facts import mvtec_categories
 from bench.data.listing import GOOD
 from bench.errors import counted
 from bench.escaping import markdown, markdown_table
@@ -67,11 +67,11 @@ def _summary(description: Description) -> str:
         )
     if description.brightness_auroc is not None:
         lines.append(_brightness(description.brightness_auroc))
-    if description.dataset == "synthetic":
-        lines.append("Made up by bench; none of these images is MVTec's.")
-    elif description.category in mvtec_categories():
-        same = "Counts and sizes are those that MVTec published."
-        lines.append(f"Not MVTec's own: {'; '.join(description.differences)}." if description.differences else same)
+    if description.made_up:
+        lines.append("Made up by bench; nobody photographed any of it.")
+    elif owner := owner_of(description.dataset):
+        same = f"Counts and sizes are those that {owner} published."
+        lines.append(f"Not {owner}'s own: {'; '.join(description.differences)}." if description.differences else same)
     return "\n\n".join(lines) + "\n"
 
 

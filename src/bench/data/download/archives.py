@@ -1,9 +1,10 @@
 """The archives that MVTec publishes: one of each category, one of all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bench.data.facts import mvtec_archive, mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_archive, mvtec_categories
 
 PAGE = "https://www.mvtec.com/company/research/datasets/mvtec-ad/downloads"
 
@@ -20,17 +21,19 @@ class Archive:
 
 def category_archive(name: str) -> Archive:
     """The archive of one of the 15 categories."""
-    facts = mvtec_categories()[name]
-    return Archive(f"{name}.tar.xz", facts.archive_sha256, facts.archive_bytes, tuple(facts.archive_urls))
+    return _archive(mvtec_archive(name))
 
 
 def whole_archive() -> Archive:
     """The archive of all categories."""
-    facts = mvtec_archive()
-    return Archive(facts["file"], facts["sha256"], facts["bytes"], tuple(facts["urls"]))
+    return _archive(mvtec_archive())
 
 
 def archive_of(sha256: str) -> Archive | None:
     """The archive with this digest, where it is one of MVTec's."""
     archives = [whole_archive(), *map(category_archive, mvtec_categories())]
     return next((archive for archive in archives if archive.sha256 == sha256), None)
+
+
+def _archive(facts: Mapping[str, Any]) -> Archive:
+    return Archive(facts["file"], facts["sha256"], facts["bytes"], tuple(facts["urls"]))

@@ -12,7 +12,7 @@ ANY_DEFECT = "defect"  # the class of all defects where types do not matter
 
 
 def class_prompts(category: str, classes: Sequence[str], own: Path | None) -> dict[str, str]:
-    """The prompt of each class: from the YAML file `own` (class: text), else from ours for MVTec AD, else its name."""
+    """The prompt of each class: from the YAML file `own` (class: text), else from ours, else its name."""
     known = json.loads(files("bench.data.export").joinpath("prompts.json").read_text(encoding="utf-8"))
     typed = {str(name): text for name, text in read_yaml(own).items()} if own else {}
     for name, text in typed.items():

@@ -1,0 +1,134 @@
+"""ELPV (Buerhop-Lutz, Deitsch, Maier et al., 2018): solar cells by electroluminescence, of two kinds, without masks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.data.datamodule import DefectData
+from bench.data.facts import CategoryFacts, Symmetry
+from bench.data.layout import Category, Sample, readable
+from bench.data.listing import GOOD
+from bench.errors import UsageError, counted, unknown
+
+LABELS = "labels.csv"
+DEFECTIVE = "defective"
+KINDS = ("mono", "poly")
+PUBLISHED = 2624  # cells of both kinds
+TRAIN = 200  # functional cells that are learned from, drawn by the seed: the dataset has no split of its own
+
+# Cells fill their images. A turned one would show its border; upside down and mirrored they are cells as before.
+_SYMMETRY = Symmetry(
+    aligned_to_hflip=False,
+    hflip_symmetric=True,
+    must_not_rotate=True,
+    rotation_symmetric_any=False,
+    rotation_symmetric_90=False,
+    rotation_symmetric_180=True,
+)
+_LICENCE = """\
+The images that this export is made of are from the ELPV dataset, kind "{category}".
+Copyright 2018 FAU Erlangen-Nuernberg and Bavarian Center for Applied Energy Research (ZAE Bayern).
+Licence: Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International (CC BY-NC-SA 4.0),
+https://creativecommons.org/licenses/by-nc-sa/4.0/
+Scientific work cites
+  C. Buerhop-Lutz, S. Deitsch, A. Maier et al.: "A Benchmark for Visual Identification of Defective Solar Cells in
+  Electroluminescence Imagery", European PV Solar Energy Conference and Exhibition (EU PVSEC), 2018.
+Images were renamed and divided into parts anew by bench {version}; their pixels are the original ones.
+"""
+_NOTICE = (
+    "The images are of the ELPV dataset (FAU Erlangen-Nuernberg and ZAE Bayern, CC BY-NC-SA 4.0): do not publish this "
+    "page or its pictures without naming source and licence, under another licence, or for commercial purposes."
+)
+
+
+class _Cell(NamedTuple):
+    """A line of labels.csv."""
+
+    path: str
+    probability: float  # that it is defective: 0, 1/3, 2/3 or 1
+    kind: str
+
+
+class Elpv(DefectData):
+    """Cells of one kind: functional ones (probability 0) are good, surely defective ones (1) defects, others no part.
+
+    Of the functional cells 200 are learned from, drawn by the seed; at most two thirds of those that there are.
+    """
+
+    @property
+    def facts(self) -> CategoryFacts:
+        """The same of both kinds."""
+        return CategoryFacts(self.category_name, "object", aligned=True, symmetry=_SYMMETRY)
+
+    @property
+    def licence(self) -> str:
+        """That of its makers."""
+        return _LICENCE
+
+    @property
+    def notice(self) -> str:
+        """What the licence asks of who shows the images."""
+        return _NOTICE
+
+    @property
+    def official(self) -> bool:
+        """Whether all published cells are there."""
+        return not self.differences
+
+    def category_names(self) -> list[str]:
+        """The kinds that have functional cells."""
+        cells = list(_cells(self.find_root()))
+        return [kind for kind in KINDS if any(cell.kind == kind and cell.probability == 0 for cell in cells)]
+
+    def read(self) -> Category:
+        """As labels.csv says."""
+        root, kind = self.find_root(), self.category_name
+        if kind not in KINDS:
+            raise unknown("kind of solar cell", kind, KINDS)
+        cells = list(_cells(root))
+        own = [cell for cell in cells if cell.kind == kind]
+        good, defective = (
+            [self._sample(root, cell, name) for cell in own if cell.probability == value]
+            for value, name in ((0.0, GOOD), (1.0, DEFECTIVE))
+        )
+        if not good:
+            raise UsageError(f"no functional cells of {kind} in {root / LABELS}; methods learn from them")
+        drawn = np.random.default_rng(self.seed).permutation(len(good))[: min(TRAIN, -(-2 * len(good) // 3))]
+        learned = set(drawn.tolist())
+        train = tuple(sample for place, sample in enumerate(good) if place in learned)
+        test = (*(sample for place, sample in enumerate(good) if place not in learned), *defective)
+        unsure = len(own) - len(good) - len(defective)
+        return Category(
+            kind,
+            train,
+            test,
+            apart=(f"{len(cells)} cells, not {PUBLISHED}",) if len(cells) != PUBLISHED else (),
+            notes=(f"{counted(unsure, 'cell')} of {kind} left out: neither surely functional nor surely defective",)
+            if unsure
+            else (),
+            dealt=True,
+        )
+
+    def _sample(self, root: Path, cell: _Cell, defect_type: str) -> Sample:
+        path = root / cell.path
+        if not path.is_file():
+            raise UsageError(f"no image {path}, which {LABELS} names; unpack the dataset again")
+        return Sample(path, readable(path, root), defect_type, reading=self.reading)
+
+
+def _cells(root: Path) -> Iterator[_Cell]:
+    file = root / LABELS
+    if not file.is_file():
+        raise UsageError(f"no {file}; name the folder that holds {LABELS} and images: --data.root or BENCH_DATA")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            path, probability, kind = line.split()
+            yield _Cell(path, float(probability), kind)
+        except ValueError:
+            raise UsageError(
+                f"{file}, line {number}: not a path, a probability and a kind; get the file again"
+            ) from None
