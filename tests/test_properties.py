@@ -162,7 +162,7 @@ def test_no_name_in_predictions_is_a_formula_and_each_is_read_as_it_was(tmp_path
     found = parse_predictions(file.read_bytes(), file)[0]
     assert (found.path, found.defect_type) == (path, defect_type)
     with file.open(encoding="utf-8", newline="") as lines:
-        shown = next(iter(csv.DictReader(lines)))
+        shown = next(csv.DictReader(lines))
     for field in (shown["path"], shown["defect_type"]):
         if field.startswith(FORMULA):
             float(field)

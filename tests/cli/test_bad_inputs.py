@@ -30,7 +30,6 @@ from bad_things import (
 from bad_words import FIT, SWEEP, TYPED
 from bench.data.download.licence import LICENCE
 from conftest import files_below, run_bench
-from fake_data import write_category
 
 LONGEST = 15  # seconds; nearly all take milliseconds, and one that waits for a pipe would wait for ever
 
@@ -183,13 +182,18 @@ def test_predictions_that_are_none_are_named_by_their_file(names, own, command, 
     assert "own/predictions.csv" in line_of(command, names)
 
 
+def broken_category(names: dict[str, str]) -> Path:
+    """A copy of the category, to be damaged."""
+    names["broken"] = "broken"
+    return Path(shutil.copytree(Path(names["data"], "screw"), "broken/screw"))
+
+
 READ_IMAGES = tuple(command.replace("{data}", "{broken}") for command in (FIT, EXPORT, DESCRIBE))
 
 
 @pytest.mark.parametrize(("command", "make"), cases(IMAGES, *READ_IMAGES))
 def test_an_image_that_is_none_is_named(names, command, make):
-    names["broken"] = "broken"
-    place = write_category(Path("broken")) / "train/good/003.png"
+    place = broken_category(names) / "train/good/003.png"
     place.unlink()
     make(place)
     assert "train/good/003.png" in line_of(command, names)
@@ -197,8 +201,7 @@ def test_an_image_that_is_none_is_named(names, command, make):
 
 @pytest.mark.parametrize(("command", "make"), cases(MASKS, *READ_IMAGES))
 def test_a_mask_that_is_none_is_named(names, command, make):
-    names["broken"] = "broken"
-    place = write_category(Path("broken")) / "ground_truth/blob/001_mask.png"
+    place = broken_category(names) / "ground_truth/blob/001_mask.png"
     place.unlink()
     make(place)
     assert "blob/001_mask.png" in line_of(command, names)

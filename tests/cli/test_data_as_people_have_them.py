@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.data.geometry import Box
 from bench.metrics.pixel import PixelMetrics
+from bench.models.base import Detector
 from fake_data import save, write_category
 
 SIZE = ("--data.image_size", "32", "--trainer.accelerator", "cpu")
@@ -307,6 +309,28 @@ def test_padding_is_scored_neither_in_pixels_nor_in_maps(bench, part, protocol, 
     oblong(part)
     fit(bench, part, "--data.aspect", "pad", "--protocol", protocol)
     assert seen == ({(1, 32, 32), (1, 16, 32)} if protocol == "model" else {(1, 48, 48), (1, 48, 96)})
+
+
+def test_padding_is_scored_in_no_image_either_and_no_threshold_knows_of_it(bench, part, monkeypatch):
+    """With random weights PaDiM finds what is most unusual on the border of the padding; left-out scores included."""
+    told: list[Box] = []
+    within = Detector.within
+
+    def watch(self: Detector, values: torch.Tensor) -> torch.Tensor:
+        kept = within(self, values)
+        told.extend(self._content or ())
+        for each, box in zip(kept, self._content, strict=True) if self._content else ():
+            assert torch.isfinite(each).sum() == (box.right - box.left) * (box.bottom - box.top)
+        return kept
+
+    monkeypatch.setattr(Detector, "within", watch)
+    oblong(part)
+    _, folder, _ = fit(bench, part, "--data.aspect", "pad")
+    assert set(told) == {Box(0, 0, 32, 32), Box(0, 8, 32, 24)}
+    assert len(told) == len(images(part)), "those of the threshold and those of the test, each once"
+    told.clear()
+    assert bench("predict", "--run", folder, part / "test", "--stdout").status == 0
+    assert len(told) == len([*part.glob("test/*/*.png")])
 
 
 def test_grey_masks_are_read_by_a_threshold_in_every_command(bench, refuse, plain, part):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake_data import write_category
 from offline_runs import read_offline_run
 
 
@@ -59,3 +60,19 @@ def test_an_autoencoder_trains_on_two_processes(quick, tmp_path):
     together = run_processes(2, (*quick, "--data.validation_share", "0.25"), tmp_path / "together")
     assert together["status"] == "finished"
     assert together["cost"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_pixels_that_only_the_second_process_has_masks_for_are_judged(quick_padim, tmp_path):
+    """The first process tests every other image: all of them have a defect, of which nobody drew a mask."""
+    part = write_category(tmp_path / "some masks", good=1, defects={"blob": 3, "scratch": 3})
+    for name in ("blob/000", "blob/002", "scratch/000", "scratch/002"):
+        (part / "ground_truth" / f"{name}_mask.png").unlink()
+    words = (*quick_padim, "--data.root", str(part.parent), "--data.masks", "optional")
+    alone = run_processes(1, words, tmp_path / "alone")
+    together = run_processes(2, words, tmp_path / "together")
+    assert together["cost"]["processes"] == 2
+    assert together["data"]["without_masks"] == 4
+    assert together["metrics"]["pixel_auroc"] is not None
+    for name, value in alone["metrics"].items():
+        assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name

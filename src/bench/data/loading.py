@@ -107,10 +107,17 @@ class BatchSampler(Sampler[Draw]):
 
 
 class ImageDataset(Dataset[Batch]):
-    """Whole batches out of the memory-mapped cache."""
+    """Whole batches out of the memory-mapped cache; `content` tells where in its square each padded image lies."""
 
-    def __init__(self, images: Path, augmentation: Augmentation | None = None, pose: RandomPose | None = None) -> None:
+    def __init__(
+        self,
+        images: Path,
+        augmentation: Augmentation | None = None,
+        pose: RandomPose | None = None,
+        content: Sequence[Box] | None = None,
+    ) -> None:
         self.images = images
+        self.content = content
         self.augmentation = augmentation
         self.pose = pose
 
@@ -123,14 +130,13 @@ class ImageDataset(Dataset[Batch]):
             drawn = [(draw.epoch, position) for position in draw.positions]
             images = np.stack([self.augmentation(image, each) for image, each in zip(images, drawn, strict=True)])
         unchanging = list(draw.indices) if self.augmentation is None else None
-        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices), unchanging=unchanging)
+        content = [self.content[i] for i in draw.indices] if self.content is not None else None
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return Batch(pixels, torch.tensor(draw.indices), unchanging=unchanging, content=content)
 
 
 class TestDataset(ImageDataset):
-    """Test images with their defect type and mask; `masks` None reads each mask in its own size.
-
-    `content` tells where in its square each padded image lies.
-    """
+    """Test images with their defect type and mask; `masks` None reads each mask in its own size."""
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
@@ -143,18 +149,16 @@ class TestDataset(ImageDataset):
         pose: RandomPose | None = None,
         content: Sequence[Box] | None = None,
     ) -> None:
-        super().__init__(images, pose=pose)
+        super().__init__(images, pose=pose, content=content)
         self.masks = masks
         self.samples = samples
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
-        self.content = content
         self.has_masks = any(s.mask is not None for s in samples)
 
     def __getitem__(self, draw: Draw) -> Batch:
         batch = super().__getitem__(draw)
         masks = [self.mask(i) for i in draw.indices]
-        content = [self.content[i] for i in draw.indices] if self.content is not None else None
-        return batch._replace(defect_type=self.types[batch.indices], mask=masks, content=content, unchanging=None)
+        return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)
 
     def mask(self, index: int) -> Tensor | None:
         """The mask (H, W) of one image in the resolution of the protocol, in its pose.

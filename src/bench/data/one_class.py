@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from bench.data.cache import cached_images, cached_masks
-from bench.data.geometry import Geometry
-from bench.data.layout import Category
+from bench.data.geometry import Box, Geometry
+from bench.data.layout import Category, Sample
 from bench.data.loading import ImageDataset, TestDataset
 from bench.data.masks import marks_surroundings
 from bench.data.transforms import Augmentation, RandomPose
@@ -64,7 +64,9 @@ class OneClassSplit:
         # What moves an image is cropped afterwards, so that nothing moves in from beyond a border that was no border.
         geometry = self.geometry.whole if augmentations else self._stored
         images = cached_images(self.category, self.category.train, geometry, self.cache)
-        return ImageDataset(images, augmentations[0] if augmentations else None, self._pose("train"))
+        if augmentations:  # an image that was moved lies elsewhere
+            return ImageDataset(images, augmentations[0], self._pose("train"))
+        return ImageDataset(images, None, self._pose("train"), self._content(self.category.train))
 
     def test_dataset(self) -> TestDataset:
         """The test folder with its masks."""
@@ -74,10 +76,14 @@ class OneClassSplit:
         masks = None
         if model_size and category.has_masks:
             masks = cached_masks(category, category.test, self._stored, self.cache)
-        content = None
-        if self.geometry.aspect == "pad":
-            content = [self.geometry.content(category.headers[sample.path].size) for sample in category.test]
+        content = self._content(category.test)
         return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"), content)
+
+    def _content(self, samples: Sequence[Sample]) -> list[Box] | None:
+        """Where in its square each image lies, where they are padded."""
+        if self.geometry.aspect != "pad":
+            return None
+        return [self.geometry.content(self.category.headers[sample.path].size) for sample in samples]
 
     @property
     def masks_without_pixels(self) -> int:

@@ -76,7 +76,8 @@ def score_images(
     """Scores (N,) of training images of all processes, in each of them; as if each were left out, where asked."""
     indices, scores = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for batch in machine.batches(loader, "scores of normal images"):
-        found = model.predict_leave_one_out(batch.image) if left_out else model.predict(batch.image).score
+        seen = batch.image, batch.content
+        found = model.predict_leave_one_out(*seen) if left_out else model.predict(*seen).score
         indices.append(batch.indices)
         scores.append(found.cpu())
     places, values = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores))
@@ -91,7 +92,7 @@ def test_images(
     rows: list[ScoredImages] = []
     pixels = PixelMetrics(sync_on_compute=False)
     for batch in machine.batches(loader, "test"):
-        prediction = model.predict(batch.image)
+        prediction = model.predict(batch.image, batch.content)
         maps = None if prediction.map is None else list(content_of(prediction.map, batch))
         rows.append(_row(batch, prediction, maps))
         if maps is not None and batch.mask is not None and batch.defect_type is not None:

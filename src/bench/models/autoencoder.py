@@ -80,7 +80,7 @@ class Autoencoder(Detector):
         """Score = maximum of the blurred residual map."""
         parts = torch.split(self.windows.cut(to_grey(image) if self.grey else image), WINDOWS_AT_ONCE)
         anomaly_map = self.smooth(self.windows.merge(torch.cat([self._residual_map(part) for part in parts])))
-        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error summed over an image (equation 1), or 1 - mean SSIM (equation 4)."""

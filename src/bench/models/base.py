@@ -1,6 +1,7 @@
 """What every method is: a Lightning module that scores images and says how it learns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from bench.data.datamodule import DataSpec
+from bench.data.geometry import Box
 from bench.data.loading import Batch
 from bench.errors import RunError, UsageError
 from bench.models.accumulators import Pass
@@ -34,6 +36,7 @@ class Detector(LightningModule):
 
     track: ClassVar[Literal["one-class", "supervised"]] = "one-class"
     autocast: torch.dtype | None = None  # what networks compute in when images are scored; None: single precision
+    _content: Sequence[Box] | None = None  # where in the squares that are being scored images lie, if they are padded
     memory: str = ""  # what its statistics will hold at once, in words, where that is much
     threshold: Tensor
 
@@ -89,12 +92,13 @@ class Detector(LightningModule):
         return cls.loss is not Detector.loss or cls.training_step is not Detector.training_step
 
     @torch.no_grad()
-    def predict(self, image: Tensor) -> Prediction:
+    def predict(self, image: Tensor, content: Sequence[Box] | None = None) -> Prediction:
         """What `forward` says of (B, channels, size, size) images, in single precision; its shapes are checked.
 
-        Networks compute in the run's precision, scores and maps outside autocast.
+        Networks compute in the run's precision, scores and maps outside autocast. `content` tells where padded images
+        lie.
         """
-        with networks_in(self.autocast, image.device):
+        with networks_in(self.autocast, image.device), self._scoring(content):
             found = self(image)
         score, anomaly_map, logits = (None if part is None else part.float() for part in found)
         assert score is not None
@@ -104,12 +108,26 @@ class Detector(LightningModule):
         return Prediction(score, anomaly_map, logits)
 
     @torch.no_grad()
-    def predict_leave_one_out(self, image: Tensor) -> Tensor:
+    def predict_leave_one_out(self, image: Tensor, content: Sequence[Box] | None = None) -> Tensor:
         """What `leave_one_out_score` says (B,), in the precisions of `predict`."""
-        with networks_in(self.autocast, image.device):
+        with networks_in(self.autocast, image.device), self._scoring(content):
             score = self.leave_one_out_score(image).float()
         self._check_shape("leave_one_out_score", "score", score, 1, image)
         return score
+
+    def within(self, values: Tensor) -> Tensor:
+        """Values (B, h, w) over the squares, for a score that is their largest: minus infinity where there is padding.
+
+        Without padding they are returned as they are. A cell that lies in an image with a part of it counts.
+        """
+        if self._content is None:
+            return values
+        (rows, columns), side = values.shape[1:], self.spec.size
+        inside = torch.zeros_like(values, dtype=torch.bool)
+        for each, box in zip(inside, self._content, strict=True):
+            top, left = box.top * rows // side, box.left * columns // side
+            each[top : -(-box.bottom * rows // side), left : -(-box.right * columns // side)] = True
+        return values.masked_fill(~inside, -torch.inf)
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
         """Log the terms of the loss and return the one to minimise."""
@@ -127,6 +145,14 @@ class Detector(LightningModule):
         """Log terms of a loss as means over the epoch and all processes."""
         named = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=images, sync_dist=True)
+
+    @contextmanager
+    def _scoring(self, content: Sequence[Box] | None) -> Iterator[None]:
+        self._content = content
+        try:
+            yield
+        finally:
+            self._content = None
 
     def _check_shape(self, method: str, name: str, part: Tensor | None, dimensions: int, image: Tensor) -> None:
         if part is not None and (part.ndim != dimensions or len(part) != len(image)):

@@ -78,7 +78,7 @@ class FastFlow(Detector):
             for enlarge, (latent, _) in zip(self.to_map, self._latents(self.backbone(image)), strict=True)
         ]
         anomaly_map = math.log(len(levels)) - torch.stack(levels).logsumexp(dim=0)
-        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative log-likelihood of the features, but for its constant: summed over positions and levels."""

@@ -102,7 +102,7 @@ class PaDiM(Detector):
 
     def _prediction(self, squared: Tensor) -> Prediction:
         anomaly_map = self.to_map(squared.sqrt().mT.reshape(-1, *self.grid))
-        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
 
     def _embed(self, image: Tensor) -> Tensor:
         """Reduced features (positions, B, kept)."""

@@ -91,7 +91,7 @@ class PatchCore(Detector):
         patches = self.embed(image)
         bank = self.bank[: int(self.count)]
         distances, places = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
-        score, farthest = distances.max(dim=1)
+        score, farthest = self.within(distances.view(-1, *self.grid)).flatten(1).max(dim=1)
         if self.reweighting is not None:
             each = torch.arange(len(image), device=image.device)
             score = score * self._weight(patches[each, farthest], places[each, farthest], bank)

@@ -75,7 +75,7 @@ class VAE(Detector):
         anomaly_map = self.smooth(self.windows.merge(torch.cat(errors)))
         if self.score == "likelihood":
             return Prediction(torch.cat(bounds).view(len(image), -1).mean(dim=1), anomaly_map)
-        return Prediction(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, latent_dim, ...) of the code."""

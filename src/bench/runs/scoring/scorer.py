@@ -18,7 +18,7 @@ from bench.config.settings import Config, resolve
 from bench.config.trust import check_is_of_run
 from bench.console import say
 from bench.data.datamodule import DataSpec
-from bench.data.geometry import Geometry
+from bench.data.geometry import Box, Geometry
 from bench.errors import UsageError, first_line
 from bench.models.base import Detector, Prediction, as_floats
 from bench.records.predictions import parse_predictions
@@ -66,10 +66,13 @@ class FinishedRun:
         return self.geometry.pixels(image, self.spec.channels)
 
     @torch.inference_mode()
-    def score(self, pixels: NDArray[np.uint8]) -> Prediction:
-        """Score (B, side, side, channels) images; over several folds, log-probabilities are averaged."""
+    def score(self, pixels: NDArray[np.uint8], content: Sequence[Box] | None = None) -> Prediction:
+        """Score (B, side, side, channels) images, whose `content` tells where they lie in their squares if padded.
+
+        Over several folds, log-probabilities are averaged.
+        """
         image = as_floats(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
-        predictions = [model.predict(image) for model in self.models]
+        predictions = [model.predict(image, content) for model in self.models]
         if len(predictions) == 1:
             return Prediction(*(None if part is None else part.cpu() for part in predictions[0]))  # type: ignore[arg-type]
         logits = torch.stack([_logits(one).log_softmax(dim=1) for one in predictions]).mean(dim=0).cpu()

@@ -103,7 +103,8 @@ def _read_ahead(
 
 
 def _score(run: FinishedRun, images: Sequence[ReadImage]) -> Iterator[ScoredImage]:
-    prediction = run.score(np.stack([image.pixels for image in images]))
+    content = [run.geometry.content(image.size) for image in images] if run.geometry.aspect == "pad" else None
+    prediction = run.score(np.stack([image.pixels for image in images]), content)
     for place, image in enumerate(images):
         score = float(prediction.score[place])
         named = None

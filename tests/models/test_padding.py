@@ -1,0 +1,56 @@
+"""Scores that are the largest value of a map or grid: over the image alone, where it is padded."""
+
+import pytest
+import torch
+from bench.fitting import build_model
+
+from bench.config import resolve
+from bench.data.datamodule import DataSpec
+from bench.data.geometry import Box
+from bench.models.base import Detector
+
+SIDE = 64
+METHODS = {
+    "autoencoder_l2": {},
+    "vae": {},
+    "padim": {"model.channels": "8"},
+    "fastflow": {},
+    "patchcore_r18": {},
+}
+TOP, BOTTOM = Box(0, 0, SIDE, SIDE // 2), Box(0, SIDE // 2, SIDE, SIDE)
+
+
+@pytest.fixture(params=METHODS)
+def model(request) -> Detector:
+    options = {"data.image_size": str(SIDE), **METHODS[request.param]}
+    config = resolve(model=request.param, data=None, category="screw", files=[], options=options)
+    spec = DataSpec(size=SIDE, channels=3, train_images=4)
+    built = build_model(config, spec, weights="none").eval()
+    for name, buffer in built.named_buffers():  # as if it had learned something
+        if name == "bank" or name.startswith("gaussians."):
+            buffer.copy_(torch.rand(buffer.shape))
+        if name == "count":
+            buffer.fill_(len(built.bank))
+    return built
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_score_is_the_largest_within_the_image(model, image):
+    whole = model.predict(image).score
+    top, bottom = (model.predict(image, [box, box]).score for box in (TOP, BOTTOM))
+    assert torch.equal(torch.maximum(top, bottom), whole)
+    assert not torch.equal(top, bottom)
+
+
+def test_the_map_is_the_same_with_padding_and_without(model, image):
+    assert torch.equal(model.predict(image, [TOP, BOTTOM]).map, model.predict(image).map)
+
+
+def test_what_is_not_padded_is_scored_to_the_bit_as_before(model, image):
+    box = Box(0, 0, SIDE, SIDE)
+    assert torch.equal(model.predict(image, [box, box]).score, model.predict(image).score)
+    assert model._content is None
