@@ -22,8 +22,6 @@ from bench.records.record import PREDICTIONS, Record
 from bench.sweep.plan import Planned, Sweep
 from bench.writing import write_atomically, writing_to
 
-_TITLES = {"supervised": {"macro_f1": "macro-F1", "image_auroc": "AUROC good/defect"}}  # of the committed studies
-
 
 @dataclass(frozen=True)
 class Attempt:
@@ -89,7 +87,7 @@ def _table(sweep: Sweep, attempts: Sequence[Attempt]) -> list[str]:
     """The attempts of one model on one category with one seed."""
     records = [attempt.record for attempt in attempts if attempt.record]
     track = records[0].track if records else attempts[0].planned.config.model.track
-    shown = {**TRACKS[track].study, **_TITLES.get(track, {})}
+    shown = TRACKS[track].study
     first = next(iter(shown))
     titles = ["attempt", f"{shown[first]} (95 %)", *(f"{title}, after - before" for title in shown.values())]
     lines = [
