@@ -61,3 +61,19 @@ def save(pixels: NDArray[np.uint8], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def write_elpv(root: Path, kinds: Mapping[str, Mapping[str, int]]) -> Path:
+    """Write `root` in the layout of ELPV: of each kind so many cells of each probability, as labels.csv spells it."""
+    lines, number = [], 0
+    for kind, counts in kinds.items():
+        for probability, count in counts.items():
+            for _ in range(count):
+                number += 1
+                picture = weave(SIDE, f"{kind}/{number}")
+                if float(probability) == 1:
+                    picture[defect_mask(SIDE, "scratch", number)] = 255
+                save(picture[:, :, 0], root / "images" / f"cell{number:04}.png")
+                lines.append(f"images/cell{number:04}.png  {probability}  {kind}\n")
+    (root / "labels.csv").write_text("".join(lines), encoding="utf-8")
+    return root
