@@ -3,10 +3,9 @@
     pip install atheris
     python benchmarks/fuzz.py --folder fuzz -max_total_time=3600 -len_control=0
 
-What begins with one dash goes to libFuzzer. Files of a tiny run of synthetic data are the first corpus; each mutant is
-read as commands read it. A value, or one line of a UsageError or RunError, is an answer. All else is a finding: the
-first input of each kind is kept in `FOLDER/findings` with its traceback, and the search goes on. `FOLDER/corpus` holds
-what reached new code, for the next call. Not part of the suite: an hour is well spent when a reader changes.
+What begins with one dash goes to libFuzzer. Files of a tiny run are the first corpus; each mutant is read as commands
+read it. A value, or one line of a UsageError or RunError, is an answer. The first input of each other kind is kept in
+`FOLDER/findings` with its traceback. Not part of the suite: an hour is well spent when a reader changes.
 
 An input is a letter and content: `r` a record, `j` a value for a place of one, `p` predictions, `c` a checkpoint, `k`
 the pickle within one.
@@ -53,14 +52,6 @@ RUN = """fit --model autoencoder_l2 --model.latent_dim 2 --category screw --data
 VALUES = (b"null", b"-1", b"1e999", b'"..\u202e"', b'["a"]', b'{"a": 1}')
 
 
-def make_run(folder: Path) -> Path:
-    """The folder of a tiny finished run."""
-    os.environ |= {"BENCH_CACHE": str(folder / "cache"), "WANDB_MODE": "disabled"}
-    if status := bench([*RUN.split(), str(folder / "runs")]):
-        sys.exit(status)
-    return next((folder / "runs").rglob(RECORD)).parent
-
-
 def small_model(file: Path) -> tuple[torch.nn.Module, bytes]:
     """The smallest tensors of a checkpoint, as a model and as a checkpoint of their own."""
     content, model, saved = torch.load(file, weights_only=True), torch.nn.Module(), io.BytesIO()
@@ -82,6 +73,10 @@ def with_pickle(archive: bytes, content: bytes | None = None) -> tuple[bytes, by
     return changed.getvalue(), former
 
 
+def is_line(text: str) -> bool:
+    return 0 < len(text) < 8000 and terminal(text).isprintable()
+
+
 class Readers:
     """What commands read of the folder of a run, each file as an input has it."""
 
@@ -99,7 +94,7 @@ class Readers:
     def r(self, content: bytes) -> None:
         (self.place / RECORD).write_bytes(content)
         for problem in collect([self.place]).problems:
-            check_line(problem)
+            assert is_line(problem), "a line that no terminal can show"
         record = Record.read(self.place)
         _ = changed_settings(record), flat_settings(record), record.write(self.place)
         assert Record.read(self.place) == record, "a record is another once it is written"
@@ -131,10 +126,6 @@ class Readers:
         self.c(with_pickle(self.checkpoint, content)[0])
 
 
-def check_line(line: str) -> None:
-    assert 0 < len(line) < 8000 and terminal(line).isprintable(), f"a line that no terminal can show, of {len(line)}"
-
-
 def search(readers: Readers, data: bytes, findings: Path) -> None:
     """Read one input, and keep it where a reader answers as it must not."""
     kind, said = data[:1].decode(errors="ignore"), []
@@ -144,7 +135,7 @@ def search(readers: Readers, data: bytes, findings: Path) -> None:
             if kind in tuple("rjpck"):
                 getattr(readers, kind)(data[1:])
         except (UsageError, RunError) as error:
-            check_line(str(error))
+            assert is_line(str(error)), "a line that no terminal can show"
         assert not said, f"it warns: {said[0]}"
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -159,10 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzz the readers of records, predictions and checkpoints.")
     parser.add_argument("--folder", type=Path, default=Path("fuzz"), help="of corpus and findings")
     options, rest = parser.parse_known_args()
-    corpus, findings = options.folder / "corpus", options.folder / "findings"
+    corpus, findings, runs, cache = (options.folder / name for name in ("corpus", "findings", "runs", "cache"))
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
-    readers = Readers(make_run(options.folder), Path(tempfile.mkdtemp(prefix="fuzz-")))
+    os.environ |= {"BENCH_CACHE": str(cache), "WANDB_MODE": "disabled"}
+    if status := bench([*RUN.split(), str(runs)]):
+        sys.exit(status)
+    readers = Readers(next(runs.rglob(RECORD)).parent, Path(tempfile.mkdtemp(prefix="fuzz-")))
     for number, seed in enumerate(readers.seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
     warnings.simplefilter("always")

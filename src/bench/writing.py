@@ -60,6 +60,8 @@ def describe_refusal(error: OSError) -> tuple[str, int]:
     line = f"{error.strerror or error}{f': {shortened(error.filename)}' if error.filename else ''}"
     if error.errno in FULL:
         return f"{line}; free some space on the disk that is written to", 2
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{line}; see who may read or write it, or name another", 2
     return line, 2 if error.errno in (*NO_PATH, errno.ENOTDIR) else 1
 
 

@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_not_taken_for_the_disk_that_is_written_to(bench,
 
     monkeypatch.setattr("bench.writing.shutil.copyfile", refused)
     outcome = bench(*EXPORT, "coco", "--data.root", data_root, "--out", tmp_path / "out")
-    assert outcome.status == 1
+    assert outcome.status == 2
     assert outcome.stderr.startswith(f"bench: Permission denied: {data_root}")
     assert not (tmp_path / "out").exists()
 

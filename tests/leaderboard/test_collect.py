@@ -143,3 +143,21 @@ def test_records_of_an_earlier_protocol_have_a_table_of_their_own(fold, runs):
     assert lines == []
     before, after = table.split("by version 1 of the protocol")
     assert ("| old |" in before, "| old |" in after) == (False, True)
+
+
+def test_a_claim_that_ends_while_records_are_looked_for_is_no_problem(runs, fold, monkeypatch):
+    import os
+
+    claim = runs / "good" / "screw" / "0123456789abcdef.0.claim"
+    claim.mkdir(parents=True)
+    list_folder = os.scandir
+
+    def list_unless_ended(folder):
+        if str(folder).endswith(".claim"):
+            claim.rmdir()
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", list_unless_ended)
+    lines, table = fold(0)
+    assert "good" in table
+    assert not any("claim" in line for line in lines)

@@ -1,5 +1,9 @@
-"""Whatever kills a sweep, and whenever: the next one goes on, to the records of a sweep that nothing killed."""
+"""Whatever kills a sweep, and whenever: the next one goes on, to the records of a sweep that nothing killed.
 
+`BENCH_TEST_KILLS=100 pytest -n0 -m slow tests/sweep/test_killing.py` kills more often, longer cells.
+"""
+
+import os
 import random
 import time
 from contextlib import suppress
@@ -9,9 +13,11 @@ import pytest
 
 from sweep_processes import figures, files_below, finish, kill_group, records, start, wait_for
 
-KILLS = 20
+KILLS = int(os.environ.get("BENCH_TEST_KILLS", "20"))
+EPOCHS = max(60, 3 * KILLS)  # so that the sweep is not over before the last kill
 # The VAE draws noise in every step: what a resumed cell draws must be what the undisturbed one drew.
-LONG = ("--models", "vae,autoencoder_l2", "--seeds", "0,1", "--trainer.max_epochs", "60", "--data.batch_size", "4")
+CELLS = ("--models", "vae,autoencoder_l2", "--seeds", "0,1", "--data.batch_size", "4")
+LONG = (*CELLS, "--trainer.max_epochs", EPOCHS)
 TWO_WORKERS = ("--launcher.workers", "2", "--launcher.threads", "1")
 
 
@@ -24,7 +30,7 @@ def last_signs_of_life(runs: Path) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_at_twenty_moments_ends_in_the_records_of_an_undisturbed_one(small, undisturbed, tmp_path):
+def test_a_sweep_killed_at_random_moments_ends_in_the_records_of_an_undisturbed_one(small, undisturbed, tmp_path):
     cells = (*small, *LONG)
     expected = undisturbed(*cells)
     moments, checkpoints = random.Random(20), 0
@@ -45,7 +51,7 @@ def test_a_sweep_killed_at_twenty_moments_ends_in_the_records_of_an_undisturbed_
         assert all(record["status"] == "finished" for record in records(runs).values())
     assert checkpoints > KILLS // 2, "hardly a kill met a run in the midst of its training"
     assert len(records(runs)) < len(expected), "the sweep had ended before it was killed for the last time"
-    status, stdout, stderr = finish(start("sweep", *cells, *TWO_WORKERS, "--runs", runs))
+    status, stdout, stderr = finish(start("sweep", *cells, *TWO_WORKERS, "--runs", runs), seconds=1800)
     assert status == 0, stderr
     assert len(stdout.splitlines()) == len(expected)
     assert figures(runs) == expected

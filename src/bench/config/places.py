@@ -1,7 +1,7 @@
 """Where things lie as a person says it: `~` is the home folder, and data that moved are found by BENCH_DATA."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,19 @@ def check_path(path: Path) -> None:
     except OSError as error:
         if error.errno in NO_PATH:
             raise UsageError(f"{shortened(path)} is no path ({error.strerror})") from error
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """All folders below one, as `os.walk` gives them; what cannot be read is an error, not nothing.
+
+    A folder that is gone by now is no error: a sweep's claims come and go.
+    """
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return ((Path(place), folders, files) for place, folders, files in os.walk(folder, onerror=fail))
 
 
 def expand_environment() -> None:

@@ -1,9 +1,9 @@
 """What lies in the folders of a category: images, masks, and files that are neither."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.config.places import walk
 from bench.data.images import SUFFIXES
 from bench.errors import UsageError
 
@@ -67,11 +67,11 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _refuse_images_below(folder: Path) -> None:
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in walk(folder):
         folders[:] = [name for name in folders if not is_systems(name)]
         images = [name for name in files if Path(name).suffix.lower() in SUFFIXES and not is_systems(name)]
         if images:
             raise UsageError(
-                f"{Path(place, images[0])} lies in a sub-folder, where images are not looked for; move the images of "
+                f"{place / images[0]} lies in a sub-folder, where images are not looked for; move the images of "
                 f"{place} into {folder.parent}, or elsewhere"
             )

@@ -43,13 +43,16 @@ class Collection:
 def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
     """Read all records below `folders`; of copies of one record the one below `near` counts."""
     cells: dict[str, list[Source]] = {}
-    problems = []
+    problems: list[str] = []
     near = near.resolve() if near else None
-    for file in record_files(folders):
+    for file in record_files(folders, problems):
         try:
             source = _read(file)
         except UsageError as error:
             problems.append(str(error))
+            continue
+        except OSError as error:  # its predictions, for one
+            problems.append(_unreadable(error))
             continue
         if source is not None:
             cells.setdefault(source.record.fingerprint, []).append(source)
@@ -58,16 +61,32 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
     return Collection(sources, sorted(problems), [source.note for source in sources if source.note])
 
 
-def record_files(folders: Iterable[Path]) -> Iterator[Path]:
-    """All records below `folders`, by resolved paths, but for W&B's copies."""
+def record_files(folders: Iterable[Path], problems: list[str] | None = None) -> Iterator[Path]:
+    """All records below `folders`, by resolved paths, but for W&B's copies.
+
+    A folder that cannot be read is told in `problems`, or raises an OSError.
+    """
+
+    def tell(error: OSError) -> None:
+        # A pipe, for one, below which no record lies; or gone by now, as the claims of a running sweep are.
+        if isinstance(error, NotADirectoryError | FileNotFoundError):
+            return
+        if problems is None:
+            raise error
+        problems.append(_unreadable(error))
+
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"no folder of records {folder}")
         if folder.is_file():
             yield folder.resolve()
-        for place, below, names in os.walk(folder.resolve()):
+        for place, below, names in os.walk(folder.resolve(), onerror=tell):
             below[:] = [name for name in below if name != "wandb"]
             yield from (Path(place, name) for name in names if name.endswith(RECORD))
+
+
+def _unreadable(error: OSError) -> str:
+    return f"{error.filename} cannot be read: {error.strerror}"
 
 
 def _read(file: Path) -> Source | None:

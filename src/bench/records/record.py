@@ -131,10 +131,12 @@ class Record(BaseModel):
             record = cls.model_validate_json(file.read_bytes())
         except FileNotFoundError as error:
             raise UsageError(f"no record at {file}") from error
-        except (ValidationError, OSError) as error:
-            if isinstance(error, ValidationError) and (newer := _newer_schema(file)):
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            if newer := _newer_schema(file):
                 raise _too_new(file, newer) from error
-            detail = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            detail = error.errors()[0]
             place = ".".join(map(str, detail["loc"]))
             raise UsageError(
                 f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"

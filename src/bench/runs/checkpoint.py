@@ -104,6 +104,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path} holds pickled code, which is never run; it is no checkpoint of bench") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{path} is damaged or no checkpoint ({reason})") from error

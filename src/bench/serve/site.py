@@ -91,7 +91,7 @@ class Site:
     def refresh(self) -> None:
         """Build everything again where a record came, went or changed."""
         with self._lock:
-            files = sorted(set(record_files(self.folders)))
+            files = sorted(set(record_files(self.folders, [])))  # the page tells what cannot be read
             seen = tuple((str(file), (now := file.stat()).st_mtime_ns, now.st_size) for file in files)
             if seen != self._seen:
                 self._build(files)

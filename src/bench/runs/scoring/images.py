@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from bench.config.places import walk
 from bench.console import say
 from bench.data.images import SUFFIXES
 from bench.data.listing import is_systems
@@ -45,8 +46,7 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
 def _relative_images(folder: Path) -> list[Path]:
     found: list[Path] = []
     left_out: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
+    for here, folders, files in walk(folder):
         if _MASKS in folders and "test" in folders:
             folders.remove(_MASKS)
             say(f"bench: left out {here / _MASKS}: it holds the masks of a dataset, not images")
