@@ -19,7 +19,7 @@ from bench.data.folds import Sampling, sampling_weights
 from bench.data.geometry import Aspect, Geometry, Interpolation
 from bench.data.images import BITS
 from bench.data.layout import Category, Masks, Reading, categories_below, named_root, read_category
-from bench.data.loading import Batch, BatchSampler, Draw, cores_per_process, make_loader
+from bench.data.loading import Batch, BatchIndices, BatchSampler, cores_per_process, make_loader
 from bench.data.one_class import OneClassSplit
 from bench.data.remarks import remarks
 from bench.data.supervised import LabelledFold, LabelledSplit
@@ -197,7 +197,7 @@ class DefectData(LightningDataModule):
         return False
 
     @property
-    def made_up(self) -> bool:
+    def is_synthetic(self) -> bool:
         """Whether the images are of our own making, and may be shown to anybody."""
         return False
 
@@ -272,7 +272,7 @@ class DefectData(LightningDataModule):
 
     def test_batch(self, indices: list[int]) -> Batch:
         """A few test images, outside any loop."""
-        return self.split.test_dataset()[Draw(indices)]
+        return self.split.test_dataset()[BatchIndices(indices)]
 
     def ordered_train_loader(self, indices: list[int]) -> DataLoader[Batch]:
         """Training images as they are, each once: for statistics, held-out scores and validation."""

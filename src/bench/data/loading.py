@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     content: Sequence[Box] | None = None  # B parts of the square that hold the image, where it is padded
 
 
-class Draw(NamedTuple):
+class BatchIndices(NamedTuple):
     """The images of one batch, the epoch it is drawn in, and where in the epoch each of them stands."""
 
     indices: list[int]
@@ -40,7 +40,7 @@ class Draw(NamedTuple):
     positions: Sequence[int] = ()
 
 
-class BatchSampler(Sampler[Draw]):
+class BatchSampler(Sampler[BatchIndices]):
     """Deals batches to the processes; `batch_size` counts the images of all processes together.
 
     Shuffled batches depend on seed and epoch alone: with k processes each takes every k-th image of the same global
@@ -74,12 +74,12 @@ class BatchSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return len(list(self._batches(self.samples)))
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndices]:
         order = self.indices
         if self.shuffle_seed is not None:
             order = self._drawn(np.random.default_rng((self.shuffle_seed, self.epoch)))
         for positions in self._batches(self.samples):
-            yield Draw(order[positions].tolist(), self.epoch, positions.tolist())
+            yield BatchIndices(order[positions].tolist(), self.epoch, positions.tolist())
 
     def _drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The images of an epoch, of all processes, in a random order."""
@@ -121,7 +121,7 @@ class ImageDataset(Dataset[Batch]):
         self.augmentation = augmentation
         self.pose = pose
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndices) -> Batch:
         # Opened per batch (0.1 ms): a worker process gets a path, never a copy of the array.
         images = np.load(self.images, mmap_mode="r")[draw.indices]
         if self.pose is not None:
@@ -155,7 +155,7 @@ class TestDataset(ImageDataset):
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
         self.has_masks = any(s.mask is not None for s in samples)
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndices) -> Batch:
         batch = super().__getitem__(draw)
         masks = [self.mask(i) for i in draw.indices]
         return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)

@@ -15,7 +15,7 @@ from bench.data.cache import cached_images
 from bench.data.folds import assign_folds, choose_per_class, stratify
 from bench.data.geometry import Geometry
 from bench.data.layout import Category, Sample
-from bench.data.loading import Batch, Draw, ImageDataset
+from bench.data.loading import Batch, BatchIndices, ImageDataset
 from bench.data.near_duplicates import SIDE, near_duplicates
 from bench.data.transforms import Augmentation
 
@@ -153,7 +153,7 @@ class LabelledDataset(ImageDataset):
         self.targets = torch.tensor(targets)
         self.augmentations = augmentations
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndices) -> Batch:
         images = np.load(self.images, mmap_mode="r")[self.rows[draw.indices]]
         targets = self.targets[draw.indices]
         if self.augmentations is not None and draw.positions:

@@ -39,7 +39,7 @@ class Part:
 
 def located(config: Config, data: DefectData) -> Config:
     """The settings with the folder where the data lie, for their record; those of our own making are made anywhere."""
-    return config if data.made_up else config.lying_at(str(data.find_root().absolute()))
+    return config if data.is_synthetic else config.lying_at(str(data.find_root().absolute()))
 
 
 def parts_of(data: DefectData, folder: Path) -> list[Part]:

@@ -200,7 +200,7 @@ def _draft(begun: _Begun, options: Options) -> Record:
 def _track(begun: _Begun, model: Detector, options: Options) -> Tracker:
     """The run's W&B run, on the first process."""
     mode = choose_mode(options.wandb) if is_main_process() else "disabled"
-    images = options.wandb_images == "on" or (options.wandb_images == "auto" and begun.data.made_up)
+    images = options.wandb_images == "on" or (options.wandb_images == "auto" and begun.data.is_synthetic)
     uploads = Uploads(images, options.wandb_checkpoint, options.tell_offline)
     return Tracker(begun.cell, begun.folder, mode, track=model.track, group=options.group, uploads=uploads)
 

@@ -46,7 +46,7 @@ def run(typed: list[str]) -> int:
     for dataset, data in chosen:
         category = data.whole
         with progress(f"reading {category.name}", len(category.train) + len(category.test), "images") as advance:
-            description = describe_category(category, dataset, advance, made_up=data.made_up)
+            description = describe_category(category, dataset, advance, is_synthetic=data.is_synthetic)
         if known.out:
             folder = known.out / category.name if known.category == ALL else known.out
             for path in _write(category, description, folder):

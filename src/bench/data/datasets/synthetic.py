@@ -18,7 +18,7 @@ class Synthetic(DefectData):
     """A made-up category in the layout of MVTec AD, with exact masks; root is where it is made."""
 
     @property
-    def made_up(self) -> bool:
+    def is_synthetic(self) -> bool:
         """True unless another folder was named, whose images may be anybody's."""
         return not self.root
 

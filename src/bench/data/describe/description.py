@@ -95,7 +95,7 @@ class Description:
 
     category: str
     dataset: str
-    made_up: bool
+    is_synthetic: bool
     differences: tuple[str, ...]
     train: int
     test: int

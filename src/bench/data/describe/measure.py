@@ -40,7 +40,7 @@ class _Seen(NamedTuple):
 
 
 def describe_category(
-    category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None, *, made_up: bool = False
+    category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None, *, is_synthetic: bool = False
 ) -> Description:
     """Read every image and mask once; `seen_one` is called after each image."""
     samples = (*category.train, *category.test)
@@ -57,7 +57,7 @@ def describe_category(
     return Description(
         category=category.name,
         dataset=dataset,
-        made_up=made_up,
+        is_synthetic=is_synthetic,
         differences=category.differences,
         train=trained,
         test=len(category.test),

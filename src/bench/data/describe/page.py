@@ -67,7 +67,7 @@ def _summary(description: Description) -> str:
         )
     if description.brightness_auroc is not None:
         lines.append(_brightness(description.brightness_auroc))
-    if description.made_up:
+    if description.is_synthetic:
         lines.append("Made up by bench; nobody photographed any of it.")
     elif owner := owner_of(description.dataset):
         same = f"Counts and sizes are those that {owner} published."
