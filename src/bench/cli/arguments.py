@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.config.places import check_path, expanded
-from bench.config.presets import DEFAULT_DATA, preset_names
 from bench.errors import UsageError, unknown
 
 FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
@@ -61,6 +60,8 @@ def run_parser(command: str, about: str) -> Parser:
 
 def data_help() -> str:
     """What `--data` takes, with the datasets that there are."""
+    from bench.config.presets import DEFAULT_DATA, preset_names  # they bring YAML, and a list of commands needs none
+
     others = ", ".join(name for name in preset_names("data") if name != DEFAULT_DATA)
     return f"dataset: {DEFAULT_DATA} (default), {others}, or a YAML file"
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.arguments import Parser, data_help
-from bench.config.presets import DEFAULT_DATA, read_preset
 from bench.console import say
 from bench.data.layout import ALL
 from bench.errors import UsageError
@@ -42,6 +41,7 @@ def reading_settings(known: Namespace) -> dict[str, Any]:
 def chosen_categories(known: Namespace) -> Iterator[tuple[str, "DefectData"]]:
     """Name of the dataset and its category, one after the other; a UsageError where there is none."""
     data, category = known.data, known.category
+    from bench.config.presets import DEFAULT_DATA, read_preset
     from bench.data.remarks import remarks
 
     if not category:

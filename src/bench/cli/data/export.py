@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from bench import __version__
 from bench.cli.arguments import Parser, data_help
 from bench.cli.category_options import add_reading_options, reading_settings
-from bench.config.presets import DEFAULT_DATA, Preset, read_preset
 from bench.console import say, tell
 from bench.data.layout import ALL
 from bench.errors import UsageError, counted
 
-if TYPE_CHECKING:  # they bring torch, and help needs none
+if TYPE_CHECKING:  # they bring torch or YAML, and help needs none
+    from bench.config.presets import Preset
     from bench.data.datamodule import DefectData
     from bench.data.export.contents import Contents
 
@@ -30,6 +30,8 @@ _OWN: Mapping[str, tuple[str, str | int]] = {
 
 def export_parser() -> Parser:
     """The options of `bench data export`."""
+    from bench.config.presets import DEFAULT_DATA
+
     parser = Parser(prog="bench data export", description="Write a category for detectors and segmenters.")
     parser.add_argument("--format", choices=_FORMATS, required=True, help="what to write")
     parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw, or all")
@@ -100,12 +102,14 @@ def _name(category: str, known: Namespace) -> str:
 
 
 def _dataset(known: Namespace) -> str:
+    from bench.config.presets import read_preset
+
     preset = read_preset("data", known.data)
     loaded: type[DefectData] = preset.load_class()
     return loaded.dataset_name(preset.name, _settings(preset, known))
 
 
-def _settings(preset: Preset, known: Namespace) -> dict[str, Any]:
+def _settings(preset: "Preset", known: Namespace) -> dict[str, Any]:
     return dict(preset.settings.get("data", {})) | reading_settings(known)
 
 
@@ -140,6 +144,8 @@ def _settle_own_options(known: Namespace) -> None:
 
 
 def _read_data(category: str, known: Namespace) -> "DefectData":
+    from bench.config.presets import DEFAULT_DATA, read_preset
+
     preset = read_preset("data", known.data)
     data: DefectData = preset.load_class()(category, known.seed, "model", **_settings(preset, known))
     if data.random_pose:
