@@ -91,6 +91,10 @@ def test_record_titles_and_tables_bear_the_folders_name(bench, bottles, own_fold
     page = (run / "report.html").read_text()
     assert "no category of MVTec AD" not in page
     assert "The images are those of your data" in page
+    record["reference"] = "cutpaste/3way/paper"  # a method whose figures on MVTec AD were published
+    (run / "record.json").write_text(json.dumps(record))
+    assert bench("report", run, "--no-maps").status == 0
+    assert "MVTec" not in (run / "report.html").read_text()
 
 
 def test_a_foreign_category_of_mvtec_ad_is_told_of_this_way(bench, bottles):

@@ -17,7 +17,7 @@ from bench.html_report.test_images import LIMIT, PicturedImages
 from bench.metrics.catalogue import BY_TYPE, figure_text, interval_text, title_of
 from bench.metrics.ranking import Ranking, rank
 from bench.records.costs import cost_rows
-from bench.records.published_comparison import differences
+from bench.records.published_comparison import differences, reference_of
 from bench.records.record import Record
 from bench.views.heatmap import Picture
 from bench.views.page import render_page
@@ -62,7 +62,7 @@ def _rank(predicted: Sequence[Predicted]) -> Ranking:
 def _notes(record: Record, seen: PicturedImages | None) -> list[str]:
     whose = f"{owner}'s own data" if (owner := owner_of(record.dataset)) else "the published data"
     found = [f"Not {whose}: {'; '.join(record.data.differences)}."] if record.data.differences else []
-    if record.reference and (apart := differences(record)):
+    if reference_of(record) and (apart := differences(record)):
         found.append(f"Not the published protocol: {'; '.join(apart)}.")
     found += [f"{counted(count, 'image')}: {what}." for what, count in record.data.conversions.items()]
     if shapes := record.data.shapes:
