@@ -99,7 +99,8 @@ def test_record_titles_and_tables_bear_the_folders_name(bench, bottles, own_fold
 
 def test_a_foreign_category_of_mvtec_ad_is_told_of_this_way(bench, bottles):
     outcome = bench("data", "describe", "--category", "cap", "--data.root", bottles)
-    assert "'cap' is no category of MVTec AD; a folder of your own is --data folder" in outcome.stderr
+    assert "'cap' is no category of MVTec AD (a folder of your own is --data folder)" in outcome.stdout
+    assert outcome.stderr == ""
     outcome = bench("data", "describe", "--data", "folder", "--category", "cap", "--data.root", bottles)
     assert "# cap (bottles)" in outcome.stdout
     assert "MVTec" not in outcome.stdout + outcome.stderr

@@ -108,7 +108,7 @@ def test_the_differences_from_mvtec_ad_name_counts_and_sizes(root):
 def test_a_category_of_another_name_differs_by_that(tmp_path):
     write_category(tmp_path, "gadget")
     data = MVTecAD("gadget", 0, "model", root=str(tmp_path))
-    assert data.differences == ["'gadget' is no category of MVTec AD"]
+    assert data.differences == ["'gadget' is no category of MVTec AD (a folder of your own is --data folder)"]
     assert not data.official
 
 

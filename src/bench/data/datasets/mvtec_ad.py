@@ -46,8 +46,8 @@ class MVTecAD(DefectData):
         category = read_category(self.find_root(), self.category_name, self.reading, obtainable=self.obtainable)
         if self.facts is not None:
             return category
-        foreign = f"'{category.name}' is no category of MVTec AD"
-        return replace(category, apart=(foreign,), notes=(f"{foreign}; a folder of your own is --data folder",))
+        foreign = f"'{category.name}' is no category of MVTec AD (a folder of your own is --data folder)"
+        return replace(category, apart=(foreign,))
 
     @property
     def official(self) -> bool:
