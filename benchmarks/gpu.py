@@ -37,7 +37,7 @@ try:
     from bench.config.presets import preset_names, read_preset
     from bench.config.settings import resolve
     from bench.evaluation.evaluation import evaluate
-    from bench.runs import training
+    from bench.runs import threshold, training
     from bench.runs.callbacks import quieten_lightning
     from bench.runs.environment import describe_environment, device_of, use_full_precision
     from bench.runs.fitting import build_model, fit_part, part_trainer, parts_of, start_machine, test_part
@@ -266,10 +266,10 @@ def measure_memory(task: Task) -> None:
                 with task.timed(name, phase), torch.no_grad():
                     for batch in run.machine.batches(data.ordered_train_loader(indices), phase):
                         model.backbone(batch.image)
-            learn, score = (getattr(training, each) for each in ("learn", "score_images"))
+            learn, score = (getattr(threshold, each) for each in ("learn", "score_images"))
             learn, score = task.timed(name, "learn")(learn), task.timed(name, "threshold")(score)
-            with patch.multiple(training, learn=learn, score_images=score):
-                training.learn_and_choose_threshold(model, data, run.machine, quantile)
+            with patch.multiple(threshold, learn=learn, score_images=score):
+                threshold.learn_and_choose_threshold(model, data, run.machine, quantile)
             with task.timed(name, "test"):
                 test_part(model, run.part, run.machine)
 

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 
 # By file: the functions whose mutants count (none named: all), and the tests that should notice.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "training.py": (("learn_and_choose_threshold", "learn", "score_out_of_fold"), ("runs/test_threshold.py",)),
-    "plan.py": (("_check_images",), ("cli/test_refused_plans.py",)),
-    "passes.py": (("score_images", "_gathered"), ("runs/test_threshold.py", "runs/test_again.py")),
-    "models/statistics.py": (("left_out", "finish"), ("models/test_statistics.py",)),
+    "runs/threshold.py": (("learn_and_choose_threshold", "learn", "score_out_of_fold"), ("runs/test_threshold.py",)),
+    "runs/plan.py": (("_check_images",), ("cli/test_refused_plans.py",)),
+    "evaluation/passes.py": (("score_images", "_gathered"), ("runs/test_threshold.py", "runs/test_again.py")),
+    "models/parts/statistics.py": (("left_out", "finish"), ("models/test_statistics.py",)),
     "models/deep_features.py": (("leave_one_out_score", "finish", "accumulate"), ("models/test_deep_features.py",)),
     "models/spade.py": (("leave_one_out_score", "finish", "accumulate"), ("models/test_spade.py",)),
     "data/folds.py": ((), ("data/test_folds.py", "data/test_sampling.py")),

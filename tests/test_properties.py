@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bench.config.names import plain_name
+from bench.config.plain_names import plain_name
 from bench.config.settings import Config, flatten, resolve
 from bench.errors import UsageError
 from bench.escaping import csv_cell, json_line, markdown, terminal

@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 
 from bench.config.cell import PROTOCOL, Cell, fingerprint_of
-from bench.config.decisive import PLACES
+from bench.config.decisive_settings import PLACES
 from bench.config.moved_classes import present_path
 from bench.config.presets import preset_names
 from bench.config.settings import Config, _parser_of, flatten, resolve

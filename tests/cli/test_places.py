@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.places import expanded
+from bench.config.paths import expanded
 from bench.config.settings import resolve
 from bench.runs.run import Options, fit
 from fake_records import make_record, write_record

@@ -13,7 +13,7 @@ from bench.errors import RunError
 from bench.models.base import Detector
 from bench.runs.fitting import build_model, part_trainer, start_machine
 from bench.runs.run import Part, prepare
-from bench.runs.training import learn as learn_in_a_run
+from bench.runs.threshold import learn as learn_in_a_run
 from fake_data import write_category
 from learning import learn
 from runs.contract import Bench, Found, on_processes, read_config

@@ -162,7 +162,7 @@ def test_tasks_of_srun_join_and_a_batch_script_runs_alone(fit, tmp_path):
 
 WAITS = """
 import os, signal, sys, time
-from bench.runs.joining import agreed, join, own_voice
+from bench.runs.join_processes import agreed, join, own_voice
 join({"devices": 1, "num_nodes": 2})
 with agreed():
     pass

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.processes import Launch, cluster_plugins, find_launch, is_main_process, meeting_point, without_launch
-from bench.runs.joining import join
+from bench.runs.join_processes import join
 
 TORCHRUN = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
 SECOND_NODE = TORCHRUN | {"RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}

@@ -15,7 +15,8 @@ from bench.evaluation import evaluation
 from bench.evaluation.passes import Machine
 from bench.models.base import Detector
 from bench.records.record import Record
-from bench.runs import cost, fitting, run
+from bench.runs import fitting, run
+from bench.runs import measure_cost as cost
 from bench.tracking.run import Tracker
 
 # What learns, reads and logs: these change, and are handed on by name.

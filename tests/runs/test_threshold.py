@@ -6,7 +6,7 @@ import torch
 
 from bench.runs.fitting import Part, build_model, part_trainer, start_machine
 from bench.runs.run import prepare
-from bench.runs.training import learn_and_choose_threshold, score_out_of_fold
+from bench.runs.threshold import learn_and_choose_threshold, score_out_of_fold
 from fake_data import write_category
 from learning import learn
 from runs.contract import read_config

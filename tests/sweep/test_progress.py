@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.sweep.progress import ProgressTable, duration
+from bench.sweep.progress_table import ProgressTable, duration
 from bench.sweep.tasks import Outcome, Started
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.records.record import Record
-from bench.tracking import answer
+from bench.tracking import service_answer as answer
 from bench.tracking.service import choose_mode
 from offline_runs import read_offline_run
 from wandb_service import Service, running_service

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.config.places import check_path, expanded
+from bench.config.paths import check_path, expanded
 from bench.errors import UsageError, unknown
 
 FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")

@@ -13,7 +13,7 @@ from bench import __version__
 from bench.cli import commands
 from bench.cli.arguments import Parser
 from bench.cli.listing import command_names, describe_commands, load_command
-from bench.config.places import expand_environment
+from bench.config.paths import expand_environment
 from bench.console import is_main_process
 from bench.errors import RunError, UsageError, unknown
 from bench.escaping import terminal

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.config.decisive import decisive_settings
+from bench.config.decisive_settings import decisive_settings
 from bench.config.moved_classes import first_path
 from bench.config.settings import Config
 

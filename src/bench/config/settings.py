@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
 
-from bench.config.decisive import PLACES, defaults_of_idle, name_once
-from bench.config.names import check_name
+from bench.config.decisive_settings import PLACES, defaults_of_idle, name_once
 from bench.config.parse_errors import one_line
-from bench.config.places import DATA, expanded
+from bench.config.paths import DATA, expanded
+from bench.config.plain_names import check_name
 from bench.config.presets import DEFAULT_DATA, Preset, conf_folder, read_preset, read_yaml
-from bench.config.trust import check_classes, choose_preset
+from bench.config.trusted_code import check_classes, choose_preset
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from bench.console import say
 from bench.data.cache import IMAGES, begin_run, cache_folder
-from bench.data.checks import check_draws, check_fold, check_geometry, check_reading
+from bench.data.check_settings import check_draws, check_fold, check_geometry, check_reading
 from bench.data.facts import CategoryFacts
 from bench.data.folds import Sampling, sampling_weights
 from bench.data.geometry import Aspect, Geometry, Interpolation

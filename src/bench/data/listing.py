@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.config.places import walk
+from bench.config.paths import walk
 from bench.data.images import SUFFIXES
 from bench.errors import UsageError
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.leaderboard.csv_file import render_csv
+from bench.leaderboard.leaderboard_page import render_page
 from bench.leaderboard.markdown import render_markdown
-from bench.leaderboard.page import render_page
 from bench.leaderboard.tables import Table
 
 # Writers by the ending of their files; each gets name, tables and the resolved folder that links start from.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.config.decisive import makes_method
+from bench.config.decisive_settings import makes_method
 from bench.config.moved_classes import present_path
 from bench.config.settings import flatten
 from bench.console import say

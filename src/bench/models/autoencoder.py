@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.config.ranges import Count, NonNegative, Sigma
+from bench.config.number_ranges import Count, NonNegative, Sigma
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.models.base import Detector, Prediction

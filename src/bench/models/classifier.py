@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from bench.config.ranges import BelowOne, Count, NonNegative
+from bench.config.number_ranges import BelowOne, Count, NonNegative
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError

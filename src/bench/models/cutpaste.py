@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from bench.config.ranges import Count, NonNegative, Whole
+from bench.config.number_ranges import Count, NonNegative, Whole
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.models.accumulators import Pass, State

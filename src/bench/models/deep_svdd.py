@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.collectives import add_over_processes
-from bench.config.ranges import Count, NonNegative, Whole
+from bench.config.number_ranges import Count, NonNegative, Whole
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch

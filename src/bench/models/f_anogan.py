@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.collectives import average_gradients, from_first_process
-from bench.config.ranges import Count, NonNegative, Positive
+from bench.config.number_ranges import Count, NonNegative, Positive
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError

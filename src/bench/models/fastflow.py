@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bench.config.ranges import NonNegative, Positive
+from bench.config.number_ranges import NonNegative, Positive
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError

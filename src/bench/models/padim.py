@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.config.ranges import NonNegative, Sigma
+from bench.config.number_ranges import NonNegative, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import Pass, State

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 
 from bench.collectives import add_over_processes
-from bench.config.ranges import Positive, Sigma
+from bench.config.number_ranges import Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import OwnRows, Pass, State, Sum

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bench.config.ranges import Positive, Sigma
+from bench.config.number_ranges import Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.accumulators import Accumulator, Pass, Rows, State

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from bench.config.ranges import Count, NonNegative, Positive, Sigma
+from bench.config.number_ranges import Count, NonNegative, Positive, Sigma
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError

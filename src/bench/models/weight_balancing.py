@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config.ranges import BelowOne, NonNegative
+from bench.config.number_ranges import BelowOne, NonNegative
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError

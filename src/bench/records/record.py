@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config.decisive import is_as_before, makes_method
+from bench.config.decisive_settings import is_as_before, makes_method
 from bench.config.moved_classes import present_path
-from bench.config.names import plain_name
+from bench.config.plain_names import plain_name
 from bench.config.settings import flatten
 from bench.errors import UsageError
 from bench.writing import write_atomically

@@ -19,7 +19,8 @@ from bench.progress import ProgressBar
 from bench.records.record import CHECKPOINT
 from bench.runs.checkpoint import RESUME, fit_seconds, load_checkpoint, save_checkpoint
 from bench.runs.environment import use_full_precision
-from bench.runs.training import learn_and_choose_threshold, make_trainer, train
+from bench.runs.threshold import learn_and_choose_threshold
+from bench.runs.training import make_trainer, train
 from bench.tracking.run import Tracker
 
 

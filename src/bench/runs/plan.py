@@ -14,7 +14,7 @@ from bench.models.base import Detector
 from bench.processes import cluster_plugins
 from bench.records.published import find_reference
 from bench.runs.environment import device_of, trainer_settings
-from bench.runs.training import FOLDS
+from bench.runs.threshold import FOLDS
 
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")

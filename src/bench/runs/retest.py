@@ -12,7 +12,7 @@ from bench.runs.callbacks import quieten_lightning
 from bench.runs.checkpoint import load_checkpoint
 from bench.runs.fitting import build_model, part_trainer, parts_of, start_machine, test_part
 from bench.runs.interruption import interruptible
-from bench.runs.joining import agreed, join, own_voice
+from bench.runs.join_processes import agreed, join, own_voice
 from bench.runs.run import prepare
 from bench.runs.supervisor import share
 

@@ -23,11 +23,11 @@ from bench.records.predictions import write_predictions
 from bench.records.record import CHECKPOINT, DataRecord, Record, Status
 from bench.runs.callbacks import quieten_lightning
 from bench.runs.checkpoint import RESUME
-from bench.runs.cost import measure_cost
 from bench.runs.environment import describe_environment, device_of
 from bench.runs.fitting import Part, build_model, fit_part, located, part_trainer, parts_of, start_machine
 from bench.runs.interruption import interruptible
-from bench.runs.joining import agreed, join, lost_another, own_voice, same_as_first
+from bench.runs.join_processes import agreed, join, lost_another, own_voice, same_as_first
+from bench.runs.measure_cost import measure_cost
 from bench.runs.plan import check_plan, check_settings
 from bench.runs.run_folder import TRACEBACK, make_folders, read_finished
 from bench.runs.supervisor import share

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 
 from bench.errors import RunError, first_line
 from bench.processes import Launch, own_numbers, without_launch
-from bench.runs.supervised import INTERRUPTED, SECONDS_TO_END, Done, Failure
+from bench.runs.supervised_process import INTERRUPTED, SECONDS_TO_END, Done, Failure
 
 T = TypeVar("T")
 Told = Callable[[BaseException, str, str], None]
@@ -34,7 +34,7 @@ class Child:
         self.noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._connection, theirs = Pipe()
         voice = os.dup(2) if launch.rank == 0 else -1
-        call = f"from bench.runs.supervised import serve; serve({theirs.fileno()}, {voice})"
+        call = f"from bench.runs.supervised_process import serve; serve({theirs.fileno()}, {voice})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {call}"],
             stdin=subprocess.DEVNULL,

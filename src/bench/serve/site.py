@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.leaderboard.collect import Source, collect, record_files
-from bench.leaderboard.page import render_page as render_leaderboard
+from bench.leaderboard.leaderboard_page import render_page as render_leaderboard
 from bench.leaderboard.paired import read_predictions
 from bench.leaderboard.tables import build_tables
 from bench.metrics.catalogue import TRACKS, title_of
 from bench.records.record import PREDICTIONS, RECORD, Record
-from bench.views.page import render_page
+from bench.views.page_frame import render_page
 
 REPORT = "report.html"
 _HTML = "text/html; charset=utf-8"

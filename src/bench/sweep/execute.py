@@ -9,7 +9,7 @@ from bench.records.record import Record
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
 from bench.sweep.pending import Entry
-from bench.sweep.progress import ProgressTable
+from bench.sweep.progress_table import ProgressTable
 from bench.sweep.tasks import Outcome, Task, find_run
 
 _SECONDS_BETWEEN_LOOKS = 0.5  # at cells that another sweep runs

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config.decisive import unusable
+from bench.config.decisive_settings import unusable
 from bench.config.presets import (
     Preset,
     conf_folder,

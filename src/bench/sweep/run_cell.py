@@ -14,7 +14,7 @@ from bench.records.record import CHECKPOINT, Record
 from bench.runs.checkpoint import RESUME, check_stamp
 from bench.runs.run import fit
 from bench.sweep.claims import claim
-from bench.sweep.failure import write_failure
+from bench.sweep.failed_cell import write_failure
 from bench.sweep.tasks import Outcome, Task, find_run
 from bench.tracking.service import choose_mode
 from bench.writing import FULL, writing_to

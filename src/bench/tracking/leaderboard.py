@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench.config.names import check_name
+from bench.config.plain_names import check_name
 from bench.console import say
 from bench.errors import RunError, UsageError, first_line
 from bench.records.record import PREDICTIONS, RECORD
-from bench.tracking.answer import silence
 from bench.tracking.service import begin, check_project, leave_service, make_table, named_mode, require_key, watched
+from bench.tracking.service_answer import silence
 
 _FILES = (RECORD, PREDICTIONS)
 _TAG = "leaderboard"  # of runs that are no runs of a method

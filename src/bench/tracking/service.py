@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from bench.console import say, silent_descriptors
 from bench.errors import RunError, UsageError, first_line
-from bench.tracking.answer import plain_environment, service_address, silence
+from bench.tracking.service_answer import plain_environment, service_address, silence
 
 Mode = Literal["online", "offline", "disabled"]
 Images = Literal["auto", "on", "off"]

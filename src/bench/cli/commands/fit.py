@@ -18,7 +18,7 @@ def run(typed: list[str]) -> int:
         return 0
     options = read_settings(rest, parser)
 
-    from bench.config.places import with_data_of_now
+    from bench.config.paths import with_data_of_now
     from bench.config.settings import resolve, settings_help
 
     if known.help:

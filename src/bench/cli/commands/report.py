@@ -24,7 +24,7 @@ def run(typed: list[str]) -> int:
     """make a page of a run: figures, curves, its mistakes with heat maps"""
     options = _parser().parse_all(typed)
 
-    from bench.html_report.page import render
+    from bench.html_report.report_page import render
     from bench.html_report.selection import detection_groups, mistake_groups, read_predicted
     from bench.runs.scoring.scorer import read_finished
 
@@ -84,9 +84,9 @@ def _picture(
 
 def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":
     """The run's data, which must be those that it was tested on."""
-    from bench.config.places import with_data_of_now
+    from bench.config.paths import with_data_of_now
     from bench.config.settings import resolve
-    from bench.config.trust import check_is_of_run
+    from bench.config.trusted_code import check_is_of_run
     from bench.records.record import settings_to_read
     from bench.runs.run import prepare
 

@@ -137,7 +137,7 @@ def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Lau
 
 
 def _show_plan(entries: "Sequence[Entry]", *, as_json: bool) -> None:
-    from bench.sweep.progress import duration
+    from bench.sweep.progress_table import duration
 
     due = [entry for entry in entries if entry.is_due]
     if as_json:

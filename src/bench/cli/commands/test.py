@@ -20,9 +20,9 @@ def run(typed: list[str]) -> int:
         raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
     from bench.cli.terminal import print_test
-    from bench.config.places import with_data_of_now
+    from bench.config.paths import with_data_of_now
     from bench.config.settings import resolve
-    from bench.config.trust import check_is_of_run
+    from bench.config.trusted_code import check_is_of_run
     from bench.records.record import Record, settings_to_read
     from bench.runs.retest import test_again
 

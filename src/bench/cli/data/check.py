@@ -48,7 +48,7 @@ def _of_categories(typed_root: str | None, category: str) -> dict[str, list[str]
     from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS
     from bench.data.layout import named_root
-    from bench.data.progress import progress
+    from bench.data.progress_bar import progress
 
     published = mvtec_published()
     if category != ALL and category not in published:

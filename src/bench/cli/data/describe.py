@@ -40,7 +40,7 @@ def run(typed: list[str]) -> int:
 
     from bench.data.describe.measure import describe_category
     from bench.data.describe.page import to_json, to_markdown
-    from bench.data.progress import progress
+    from bench.data.progress_bar import progress
 
     pages = []
     for dataset, data in chosen:

@@ -116,7 +116,7 @@ def _fetched(request: _Request) -> list[str]:
     """Fetch the archive and unpack it; the categories that were not there before."""
     from bench.data.download.archives import PAGE, category_archive, whole_archive
     from bench.data.download.fetch import fetch, part_of
-    from bench.data.progress import progress
+    from bench.data.progress_bar import progress
 
     archive = category_archive(request.wanted[0]) if request.wanted else whole_archive()
     folder = request.root / _DOWNLOADS
@@ -142,7 +142,7 @@ def _unpacked(source: Path, request: _Request) -> list[str]:
     from bench.data.download.archives import archive_of
     from bench.data.download.extract import extract
     from bench.data.download.members import uncompressed_bytes
-    from bench.data.progress import progress
+    from bench.data.progress_bar import progress
 
     origin = None
     if source.is_file():
@@ -198,7 +198,7 @@ def _compare(root: Path, names: Sequence[str]) -> None:
     from bench.data.check_official import deviations, image_files
     from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS
-    from bench.data.progress import progress
+    from bench.data.progress_bar import progress
 
     published = mvtec_published()
     for name in names:

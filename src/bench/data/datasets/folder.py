@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.config.names import plain_name
+from bench.config.plain_names import plain_name
 from bench.config.presets import preset_names
 from bench.data.datamodule import DefectData
 from bench.data.layout import named_root

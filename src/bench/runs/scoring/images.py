@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bench.config.places import walk
+from bench.config.paths import walk
 from bench.console import say
 from bench.data.images import SUFFIXES
 from bench.data.listing import is_systems

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from bench.config.settings import Config, resolve
-from bench.config.trust import check_is_of_run
+from bench.config.trusted_code import check_is_of_run
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.data.geometry import Box, Geometry

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config.places import expanded
+from bench.config.paths import expanded
 from bench.config.presets import read_preset
 from bench.config.strict_yaml import parse_yaml
 from bench.errors import UsageError, unknown

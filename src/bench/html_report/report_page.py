@@ -20,7 +20,7 @@ from bench.records.costs import cost_rows
 from bench.records.published_comparison import differences, reference_of
 from bench.records.record import Record
 from bench.views.heatmap import Picture
-from bench.views.page import render_page
+from bench.views.page_frame import render_page
 from bench.views.viridis import heat_colour, text_on
 
 _QUALITY = 85

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.moved_classes import present_path
-from bench.config.names import check_name
+from bench.config.plain_names import check_name
 from bench.config.presets import Preset, conf_folder, is_path, preset_names, read_preset
 from bench.errors import UsageError, unknown
 

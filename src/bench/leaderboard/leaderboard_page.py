@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.config.decisive import makes_method
+from bench.config.decisive_settings import makes_method
 from bench.config.settings import flatten
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
@@ -65,7 +65,7 @@ class Detail:
 
 def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None = None) -> str:
     """The page of these tables; `link` leads to a record's page where it is served, None to its file below `out`."""
-    from bench.views.page import render_page as render
+    from bench.views.page_frame import render_page as render
 
     def to_file(source: Source) -> str | None:
         found = source.link_from(out)

@@ -70,7 +70,7 @@ def _work(connection: Connection) -> int:
 
 
 def _tell(connection: Connection, error: Exception) -> None:
-    from bench.runs.joining import lost_another
+    from bench.runs.join_processes import lost_another
 
     foreseen = isinstance(error, UsageError | RunError | OSError)
     told = error if foreseen else RunError(f"{type(error).__name__}: {first_line(error)}")
