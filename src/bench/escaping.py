@@ -99,7 +99,7 @@ def markdown(text: str) -> Markdown:
 
 
 def pieces(sentence: str) -> list[Piece]:
-    """A sentence of `leaderboard.wording`, whose single words between backticks are code."""
+    """A sentence of `leaderboard.text`, whose single words between backticks are code."""
     return [Piece(text, bool(n % 2)) for n, text in enumerate(_CODE.split(sentence))]
 
 

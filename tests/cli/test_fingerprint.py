@@ -8,10 +8,10 @@ import pytest
 import torch
 from lightning import Trainer
 
-from bench.config.cell import PROTOCOL, Cell, fingerprint_of
+from bench.config.cell import PROTOCOL, Cell, encode_settings, fingerprint_of
 from bench.config.decisive_settings import PLACES
 from bench.config.moved_classes import present_path
-from bench.config.presets import preset_names
+from bench.config.presets import preset_names, read_preset
 from bench.config.settings import Config, _parser_of, flatten, resolve
 from bench.data.layout import read_category
 from bench.models.parts.weights import identify_weights
@@ -194,3 +194,19 @@ def test_a_precision_by_another_name_is_the_same(alias, name):
 def test_everything_in_the_one_list_is_left_out(key):
     config, (section, _, name) = _config(), key.partition(".")
     assert _fingerprint(_with(config, section, name, "another")) == _fingerprint(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["sweep.local.LocalLauncher", "sweep.slurm.SlurmLauncher", "sweep.ray_cluster.RayLauncher"]
+)
+def test_a_launcher_that_moved_is_found_by_its_first_name(name, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"class_path: bench.{name}\n")
+    assert read_preset("launcher", str(file)).load_class().__name__ == name.rpartition(".")[2]
+
+
+def test_a_padded_run_is_another_cell_than_before_its_padding_left_the_score():
+    padded = _config(data__aspect="pad")
+    assert _fingerprint(padded) != _fingerprint(_config())
+    assert '"padding"' in "".join(encode_settings(padded.as_dict(), {"source": "none"}).values())
+    assert "padding" not in encode_settings(_config(data__aspect="crop").as_dict(), {"source": "none"})

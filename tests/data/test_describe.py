@@ -238,11 +238,11 @@ def test_a_name_that_no_font_has_is_a_number_in_the_picture(describe, folder, tm
 def test_a_long_name_is_shortened_in_its_middle():
     drawn = []
 
-    class BatchIndices(ImageDraw.ImageDraw):
+    class Draw(ImageDraw.ImageDraw):
         def text(self, place, text, **_):
             drawn.append(text)
 
-    draw = BatchIndices(Image.new("RGB", (10, 10)))
+    draw = Draw(Image.new("RGB", (10, 10)))
     lettering.write(draw, (0, 0), "a_very_long_name_of_a_defect_type_indeed", 14, 120)
     assert drawn[0].startswith("a_very")
     assert drawn[0].endswith("indeed")

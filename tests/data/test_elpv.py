@@ -99,3 +99,22 @@ def test_its_licence_goes_with_an_export(root, tmp_path):
     write_licence(tmp_path, _cells(root), "elpv", "1.0")
     assert "ZAE Bayern" in (tmp_path / "LICENSE.txt").read_text()
     assert (tmp_path / "licence" / "license.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"images/\xff.png 0.0 mono", "is no text in UTF-8"),
+        (b"/etc/passwd 0.0 mono", "line 21: /etc/passwd does not lie below"),
+        (b"../other.png 0.0 mono", "line 21: ../other.png does not lie below"),
+        (b"twice", "stands there twice"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused_in_one_line(tmp_path, line, words):
+    root = write_elpv(tmp_path, KINDS)
+    labels = root / "labels.csv"
+    content = labels.read_bytes().rstrip() + b"\n"
+    labels.write_bytes(content + (content.splitlines()[0] if line == b"twice" else line) + b"\n")
+    with pytest.raises(UsageError, match=words) as refused:
+        _ = _cells(root).whole
+    assert "\n" not in str(refused.value)

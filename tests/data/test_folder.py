@@ -87,6 +87,9 @@ def test_record_titles_and_tables_bear_the_folders_name(bench, bottles, own_fold
     assert "no category of MVTec AD" not in text
     run = next(Path("runs").rglob("record.json")).parent
     assert bench("test", "--run", run).status == 0
+    again = bench("test", "--run", run, "--data", "folder", "--data.root", bottles)
+    assert again.status == 0, again.stderr
+    assert "is a run of bottles" in bench("test", "--run", run, "--data", "synthetic").stderr
     assert bench("report", run).status == 0
     page = (run / "report.html").read_text()
     assert "no category of MVTec AD" not in page

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from bench.fitting import build_model
 
-from bench.config import resolve
+from bench.config.settings import resolve
 from bench.data.datamodule import DataSpec
 from bench.data.geometry import Box
 from bench.models.base import Detector
+from bench.runs.fitting import build_model
 
 SIDE = 64
 METHODS = {

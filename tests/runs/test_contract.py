@@ -246,7 +246,7 @@ def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method,
     own = words(method, place, "many")
     bench = Bench(own, tmp_path)
     model, full = bench.fit()
-    image = prepare(bench.config.settings)[0].test_batch(list(range(20))).image.float() / 255
+    image = prepare(bench.config)[0].test_batch(list(range(20))).image.float() / 255
     exact = model.predict(image)
     if method in STATISTICAL:
         model, half = Bench((*own, "--trainer.precision", "bf16-mixed"), tmp_path / "mixed").fit()

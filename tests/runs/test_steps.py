@@ -15,8 +15,7 @@ from bench.evaluation import evaluation
 from bench.evaluation.passes import Machine
 from bench.models.base import Detector
 from bench.records.record import Record
-from bench.runs import fitting, run
-from bench.runs import measure_cost as cost
+from bench.runs import fitting, measure_cost, run, threshold, training
 from bench.tracking.run import Tracker
 
 # What learns, reads and logs: these change, and are handed on by name.
@@ -42,7 +41,9 @@ def steps(module: ModuleType) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "step", [*steps(run), *steps(fitting), *steps(evaluation), *steps(cost)], ids=lambda f: f.__name__
+    "step",
+    [f for module in (run, fitting, training, threshold, evaluation, measure_cost) for f in steps(module)],
+    ids=lambda f: f.__name__,
 )
 def test_what_a_step_of_a_run_returns_is_fixed(step):
     assert is_fixed(get_type_hints(step).get("return", NoneType))

@@ -56,6 +56,9 @@ def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> 
     if str(settings["trainer"].get("precision")).endswith("mixed"):
         # Scores of earlier releases were computed in half precision, and are another cell's.
         members["scored"] = _member("scored", "outside autocast")
+    if settings["data"].get("aspect") == "pad":
+        # Earlier builds took the largest value of a padded map for the score, wherever it lay.
+        members["padding"] = _member("padding", "not scored")
     return members
 
 

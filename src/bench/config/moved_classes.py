@@ -7,6 +7,9 @@ checkpoints that name the first one lead to the class as it is now.
 _NOW = {
     "bench.data.datamodule.MVTecAD": "bench.data.datasets.mvtec_ad.MVTecAD",
     "bench.data.synthetic.Synthetic": "bench.data.datasets.synthetic.Synthetic",
+    "bench.sweep.local.LocalLauncher": "bench.sweep.launchers.local.LocalLauncher",
+    "bench.sweep.slurm.SlurmLauncher": "bench.sweep.launchers.slurm.SlurmLauncher",
+    "bench.sweep.ray_cluster.RayLauncher": "bench.sweep.launchers.ray_cluster.RayLauncher",
 }
 _FIRST = {now: first for first, now in _NOW.items()}
 

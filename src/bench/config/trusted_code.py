@@ -37,12 +37,22 @@ def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default:
     )
 
 
-def check_is_of_run(run: Path, own: Mapping[str, str], typed: Mapping[str, str | None]) -> None:
-    """Refuse a method or dataset that was typed, by its kind, and is not the run's: it would be read as another's."""
+def check_is_of_run(
+    run: Path, own: Mapping[str, str], config: Mapping[str, Any], typed: Mapping[str, str | None]
+) -> None:
+    """Refuse a method or dataset that was typed, by its kind, and is not the run's: it would be read as another's.
+
+    `own` are the names in the run's record, `config` its settings.
+    """
     for kind, word in typed.items():
-        if word is None or read_preset(kind, word).name == own[kind]:
+        if word is None or (preset := read_preset(kind, word)).name == own[kind]:
             continue
+        section = config.get(kind)
+        first = section.get("class_path") if isinstance(section, Mapping) else None
         travels = own[kind] in preset_names(kind)
+        # A folder of one's own gives the dataset its name, and `--data folder` reads it again.
+        if not travels and isinstance(first, str) and present_path(first) == preset.class_path:
+            continue
         advice = f"leave out --{kind} {word}" if travels else f"name its own file: --{kind} {own[kind]}.yaml"
         raise UsageError(f"{run} is a run of {own[kind]}; {advice}")
 

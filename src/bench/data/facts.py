@@ -54,6 +54,7 @@ class CategoryFacts:
     published: Published | None = None
 
 
+@cache
 def known_categories(dataset: str) -> Mapping[str, CategoryFacts]:
     """What is known of the categories of a dataset, by its name in a record; nothing of one that is not in `conf/`.
 

@@ -209,9 +209,9 @@ class Entry(NamedTuple):
 def entries(table: Table) -> Iterator[Entry]:
     """The complete grids of a table, a line for each method on each category and group of categories."""
     for ranking in table.rankings:
-        grid = ranked(table.key, ranking, complete=True)
+        grid, groups = ranked(table.key, ranking, complete=True), ranking.groups()
         for line in grid.lines:
-            for group, categories in ranking.groups().items():
+            for group, categories in groups.items():
                 digests = " ".join(f"{name}:{ranking.digests[name][:12]}" for name in categories)
                 figures = _figures(line, (column for column in grid.columns if column.group == group))
                 yield Entry(group, digests, line, sorted(figures, key=lambda found: found[0].key == "mean_rank"))

@@ -56,7 +56,7 @@ def compare_attempts(sweep: Sweep, cells: Sequence[Planned], found: Sequence[Sou
     for cell, own in zip(cells, matched, strict=True):
         base = baselines.get(_group(sweep, cell))
         if own is None or base is None or cell.variant == sweep.baseline:
-            attempts.append(Attempt(cell, own.record if own else None, len(_predictions(own)) if own else 0))
+            attempts.append(Attempt(cell, own.record if own else None, _images_of(own) if own else 0))
             continue
         records, shared = (base.record, own.record), _shared(base, own)
         differences = metric_differences(records, shared, TRACKS[own.record.track].study)
@@ -171,6 +171,15 @@ def _group(sweep: Sweep, cell: Planned) -> tuple[str, str, int]:
     """What an attempt has in common with its baseline; the model is named where the sweep has several."""
     model = cell.config.model.name if len(sweep.models) > 1 else ""
     return model, cell.config.category, cell.config.settings["seed"]
+
+
+def _images_of(source: Source) -> int:
+    """How many test images a run predicted; by its record where its predictions are gone."""
+    found = read_predictions(source.folder)
+    if found is not None:
+        return len(found)
+    data = source.record.data
+    return sum(data.classes.values() if data.classes else (n for key, n in data.counts.items() if key[:5] == "test/"))
 
 
 def _predictions(source: Source) -> Predictions:

@@ -17,6 +17,7 @@ from bench.models.parts.precision import networks_in
 
 # How a class said what it learns from statistics before `passes`.
 _FORMER = ("collect", "settle", "statistics")
+_RENAMED = {"scores_left_out": "supports_leave_one_out", "left_out_score": "leave_one_out_score"}
 
 
 class Prediction(NamedTuple):
@@ -54,6 +55,8 @@ class Detector(LightningModule):
                 f"{cls.__name__} defines '{former[0]}', by which statistics were learned before bench 0.2; "
                 "declare them with passes(), as README's example does"
             )
+        if renamed := [name for name in _RENAMED if hasattr(cls, name)]:
+            raise UsageError(f"{cls.__name__} defines '{renamed[0]}', which is called {_RENAMED[renamed[0]]} now")
 
     def forward(self, image: Tensor) -> Prediction:
         """Score (B, channels, size, size) images in [0, 1]."""

@@ -91,7 +91,7 @@ def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":
     from bench.runs.run import prepare
 
     names = {"model": record.model, "data": record.dataset}
-    check_is_of_run(options.run, names, {"model": options.model, "data": options.data})
+    check_is_of_run(options.run, names, record.config, {"model": options.model, "data": options.data})
     typed, own = {"data.root": options.root} if options.root else {}, settings_to_read(record)
     files = [own if options.root else with_data_of_now(own)]
     config = resolve(model=options.model, data=options.data, category=None, files=files, options=typed)

@@ -28,7 +28,7 @@ def run(typed: list[str]) -> int:
 
     finished = Record.read(known.run)
     names = {"model": finished.model, "data": finished.dataset}
-    check_is_of_run(known.run, names, {"model": known.model, "data": known.data})
+    check_is_of_run(known.run, names, finished.config, {"model": known.model, "data": known.data})
     own = settings_to_read(finished)
     files = [own if "data.root" in options else with_data_of_now(own)]
     config = resolve(model=known.model, data=known.data, category=None, files=files, options=options)

@@ -122,13 +122,24 @@ def _cells(root: Path) -> Iterator[_Cell]:
     file = root / LABELS
     if not file.is_file():
         raise UsageError(f"no {file}; name the folder that holds {LABELS} and images: --data.root or BENCH_DATA")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is no text in UTF-8; get the file again") from None
+    found: set[str] = set()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             path, probability, kind = line.split()
-            yield _Cell(path, float(probability), kind)
+            cell = _Cell(path, float(probability), kind)
         except ValueError:
             raise UsageError(
                 f"{file}, line {number}: not a path, a probability and a kind; get the file again"
             ) from None
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise UsageError(f"{file}, line {number}: {path} does not lie below {root}; get the file again")
+        if path in found:  # it could be learned from and tested on
+            raise UsageError(f"{file}, line {number}: {path} stands there twice; remove one of the lines")
+        found.add(path)
+        yield cell

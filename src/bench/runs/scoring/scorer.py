@@ -95,7 +95,8 @@ def load_run(
 ) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
     record = read_finished(folder)
-    check_is_of_run(folder, {"model": record.model, "data": record.dataset}, {"model": model, "data": data})
+    names = {"model": record.model, "data": record.dataset}
+    check_is_of_run(folder, names, record.config, {"model": model, "data": data})
     config = resolve(model=model, data=data, category=None, files=[settings_to_read(record)], options={})
     settings = config.section("data")
     geometry = Geometry(*(settings[name] for name in ("image_size", "crop", "interpolation", "aspect")))
