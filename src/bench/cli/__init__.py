@@ -1,1 +1,1 @@
-"""The command line: the only room that parses words and prints results."""
+"""The command line: the only package that parses arguments and prints results."""

@@ -1,4 +1,4 @@
-"""Reading the command line: fixed options by argparse, dotted settings left for the classes they belong to."""
+"""Parse the command line: argparse reads the fixed options; dotted settings go to the classes that they belong to."""
 
 import argparse
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake as one line, as every other mistake is told."""
+    """An ArgumentParser that reports a mistake as a UsageError, in one line like every other mistake."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> tuple[Any, list[str]]:
-        """Options, `~` being the home folder in all of them; no path among them is one that no file can have."""
+        """Parse options and expand `~` in all of them; a path that no file can have is a UsageError."""
         known, rest = super().parse_known_args(*arguments, **options)
         for name, value in vars(known).items():
             setattr(known, name, expanded(value))
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
     def parse_all(self, typed: list[str]) -> argparse.Namespace:
-        """Parse options none of which may be left over."""
+        """Parse options; a word left over is a UsageError."""
         known: argparse.Namespace
         known, rest = self.parse_known_args(typed)
         if rest:
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def unknown_option(self, word: str, others: Iterable[str] = ()) -> UsageError:
-        """What to say of `word`, with the nearest option of this command's."""
+        """The error for an unknown `word`, with the nearest option of this command."""
         if not word.startswith("--"):
             return UsageError(f"'{word}' belongs to no option; see '{self.prog} --help'")
         own = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
@@ -59,15 +59,15 @@ def run_parser(command: str, about: str) -> Parser:
 
 
 def data_help() -> str:
-    """What `--data` takes, with the datasets that there are."""
-    from bench.config.presets import DEFAULT_DATA, preset_names  # they bring YAML, and a list of commands needs none
+    """The help of `--data`, with the names of the datasets."""
+    from bench.config.presets import DEFAULT_DATA, preset_names  # imports YAML; the list of commands needs none
 
     others = ", ".join(name for name in preset_names("data") if name != DEFAULT_DATA)
     return f"dataset: {DEFAULT_DATA} (default), {others}, or a YAML file"
 
 
 def add_tracking(parser: Parser, group: str) -> None:
-    """The options of `fit` and `sweep` that concern Weights & Biases."""
+    """Add the Weights & Biases options of `fit` and `sweep`."""
     modes = ("online", "offline", "disabled")
     parser.add_argument("--wandb", choices=modes, help="Weights & Biases (default: online with a key)")
     parser.add_argument("--group", help=f"W&B group (default: {group})")

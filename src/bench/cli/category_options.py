@@ -1,4 +1,4 @@
-"""Which images a command of `bench data` is about: the options, and the categories that they name."""
+"""The options that choose the images of a `bench data` command, and the categories that they name."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from bench.console import say
 from bench.data.layout import ALL
 from bench.errors import UsageError
 
-if TYPE_CHECKING:  # it brings torch, and help needs none
+if TYPE_CHECKING:  # imports torch, which help does not need
     from bench.data.datamodule import DefectData
 
 
 def add_data_options(parser: Parser) -> None:
-    """`--category`, `--data` and `--data.root`, as for `bench fit`."""
+    """Add `--category`, `--data` and `--data.root`, as for `bench fit`."""
     parser.add_argument("--category", metavar="NAME", help="a folder below the data root, or all of them: all")
     parser.add_argument("--data", metavar="NAME", help=data_help())
     parser.add_argument(
@@ -24,7 +24,7 @@ def add_data_options(parser: Parser) -> None:
 
 
 def add_reading_options(parser: Parser) -> None:
-    """`--data.masks` and the other settings by which files become pixels, as for `bench fit`."""
+    """Add `--data.masks` and the other settings that turn files into pixels, as for `bench fit`."""
     parser.add_argument("--data.masks", dest="masks", choices=("required", "optional"), help="whether some may lack")
     parser.add_argument(
         "--data.mask_threshold", dest="mask_threshold", type=int, metavar="N", help="least grey value of a defect"
@@ -33,13 +33,13 @@ def add_reading_options(parser: Parser) -> None:
 
 
 def reading_settings(known: Namespace) -> dict[str, Any]:
-    """Those of these settings that were typed, and the root."""
+    """These settings and the root, without those that were not typed."""
     typed = {name: getattr(known, name) for name in ("root", "masks", "mask_threshold", "bits")}
     return {name: value for name, value in typed.items() if value is not None}
 
 
 def chosen_categories(known: Namespace) -> Iterator[tuple[str, "DefectData"]]:
-    """Name of the dataset and its category, one after the other; a UsageError where there is none."""
+    """Yield the dataset's name and the data of each chosen category; a UsageError where no category is named."""
     data, category = known.data, known.category
     from bench.config.presets import DEFAULT_DATA, read_preset
     from bench.data.remarks import remarks

@@ -21,7 +21,7 @@ from bench.processes import find_launch, require_one_process
 from bench.writing import describe_refusal
 
 _FIRST = ("fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "serve", "data")
-_SHARED = ("fit", "test")  # what several processes can do together
+_SHARED = ("fit", "test")  # commands that several processes can run together
 _EXAMPLES = """examples:
   bench fit --model vae --category screw --data synthetic
   bench fit --model padim --category screw --data.root ~/mvtec_ad --seed 1
@@ -47,15 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:
         if leaving.code:
             raise
-        return 0  # argparse leaves this way after --help
+        return 0  # argparse exits this way after --help
     except BrokenPipeError:
-        return 0  # the reader of our output has left; nothing is wrong
+        return 0  # the reader has closed the pipe; this is no error
     except OSError as error:
         return _complain(*describe_refusal(error))
 
 
 def _complain(message: str, status: int) -> int:
-    if is_main_process() or find_launch() is None:  # who is started by hand speaks on a terminal of its own
+    if is_main_process() or find_launch() is None:  # a process started by hand has its own terminal
         print(f"bench: {terminal(message)}", file=sys.stderr)
     return status
 

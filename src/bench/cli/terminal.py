@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""The tables that commands print: a record, a repeated test, the methods."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -19,12 +19,12 @@ from bench.records.costs import cost_rows
 from bench.records.published_comparison import MARK, describe_figure, differences, published_figure, reference_of
 from bench.records.record import CostRecord, Interval, Metrics, Record
 
-if TYPE_CHECKING:  # it brings torch, and `bench models` needs none
+if TYPE_CHECKING:  # imports torch, which `bench models` does not need
     from bench.evaluation.evaluation import Evaluation
 
 
 def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
-    """The record as tables, or as JSON."""
+    """Print the record as tables, or as JSON."""
     if as_json:
         print(json.dumps(record.model_dump(by_alias=True), indent=2))
         return
@@ -49,7 +49,7 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
 
 
 def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> None:
-    """The figures of a repeated test, and whether they are those of the run."""
+    """Print the metrics of a repeated test, and whether they equal those of the record."""
     new = evaluation.metrics
     if as_json:
         print(json.dumps({"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}, indent=2))
@@ -64,7 +64,7 @@ def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> No
 
 
 def print_models(presets: Sequence[Preset]) -> None:
-    """One line per method."""
+    """Print one line per method."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     for title in ("name", "track", "paper", "what it is"):
         table.add_column(title, no_wrap=title in ("name", "track"))

@@ -1,1 +1,1 @@
-"""`bench report`: a finished run as one page, with the images that it got wrong and what it saw in them."""
+"""`bench report`: a finished run as one page, with its misclassified images and their heat maps."""

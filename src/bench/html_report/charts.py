@@ -1,4 +1,4 @@
-"""The charts of a report: scores by defect type, ROC, precision and recall, PRO, and the colours of the maps."""
+"""The charts of a report: scores by defect type, ROC, precision and recall, PRO, and the colour scale of the maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -20,7 +20,7 @@ _STEPS = 64
 
 
 def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | None) -> Markup:
-    """A row of bars for each type, all on one axis and in one height; the threshold crosses them."""
+    """A histogram for each type, all with one axis and one scale of counts; a line marks the threshold."""
     labels = {name: f"{shorten(name)} ({len(values)})" for name, values in scores.items()}
     left = max(map(text_width, labels.values())) + 12
     every = np.concatenate([np.asarray(values, dtype=np.float64) for values in scores.values()])
@@ -70,14 +70,14 @@ def _bars(
 
 
 def _end_of_axis(scores: NDArray[np.float64], threshold: float | None) -> tuple[float, bool]:
-    """Where the axis ends, and whether scores lie beyond: a few far ones must not press all others into a corner."""
+    """The end of the axis, and whether scores lie beyond it: a few outliers must not compress all other scores."""
     low, most, highest = float(scores.min()), float(np.quantile(scores, 0.95)), float(scores.max())
     end = max(most, low if threshold is None else threshold)
     return (highest, False) if highest - low <= 1.5 * (end - low) else (end, True)
 
 
 def roc_chart(ranking: Ranking, area: float | None, alarms: float | None) -> Markup:
-    """`alarms` is the false positive rate at the threshold."""
+    """The ROC curve with its `area`; `alarms` is the false positive rate at the threshold."""
     x, y = Axis("false positive rate", (0.0, 1.0)), Axis("true positive rate", (0.0, 1.0))
     line = Series(f"image ROC, area {_figure(area)}", _points(overlap_curve(ranking)))
     limits = [] if alarms is None else [Limit("at the threshold", alarms)]
@@ -86,7 +86,7 @@ def roc_chart(ranking: Ranking, area: float | None, alarms: float | None) -> Mar
 
 
 def precision_recall_chart(ranking: Ranking, area: float | None, recall: float | None) -> Markup:
-    """`recall` is that at the threshold."""
+    """The precision-recall curve; `area` is its average precision, `recall` that at the threshold."""
     x, y = Axis("recall", (0.0, 1.0)), Axis("precision", (0.0, 1.0))
     line = Series(f"image precision, average {_figure(area)}", _points(precision_recall_curve(ranking)))
     limits = [] if recall is None else [Limit("at the threshold", recall)]
@@ -95,7 +95,7 @@ def precision_recall_chart(ranking: Ranking, area: float | None, recall: float |
 
 
 def overlap_chart(curve: Points, limit: float, area: float | None) -> Markup:
-    """The PRO curve up to the false positive rate that it is usually integrated to."""
+    """The PRO curve up to `limit`, the false positive rate that it is usually integrated to."""
     x, y = Axis("pixel false positive rate", (0.0, limit)), Axis("mean overlap of regions", (0.0, 1.0))
     line = Series(f"PRO, normalised area {_figure(area)}", thin(curve, high=(limit, 1.0)).tolist())
     about = "Mean share of each true region that is found over the share of normal pixels called anomalous."
@@ -108,7 +108,7 @@ def map_scale(low: float, high: float) -> Markup:
     colours = colour_bar(1, _STEPS)[::-1, 0]
     width = (scale.end - scale.start) / _STEPS
     parts = [
-        # A little wider, so that no gap shines through.
+        # A little wider, so that no gap shows between steps.
         element("rect", x=scale.start + place * width, y=4.0, width=width + 0.5, height=16.0, fill=f"rgb({r},{g},{b})")
         for place, (r, g, b) in enumerate(colours.tolist())
     ]

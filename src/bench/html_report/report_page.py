@@ -1,4 +1,4 @@
-"""A run's page: its figures, its curves, its pictures, in one file that needs nothing but itself."""
+"""A run's page: its metrics, curves and pictures in one self-contained file."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ _QUALITY = 85
 
 
 class Card(NamedTuple):
-    """One image on the page: a caption, and pictures by what they show."""
+    """One image on the page: title, caption, and pictures with what they show."""
 
     title: str
     caption: str
@@ -35,7 +35,7 @@ class Card(NamedTuple):
 
 
 def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Group], seen: PicturedImages | None) -> str:
-    """The page; without pictures and PRO curve where nothing was `seen`."""
+    """Render the page; without pictures and PRO curve where `seen` is None."""
     ranking = _rank(predicted)
     return render_page(
         "report.html.j2",
@@ -81,7 +81,7 @@ def _metric_row(record: Record, name: str, value: float | None) -> tuple[str, st
 
 
 def _by_type(record: Record) -> dict[str, Any] | None:
-    """A row for each type with the figures that at least one has."""
+    """A row for each type, with the metrics that at least one type has."""
     if not record.metrics_by_defect:
         return None
     names = [name for name in BY_TYPE if any(name in values for values in record.metrics_by_defect.values())]
@@ -122,7 +122,7 @@ def _charts(record: Record, predicted: Sequence[Predicted], ranking: Ranking, se
 
 
 def _confusion(record: Record) -> dict[str, Any] | None:
-    """Counts by true class, the row, and predicted class; each with the colour of its share of the row."""
+    """Counts by true class (rows) and predicted class (columns), each with the colour of its share of the row."""
     if record.confusion is None:
         return None
     rows = []

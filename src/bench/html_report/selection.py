@@ -1,4 +1,4 @@
-"""The predictions of a run, and which of them are worth looking at."""
+"""The predictions of a run, and the groups of them that a report shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ SHOWN = 8  # images of a group at most
 
 @dataclass(frozen=True)
 class Predicted:
-    """A test image and what the run said of it."""
+    """A test image and what the run predicted for it."""
 
     path: str  # below the data root
     defect_type: str
     score: float
-    probabilities: NDArray[np.float64]  # of each class; empty but for classifiers
+    probabilities: NDArray[np.float64]  # of each class; empty for detectors
 
     @property
     def is_defect(self) -> bool:
@@ -33,7 +33,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Group:
-    """Images that are shown together, by their places among the predictions, and how many more there are."""
+    """Images that are shown together, by their indices among the predictions, and the size of the whole group."""
 
     title: str
     about: str
@@ -42,7 +42,7 @@ class Group:
 
 
 def read_predicted(folder: Path, record: Record) -> list[Predicted]:
-    """The predictions of a run, in the order of its test; a UsageError where they are gone or were changed."""
+    """The predictions of a run, in the order of its test; a UsageError where the file is missing or was changed."""
     file = folder / PREDICTIONS
     if not file.is_file():
         raise UsageError(f"no {file}; the report is made from it, run the cell again: bench fit --force")
@@ -59,7 +59,7 @@ def _probabilities(logits: Sequence[float]) -> NDArray[np.float64]:
 
 
 def detection_groups(predicted: Sequence[Predicted], threshold: float) -> list[Group]:
-    """What a detector got wrong, the worst first, and the median image of each type."""
+    """The images that a detector got wrong, the worst first, and the median image of each type."""
     order = sorted(range(len(predicted)), key=lambda place: (predicted[place].score, place))
     alarms = [i for i in reversed(order) if not predicted[i].is_defect and predicted[i].score > threshold]
     missed = [i for i in order if predicted[i].is_defect and predicted[i].score <= threshold]
@@ -76,7 +76,7 @@ def detection_groups(predicted: Sequence[Predicted], threshold: float) -> list[G
 
 
 def mistake_groups(predicted: Sequence[Predicted], classes: Sequence[str]) -> list[Group]:
-    """What a classifier took for another class, the surest first, and the median image of each class."""
+    """Images that a classifier got wrong, the most confident first, and the median image of each class."""
     sure = [float(one.probabilities.max()) for one in predicted]
     wrong = [i for i, one in enumerate(predicted) if classes[int(one.probabilities.argmax())] != one.defect_type]
     wrong.sort(key=lambda place: (-sure[place], place))

@@ -1,4 +1,4 @@
-"""The test images of a run looked at again: pictures of a few of them, and the PRO curve of all."""
+"""The test images of a run, read again: pictures of a few of them, and the PRO curve of all."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,20 +25,20 @@ from bench.views.pictures import YELLOW, colour, outlined
 
 SIDE = 320  # pixels of a picture on the page
 LIMIT = 0.30  # false positive rate up to which the PRO curve is drawn
-_OUTLINE = ((0, 0, 0), 4), (YELLOW, 2)  # yellow on black can be seen on any ground
+_OUTLINE = ((0, 0, 0), 4), (YELLOW, 2)  # yellow on black is visible on any background
 
 
 @dataclass(frozen=True)
 class PicturedImages:
-    """Pictures (SIDE, SIDE, 3) of chosen images by their place and what each shows, and the PRO curve."""
+    """Pictures (SIDE, SIDE, 3) of chosen images, by index and by what each shows, and the PRO curve."""
 
     pictures: dict[int, dict[str, Picture]] = field(default_factory=dict)
     overlap: Points | None = None
-    notice: str = ""  # what whoever passes the pictures on should know
+    notice: str = ""  # a sentence on the licence, for those who pass the pictures on
 
 
 def picture_with_maps(run: FinishedRun, data: DefectData, chosen: Collection[int], *, progress: bool) -> PicturedImages:
-    """Score all test images again: image, mask and heat map of the chosen ones, and the PRO curve."""
+    """Score all test images again; return image, mask and heat map of the chosen ones, and the PRO curve."""
     assert run.record.map_range is not None
     low, high = run.record.map_range
     metrics, pictures = PixelMetrics(), {}
@@ -62,7 +62,7 @@ def picture_with_maps(run: FinishedRun, data: DefectData, chosen: Collection[int
 
 
 def picture_images(data: DefectData, chosen: Sequence[int]) -> PicturedImages:
-    """The chosen test images and their masks, of a method without maps."""
+    """Pictures of the chosen test images and their masks, for a method without maps."""
     if not chosen:
         return PicturedImages()
     batch = data.test_batch(list(chosen))
@@ -71,7 +71,7 @@ def picture_images(data: DefectData, chosen: Sequence[int]) -> PicturedImages:
 
 
 def picture_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence[int]) -> PicturedImages:
-    """The chosen images of a classifier, whose folds tested images of the whole category."""
+    """Pictures of the chosen images of a classifier, whose folds test images of the whole category."""
     files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
     if unknown := [predicted[place].path for place in chosen if predicted[place].path not in files]:
         raise UsageError(f"the run predicted {unknown[0]}, which is no image of its data")
@@ -82,7 +82,7 @@ def picture_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequ
 
 
 def _with_mask(picture: Picture, batch: Batch, place: int) -> dict[str, Picture]:
-    """The picture, and where its image has a defect that somebody outlined, the outline as well."""
+    """The picture, and where the mask of its image marks a defect, a picture with its outline as well."""
     mask = batch.mask[place] if batch.mask is not None else None
     return {"image": picture} | ({"mask": _outline(picture, mask)} if mask is not None and mask.any() else {})
 
@@ -100,7 +100,7 @@ def _with_progress(data: DefectData, *, progress: bool) -> Iterator[Batch]:
 
 
 def _picture(image: Tensor) -> Picture:
-    """Bytes (C, H, W) as a picture."""
+    """An image of bytes (C, H, W) as a picture (SIDE, SIDE, 3)."""
     return _resized(image.permute(1, 2, 0).numpy())
 
 

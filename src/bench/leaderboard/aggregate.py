@@ -1,4 +1,4 @@
-"""From records to rows: one per method, category and data, with mean and spread over seeds."""
+"""Group records into rows: one per method, category and data, with mean and standard deviation over seeds."""
 
 import math
 import re
@@ -16,25 +16,25 @@ from bench.records.record import Record, changed_settings, flat_settings
 
 
 class TableKey(NamedTuple):
-    """What is never mixed in one table."""
+    """What all records of a table have in common."""
 
     dataset: str
     track: str
     protocol: str
     official: bool
-    fold: str  # '' where the run knows no folds
+    fold: str  # '' for a run without folds
     protocol_version: int
 
     @property
     def name(self) -> str:
-        """`mvtec_ad-one-class-model-official-v2`: what W&B's panels know the table by."""
+        """`mvtec_ad-one-class-model-official-v2`: the name of the table in W&B's panels."""
         official, fold = "official" if self.official else "not-official", f"fold-{self.fold}" if self.fold else ""
         parts = (self.dataset, self.track, self.protocol, official, fold, f"v{self.protocol_version}")
         return "-".join(filter(None, parts))
 
 
 class Method(NamedTuple):
-    """What a row is about; two of one name and variant are told apart by what else their settings differ in."""
+    """The method of a row; two of one name and variant are distinguished by their other differing settings."""
 
     model: str
     variant: str  # overrides and weights that differ from the preset's, '' for none
@@ -48,18 +48,18 @@ class Method(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`padim (channels=50)`, without what all of this name share."""
+        """`padim (channels=50)`, without the parts that all methods of this name share."""
         return f"{self.model} ({self.own_variant})" if self.own_variant else self.model
 
     @property
     def own_variant(self) -> str:
-        """The variant without what all methods of this name share."""
+        """The variant, without the parts that all methods of this name share."""
         return ", ".join(part for part in _parts(self.variant) if part not in self.shared)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A figure over seeds; `spread` is the sample standard deviation, None for one seed."""
+    """A metric or cost over seeds; `spread` is the sample standard deviation, None for one seed."""
 
     mean: float
     spread: float | None
@@ -82,7 +82,7 @@ class Row:
 
     @cached_property
     def devices(self) -> dict[str, list[int]]:
-        """The seeds that were run on each device; several devices are marked wherever the row is shown."""
+        """The seeds that were run on each device; a row with several devices is marked wherever it is shown."""
         found: dict[str, list[int]] = {}
         for record in self.records:
             found.setdefault(record.device, []).append(record.seed)
@@ -93,7 +93,7 @@ class Row:
         return self._complete.get(metric)
 
     def summarise(self, metric: str) -> Summary | None:
-        """Mean and spread of a metric; None where a record lacks it."""
+        """Mean and standard deviation of a metric; None where a record lacks it."""
         return self._summaries.get(metric)
 
     @cached_property
@@ -112,27 +112,27 @@ class Row:
         return {name: summary(list(values.values())) for name, values in self._complete.items()}
 
     def summarise_cost(self, name: str) -> Summary | None:
-        """Mean and spread of a cost."""
+        """Mean and standard deviation of a cost; None where no record has costs."""
         values = [float(getattr(record.cost, name)) for record in self.records if record.cost is not None]
         return summary(values) if values else None
 
     def published_figure(self, metric: str) -> Figure | None:
-        """What was published for the method and category."""
+        """The published value of a metric for the method and category."""
         return published_figure(self._referenced, metric) if self._referenced else None
 
     @cached_property
     def differences(self) -> list[str]:
-        """In what the protocol is not that of the published figures."""
+        """How the protocol differs from that of the published figures."""
         return list(dict.fromkeys(text for record in self.records for text in differences(record)))
 
     @cached_property
     def _referenced(self) -> Record | None:
-        """The first record that names published figures; those of another release may name none."""
+        """The first record that names published figures; records of another release may name none."""
         return next((record for record in self.records if reference_of(record)), None)
 
 
 def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:
-    """Rows of each table, by category, data and method."""
+    """The rows of each table, sorted by category, data and method."""
     groups: dict[TableKey, dict[tuple[Method, str, str], list[Source]]] = defaultdict(lambda: defaultdict(list))
     for source in sources:
         record = source.record
@@ -158,7 +158,7 @@ def describe_variant(record: Record) -> str:
     parts = [
         f"{key.removeprefix('model.')}={value}"
         for key, value in changed_settings(record).items()
-        if key != "protocol"  # another table
+        if key != "protocol"  # another protocol is another table
     ]
     if sha256 := record.weights.get("sha256"):
         parts.append(f"weights {sha256[:8]}")
@@ -168,12 +168,12 @@ def describe_variant(record: Record) -> str:
 
 
 def _parts(variant: str) -> list[str]:
-    """`a=[1, 2], weights 1a2b3c4d` in its parts."""
+    """Split `a=[1, 2], weights 1a2b3c4d` into its parts."""
     return re.split(r", (?=[\w.]+[= ])", variant) if variant else []
 
 
 def _name_shared(names: Mapping[Method, Method]) -> dict[Method, Method]:
-    """The methods with what all of their name have in common, where a table has several of one name."""
+    """Set `shared` of each method: the parts that all of its name have, where a table has several of one name."""
     variants: dict[str, list[list[str]]] = defaultdict(list)
     for method in names.values():
         variants[method.model].append(_parts(method.variant))
@@ -187,13 +187,13 @@ def _name_shared(names: Mapping[Method, Method]) -> dict[Method, Method]:
 def summary(values: Sequence[float]) -> Summary:
     """Mean and sample standard deviation."""
     mean, count = fmean(values), len(values)
-    # statistics.stdev counts in fractions, which takes half of the time of a large leaderboard.
+    # statistics.stdev computes in fractions, which takes half of the time of a large leaderboard.
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1)) if count > 1 else None
     return Summary(mean, spread, count)
 
 
 def _distinct_names(examples: Mapping[Method, Record]) -> dict[Method, Method]:
-    """Methods of one name and variant (a preset that changed between two releases) named by what sets them apart."""
+    """Name methods of one name and variant (of a preset that changed between releases) by the differing settings."""
     shared = Counter(method[:2] for method in examples)
     names = {}
     for method, record in examples.items():

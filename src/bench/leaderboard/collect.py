@@ -1,4 +1,4 @@
-"""Which records a leaderboard may trust: what is read, what is left out and why, which of two of one cell counts."""
+"""Collect the records that a leaderboard may trust: which are left out and why, which of several of a cell counts."""
 
 import math
 import os
@@ -12,28 +12,28 @@ from bench.errors import UsageError
 from bench.records.predictions import check_predictions
 from bench.records.record import PREDICTIONS, RECORD, Metrics, Record
 
-_SAME = 1e-6  # two runs of one cell agree to this, whatever machine they ran on
+_SAME = 1e-6  # tolerance within which two runs of one cell agree, on any machines
 
 
 @dataclass(frozen=True)
 class Source:
-    """A record, its folder (resolved), and what its fingerprint was found to be of."""
+    """A record, its folder (resolved), and the method and protocol version that its fingerprint was checked with."""
 
     record: Record
     folder: Path
-    method: str  # as the fingerprint, but without category, seed and data
+    method: str  # a hash like the fingerprint, but without category, seed and data
     protocol_version: int
-    note: str = ""  # what a reader must know of it
+    note: str = ""  # a remark for the reader of the tables
 
     def link_from(self, out: Path) -> str | None:
-        """The relative path of the record's folder, None where it does not lie below `out`, resolved."""
+        """The path of the record's folder relative to `out` (resolved), None where it does not lie below."""
         folder, start = self.folder.as_posix(), f"{out.as_posix()}/"
         return quote(folder.removeprefix(start)) if folder.startswith(start) else None
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Finished records, each cell once, in an order that only their content decides; and what was left out."""
+    """Finished records, each cell once, in an order that depends on their content alone; and what was left out."""
 
     sources: list[Source]
     problems: list[str]  # one line each
@@ -41,7 +41,7 @@ class Collection:
 
 
 def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
-    """Read all records below `folders`; of copies of one record the one below `near` counts."""
+    """Read all records below `folders`; among copies of one record the one below `near` counts."""
     cells: dict[str, list[Source]] = {}
     problems: list[str] = []
     near = near.resolve() if near else None
@@ -51,7 +51,7 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
         except UsageError as error:
             problems.append(str(error))
             continue
-        except OSError as error:  # its predictions, for one
+        except OSError as error:  # for example, its predictions cannot be read
             problems.append(_unreadable(error))
             continue
         if source is not None:
@@ -62,13 +62,13 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
 
 
 def record_files(folders: Iterable[Path], problems: list[str] | None = None) -> Iterator[Path]:
-    """All records below `folders`, by resolved paths, but for W&B's copies.
+    """Yield the resolved paths of all records below `folders`, except W&B's copies.
 
-    A folder that cannot be read is told in `problems`, or raises an OSError.
+    A folder that cannot be read adds a line to `problems`; without `problems` it raises an OSError.
     """
 
     def tell(error: OSError) -> None:
-        # A pipe, for one, below which no record lies; or gone by now, as the claims of a running sweep are.
+        # No record lies below a pipe, for example; and a claim of a running sweep may be gone by now.
         if isinstance(error, NotADirectoryError | FileNotFoundError):
             return
         if problems is None:
@@ -90,7 +90,7 @@ def _unreadable(error: OSError) -> str:
 
 
 def _read(file: Path) -> Source | None:
-    """One finished record; a UsageError says why it cannot be trusted."""
+    """Read a record, None if it is not finished; a UsageError where it cannot be trusted."""
     record = Record.read(file)
     if record.status != "finished":
         return None
@@ -109,7 +109,7 @@ def _read(file: Path) -> Source | None:
 
 
 def _protocol_version(record: Record, settings: Mapping[str, str]) -> int | None:
-    """The version of the protocol that makes the record's fingerprint out of its settings; None if no version does."""
+    """The version of the protocol with which the settings hash to the record's fingerprint; None if there is none."""
     versions = range(PROTOCOL, 0, -1)
     return next((v for v in versions if hash_encoded(settings, record.data.digest, v) == record.fingerprint), None)
 
@@ -138,7 +138,7 @@ def _choose(found: Sequence[Source], near: Path | None) -> Source:
 
 
 def _disagreement(one: Metrics, other: Metrics) -> tuple[str, float] | None:
-    """The metric that differs most, if any does, and by how much; infinity where only one has it."""
+    """The metric that differs most, and by how much (infinity where only one has it); None where all agree."""
     gaps = {}
     for name in one.keys() | other.keys():
         a, b = one.get(name), other.get(name)

@@ -1,4 +1,4 @@
-"""Leaderboards as CSV to compute with: one line per method, category and metric."""
+"""Leaderboards as CSV, for computations: one line per method, category and metric."""
 
 import csv
 import io
@@ -18,9 +18,9 @@ _COLUMNS = (
 
 
 def render_csv(name: str, tables: Sequence[Table], out: Path) -> str:
-    """Figures in full; intervals to 6 digits, for the sums behind them may round otherwise on another machine.
+    """Write values in full, intervals to 6 digits: the sums behind these may round differently on another machine.
 
-    Lines of the categories `mean`, `textures` and `objects` are means over categories, and the mean rank.
+    Lines of the categories `mean`, `textures` and `objects` hold means over categories, and the mean rank.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

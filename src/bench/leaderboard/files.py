@@ -1,4 +1,4 @@
-"""The files of a leaderboard: tables that are computed once, written in every format."""
+"""The files of a leaderboard: the tables are computed once and written in every format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from bench.leaderboard.leaderboard_page import render_page
 from bench.leaderboard.markdown import render_markdown
 from bench.leaderboard.tables import Table
 
-# Writers by the ending of their files; each gets name, tables and the resolved folder that links start from.
+# Writers by the suffix of their files; each takes name, tables and the resolved folder that links start from.
 FORMATS: dict[str, Callable[[str, Sequence[Table], Path], str]] = {
     ".md": render_markdown,
     ".csv": render_csv,

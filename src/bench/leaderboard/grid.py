@@ -1,7 +1,7 @@
 """The tables of a leaderboard as typed grids: Markdown, HTML, CSV and W&B render the same columns in the same order.
 
-Those to be read show what the catalogue names for the track; those to compute with are complete: all metrics and costs
-of the records.
+Grids for readers show the metrics that the catalogue names for the track. Grids for computations are complete: they
+hold all metrics and costs of the records.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,17 +24,17 @@ Of = TypeVar("Of")
 
 
 class Column(NamedTuple):
-    """What a column is called, and what stands in it: words, or numbers that are sorted as numbers."""
+    """The name of a column, and what its cells hold: words, or numbers that are sorted as numbers."""
 
-    key: str  # its cells are found by
+    key: str  # in `Line.cells`
     title: str
     words: bool = False
-    metric: str = ""  # or cost that it holds our figures of
-    group: str = ""  # of categories that these are means over
+    metric: str = ""  # the metric or cost whose own values it holds
+    group: str = ""  # the group of categories that the values are means over
 
 
 class Published(NamedTuple):
-    """A figure of others, and whether it was found by the same protocol."""
+    """A published figure, and whether it was measured by the same protocol."""
 
     figure: Figure
     comparable: bool
@@ -48,12 +48,12 @@ class ToBest(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What is shown, '' for nothing; the number that it is sorted by; what it was made from."""
+    """The text, '' for nothing; the number that it is sorted by; the content that it was made from."""
 
     text: str = ""
     value: float | None = None
     content: Summary | Published | ToBest | None = None
-    sources: Sequence[Source] = ()  # that it leads to
+    sources: Sequence[Source] = ()  # that the cell links to
     mark: str = ""
 
     @property
@@ -64,35 +64,35 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: what is known of a method, by the keys of the columns."""
+    """One row of a table: the cells of a method, by the keys of the columns."""
 
     method: Method
     cells: Mapping[str, Cell]
     devices: Collection[str]
-    row: Row | None = None  # where it is of one category
+    row: Row | None = None  # where the line is of one category
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table with its columns, the first of which is the method."""
+    """A table: its columns, the first of which is the method, and its lines."""
 
     columns: Sequence[Column]
     lines: Sequence[Line]
 
     def without(self, keys: Collection[str]) -> "Grid":
-        """The same without some columns."""
+        """The grid without the columns of these keys."""
         return Grid([column for column in self.columns if column.key not in keys], self.lines)
 
 
 class _Made(NamedTuple, Generic[Of]):
-    """A column, and how its cell is made from what the line is about."""
+    """A column, and the function that makes its cell from the subject of a line."""
 
     column: Column
     make: Callable[[Of], Cell]
 
 
 class _Placed(NamedTuple):
-    """A row with the section that it stands in."""
+    """A row and the section that it belongs to."""
 
     section: Section
     row: Row
@@ -122,7 +122,7 @@ def results(key: TableKey, sections: Sequence[Section], *, complete: bool = Fals
 
 
 def ranked(key: TableKey, ranking: Ranking, *, complete: bool = False) -> Grid:
-    """A line for each method: mean rank, and means over the categories that are ranked."""
+    """A line for each method: mean rank, and means over the ranked categories."""
     track, groups = TRACKS[key.track], ranking.groups()
     standings = ranking.standings
     made: list[_Made[Standing]] = [
@@ -166,7 +166,7 @@ def costs(ranking: Ranking) -> Grid:
 
 
 def papers(table: Table) -> Grid:
-    """A line for each figure that was published for a method's category: theirs beside ours."""
+    """A line for each figure that was published for a method's category, beside the figure measured here."""
     track = TRACKS[table.key.track]
     columns = [
         Column("method", "method", words=True),
@@ -198,7 +198,7 @@ def papers(table: Table) -> Grid:
 
 
 class Entry(NamedTuple):
-    """A method on one category, or its means over a group of them: all that is known of it."""
+    """All figures of a method on one category, or its means over a group of categories."""
 
     category: str
     digest: str
@@ -207,7 +207,7 @@ class Entry(NamedTuple):
 
 
 def entries(table: Table) -> Iterator[Entry]:
-    """The complete grids of a table, a line for each method on each category and group of categories."""
+    """Yield the complete grids of a table: an entry for each method on each category and group of categories."""
     for ranking in table.rankings:
         grid, groups = ranked(table.key, ranking, complete=True), ranking.groups()
         for line in grid.lines:
@@ -222,7 +222,7 @@ def entries(table: Table) -> Iterator[Entry]:
 
 
 def wide_table(table: Table) -> tuple[list[str], list[list[str | float | None]]]:
-    """Titles and rows, a row per method and category: metrics beside each other, each with its spread over seeds."""
+    """Titles and rows, a row per method and category: each metric and its standard deviation over seeds in columns."""
     about = ["category", "digest", "model", "variant"]
     rows: list[tuple[list[str], dict[str, float]]] = []
     for entry in entries(table):
@@ -282,7 +282,7 @@ def _seeds(row: Row) -> Cell:
 
 
 def _seed_counts(standing: Standing) -> Cell:
-    """`3`, or `1-3` where categories have several numbers of them."""
+    """`3`, or `1-3` where the categories differ in their number of seeds."""
     counts = sorted({len(row.sources) for row in standing.rows.values()})
     text = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
     return Cell(text, counts[0], mark=MIXED if len(standing.devices) > 1 else "")
@@ -304,7 +304,7 @@ def _to_best(placed: _Placed) -> Cell:
     found = section.differences.get(method.method)
     if section.best is None or found is None or isinstance(found, str):
         return Cell(text, 0) if text else Cell()
-    # The sums behind it may round otherwise on another machine.
+    # Rounded, because the sums behind it may round differently on another machine.
     return Cell(text, round(found.difference.value, 6), ToBest(section.best, found))
 
 

@@ -1,4 +1,4 @@
-"""Leaderboards as one HTML page that needs nothing but itself: `<dataset>-<track>.html`."""
+"""Leaderboards as one self-contained HTML page: `<dataset>-<track>.html`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ Link = Callable[[Source], str | None]
 
 
 class Run(NamedTuple):
-    """One record as a row's details show it, '' for what it lacks."""
+    """One record as a row's details show it; '' for a value that it lacks."""
 
     seed: int
     link: str
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Detail:
-    """What a row opens to."""
+    """The details that a row opens."""
 
     id: str
     title: str
@@ -64,7 +64,7 @@ class Detail:
 
 
 def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None = None) -> str:
-    """The page of these tables; `link` leads to a record's page where it is served, None to its file below `out`."""
+    """Render these tables; `link` gives the address of a record's page on a server, None links to files below `out`."""
     from bench.views.page_frame import render_page as render
 
     def to_file(source: Source) -> str | None:
@@ -92,7 +92,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
 
 
 def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> dict[str, Any]:
-    """All that the template shows of a table."""
+    """The values that the template shows of a table."""
     grid = results(table.key, table.sections)
     details = _details(id, grid, TRACKS[table.key.track].headline, settings, link)
     several = several_sets(table)
@@ -116,7 +116,7 @@ def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> 
 
 
 def _ranking_view(id: str, table: Table, ranking: Ranking) -> dict[str, Any]:
-    """A ranking with its charts; without one, the sentence that says why."""
+    """A ranking with its charts; where there is none, a sentence with the reason."""
     columns = TRACKS[table.key.track]
     title = columns.quality[columns.headline]
     seeds, seeds_by_category = seed_charts(id, table, ranking)
@@ -141,7 +141,7 @@ def _ranking_view(id: str, table: Table, ranking: Ranking) -> dict[str, Any]:
 
 
 def _examples(tables: Sequence[Table]) -> dict[Method, Record]:
-    """A record of each method, in the order of their names."""
+    """A record of each method, sorted by method."""
     rows = [row for table in tables for section in table.sections for row in section.rows]
     found: dict[Method, Record] = {}
     for row in sorted(rows, key=lambda row: (row.method, row.category, row.digest)):
@@ -150,7 +150,7 @@ def _examples(tables: Sequence[Table]) -> dict[Method, Record]:
 
 
 def _settings(record: Record) -> str:
-    """All settings of a method, a line each, but for those of chance and place."""
+    """The settings of a method, one per line, without seed, category and the settings of the machine."""
     settings = flatten(record.config)
     lines = [f"{key}: {value}" for key, value in settings.items() if makes_method(key) or key == "model.weights"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Leaderboards as Markdown, to be read."""
+"""Leaderboards as Markdown, for readers."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ from bench.records.costs import COSTS
 
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
-    """For each table the ranking and the costs, then a section for each category."""
+    """Render for each table the ranking and the costs, then a section for each category."""
     parts = [f"# {markdown(name)}\n", f"{ABOUT[tables[0].key.track]}\n"]
     if any(section.differences for table in tables for section in table.sections):
         parts.append(f"{ABOUT_INTERVALS}\n")
@@ -47,7 +47,7 @@ def _head(table: Table) -> str:
 
 
 def _ranking(key: TableKey, ranking: Ranking, of: int, out: Path) -> str:
-    """Means over categories in the order of mean ranks; empty where there is but one category."""
+    """Means over categories in the order of mean ranks; empty where there is only one category."""
     if len(ranking.digests) < 2:
         return ""
     if not ranking.categories:
@@ -62,7 +62,7 @@ def _ranking(key: TableKey, ranking: Ranking, of: int, out: Path) -> str:
 
 
 def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
-    """The results on one category; their costs stand above, over all categories."""
+    """The results on one category without costs, which stand above as means over all categories."""
     lines = [f"### {markdown(section.category)}{f' ({section.digest[:12]})' if several else ''}\n"]
     lines.append(f"{sentence(describe_images(key, section, several))}\n")
     grid = results(key, [section]).without({"category", *COSTS})
@@ -77,7 +77,7 @@ def _render(grid: Grid, out: Path) -> str:
 
 
 def _cell(column: Column, cell: Cell, out: Path) -> str:
-    """`-` where there is nothing; seeds lead to the folders of their records where these lie below `out`, resolved."""
+    """The cell's text, `-` for none; seeds link to the folders of their records that lie below `out` (resolved)."""
     if cell.sources:
         links = ((source.record.seed, source.link_from(out)) for source in cell.sources)
         seeds = [f"[{seed}]({link})" if link else str(seed) for seed, link in links]
@@ -87,7 +87,7 @@ def _cell(column: Column, cell: Cell, out: Path) -> str:
 
 
 def _unlinked(rows: Iterable[Row], out: Path) -> str:
-    """The records that no link leads to, by their fingerprints; empty where there are none."""
+    """The fingerprints of the records that have no link; empty where there are none."""
     lines = []
     for row in rows:
         records = [source.record for source in row.sources if source.link_from(out) is None]

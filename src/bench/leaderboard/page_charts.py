@@ -1,4 +1,4 @@
-"""The charts of a leaderboard's page: heat tables, cost, critical differences, spread over seeds, published figures."""
+"""The charts of a leaderboard's page: heat tables, cost, critical differences, single seeds, published figures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,14 +25,14 @@ Point = tuple[float, float]
 
 
 class Chart(NamedTuple):
-    """A picture and what to know of it, or why there is none."""
+    """A picture and its caption; without a picture the caption gives the reason."""
 
     picture: Markup | None
     caption: str
 
 
 class HeatCell(NamedTuple):
-    """A figure with its colour and the colour of the text on it; no text where there is no figure."""
+    """A metric's value with its colour and the colour of the text on it; no text where there is no value."""
 
     text: str = ""
     colour: str = ""
@@ -52,7 +52,7 @@ class HeatTable:
 
 
 def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
-    """What methods reach against what they cost, with the Pareto front of each machine."""
+    """The headline metric of the methods against each cost, with the Pareto front of each machine."""
     headline = TRACKS[table.key.track].headline
     title = TRACKS[table.key.track].quality[headline]
     charts = []
@@ -85,7 +85,7 @@ def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
 
 
 def difference_chart(name: str, ranking: Ranking) -> Chart:
-    """Nemenyi's critical difference of mean ranks; where there is too little for it, the sentence that says so."""
+    """Nemenyi's critical difference of mean ranks; where the data are too few for it, a sentence with the reason."""
     said = describe_significance(ranking)
     if ranking.significance is None:
         return Chart(None, f"No diagram. {said}")
@@ -104,9 +104,9 @@ def difference_chart(name: str, ranking: Ranking) -> Chart:
 
 
 def seed_charts(name: str, table: Table, ranking: Ranking) -> tuple[Chart | None, list[Chart]]:
-    """Each seed's figure, of the mean over the ranked categories and of each category, where a method has several.
+    """The headline metric of each seed: the mean over the ranked categories, and each category.
 
-    All have one scale.
+    All charts have one scale. A chart is left out where no method has several seeds.
     """
     headline = TRACKS[table.key.track].headline
     title = TRACKS[table.key.track].quality[headline]
@@ -122,7 +122,7 @@ def seed_charts(name: str, table: Table, ranking: Ranking) -> tuple[Chart | None
 
 
 def paper_chart(name: str, table: Table) -> Chart:
-    """Our figures against the published ones of the same category."""
+    """The figures measured here against the published ones of the same category."""
     columns = TRACKS[table.key.track]
     series: dict[str, list[Point]] = {}
     labels: dict[Point, list[str]] = defaultdict(list)
@@ -158,7 +158,7 @@ def paper_chart(name: str, table: Table) -> Chart:
 
 
 def heat_tables(table: Table, ranking: Ranking) -> list[HeatTable]:
-    """The figure that methods are ranked by, and those that papers publish, over all categories."""
+    """Heat tables of the metric that methods are ranked by, and of those that papers publish, over all categories."""
     columns = TRACKS[table.key.track]
     metrics = dict.fromkeys([columns.headline, *columns.published])
     found = [_heat_table(columns.quality[name], name, ranking) for name in metrics]
@@ -166,7 +166,7 @@ def heat_tables(table: Table, ranking: Ranking) -> list[HeatTable]:
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
-    """The points (cost, quality) that no other is at most as costly and at least as good as, by their cost."""
+    """The points (cost, quality) without another that costs no more and is at least as good, sorted by cost."""
     front: list[Point] = []
     for point in sorted(set(points), key=lambda p: (p[0], -p[1])):
         if not front or point[1] > front[-1][1]:
@@ -175,7 +175,7 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def short_names(methods: Sequence[Method]) -> list[str]:
-    """The model's name where only one of the methods has it, else with its variant; that alone if all have one name."""
+    """The model's name where one method has it, else name and variant; the variant alone where all have one name."""
     uses = Counter(method.model for method in methods)
     if len(uses) == 1 and len(methods) > 1:
         return [method.own_variant or method.model for method in methods]
@@ -207,7 +207,7 @@ def _heat_cell(found: Summary | None, low: float, high: float, digits: int) -> H
 
 
 def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, list[float]]]) -> Chart | None:
-    """None where no method has more than one seed."""
+    """The values of each method's seeds; None where no method has more than one seed."""
     if not any(len(values) > 1 for _, values in rows):
         return None
     labels = short_names([method for method, _ in rows])
@@ -221,7 +221,7 @@ def _sentence(text: str) -> str:
 
 
 def _cost_point(standing: Standing, categories: Sequence[str], cost: str, metric: str) -> Point | None:
-    """Mean cost over the ranked categories, and the figure; None where one is missing or the cost is 0."""
+    """Mean cost and mean metric over the ranked categories; None where one is missing or the cost is 0."""
     found = [standing.rows[name].summarise_cost(cost) for name in categories]
     means = [own.mean for own in found if own]
     quality = standing.macro(metric, categories)
@@ -243,5 +243,5 @@ def _tell_fronts(fronts: Mapping[str, Sequence[Point]], labels: Mapping[Point, s
 
 
 def _tell(labels: Mapping[Point, str]) -> str:
-    """The points in words, for who cannot see them."""
+    """The points in words, for screen readers."""
     return "; ".join(f"{text}: {x:.4g}, {y:.3f}" for (x, y), text in sorted(labels.items()))

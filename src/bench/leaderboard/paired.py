@@ -1,6 +1,7 @@
-"""Runs on the same test images: pair their predictions, and say how far a figure's difference moves with other images.
+"""Pair the predictions of runs on the same test images, and give the differences of metrics with their intervals.
 
-`bench leaderboard`, `bench compare` and `bench study` all compare here.
+An interval states how far a difference moves with other test images. `bench leaderboard`, `bench compare` and `bench
+study` all compare here.
 """
 
 from collections import defaultdict
@@ -32,10 +33,10 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one run said of N images, in the order of their contents."""
+    """The predictions of one run for N images, sorted by the hashes of their contents."""
 
     paths: tuple[str, ...]
-    hashes: tuple[str, ...]  # of the contents; several images may have one
+    hashes: tuple[str, ...]  # of the contents; copies of an image have the same
     defect_types: NDArray[np.str_]  # (N,)
     scores: NDArray[np.float64]  # (N,)
     logits: NDArray[np.float64]  # (N, classes), no classes for a detector
@@ -44,7 +45,7 @@ class Predictions:
         return len(self.paths)
 
     def __getitem__(self, chosen: Indices) -> "Predictions":
-        """Those of the chosen images, in that order."""
+        """The predictions of the chosen images, in that order."""
         return Predictions(
             tuple(self.paths[index] for index in chosen),
             tuple(self.hashes[index] for index in chosen),
@@ -73,17 +74,17 @@ def read_predictions(folder: Path) -> Predictions | None:
 
 @dataclass(frozen=True)
 class Pair:
-    """What two runs said of the N images that both predicted, in one order."""
+    """The predictions of two runs for the N images that both predicted, in one order."""
 
     before: Predictions
     after: Predictions
-    strata: NDArray[Any]  # (N,): images are drawn again within these
+    strata: NDArray[Any]  # (N,): the bootstrap draws images within these
 
     def __len__(self) -> int:
         return len(self.before)
 
     def by_path(self, classes: Sequence[str]) -> "Pair":
-        """The same in the order of paths and classes, which the intervals of studies of classifiers were drawn in."""
+        """The pair sorted by path, with classes as strata: the order in which studies of classifiers draw intervals."""
         both = zip(self.after.paths, self.after.hashes, strict=True)
         order = np.array([index for _, index in sorted((key, index) for index, key in enumerate(both))], dtype=np.intp)
         before, after = self.before[order], self.after[order]
@@ -91,14 +92,14 @@ class Pair:
 
 
 def pair(before: Predictions, after: Predictions) -> Pair:
-    """Pair the images that both predicted: the same content as the same defect type, of copies those of one path."""
+    """Pair the images that both predicted, by content and defect type; among copies, those of one path first."""
     indices = _copies(after)
     pairs = []
     for index, (key, path) in enumerate(zip(_keys(before), before.paths, strict=True)):
         if (found := indices[key].pop(path, None)) is not None:
             pairs.append((index, found))
     paired = {index for index, _ in pairs}
-    for index, key in enumerate(_keys(before)):  # what lies elsewhere in the other run
+    for index, key in enumerate(_keys(before)):  # images that have another path in the other run
         if index not in paired and indices[key]:
             pairs.append((index, indices[key].pop(next(iter(indices[key])))))
     first, second = np.array(sorted(pairs), dtype=np.intp).reshape(-1, 2).T
@@ -120,7 +121,10 @@ def _copies(predictions: Predictions) -> Mapping[tuple[str, str], dict[str, int]
 def metric_differences(
     records: tuple[Record, Record], pair: Pair, only: Collection[str] | None = None
 ) -> dict[str, Difference]:
-    """Metrics that both records have and that scores, decisions or logits of the shared images decide; or some."""
+    """Differences of the metrics of both records, all or `only` some.
+
+    Only metrics that scores, decisions or logits of the shared images determine have a difference.
+    """
     before, after = pair.before, pair.after
     metrics = {name for name in records[0].metrics.keys() & records[1].metrics.keys() if only is None or name in only}
     classes = shared_classes(records)
@@ -143,7 +147,7 @@ def metric_differences(
 
 
 def shared_classes(records: tuple[Record, Record]) -> list[str]:
-    """The classes of two classifiers, in the order of their logits; none where these are not the same."""
+    """The classes of two classifiers, in the order of their logits; empty where they differ."""
     one, other = (list(record.data.classes or {}) for record in records)
     return one if one == other else []
 
@@ -169,19 +173,19 @@ def _targets(predictions: Predictions, classes: Sequence[str]) -> NDArray[np.int
 
 
 def _decide(predictions: Predictions, threshold: float) -> NDArray[np.float64]:
-    """A decision as logits of two classes, so that one definition of accuracy serves both tracks."""
+    """Decisions as logits (N, 2) of two classes, so that one definition of accuracy serves both tracks."""
     return np.stack([np.zeros(len(predictions)), np.where(predictions.scores > threshold, 1.0, -1.0)], axis=1)
 
 
 class SeedDifference(NamedTuple):
-    """A difference, and the seeds that it is the mean over."""
+    """A difference, and the seeds that it is averaged over."""
 
     difference: Difference
     seeds: tuple[int, ...]
 
 
 def image_auroc_difference(best: Row, other: Row) -> SeedDifference | str:
-    """Image AUROC of `other` minus that of `best`, averaged over the seeds that both have; or why there is none."""
+    """Image AUROC of `other` minus that of `best`, averaged over the seeds that both have; or the reason for none."""
     ours = {source.record.seed: source for source in other.sources}
     theirs = {source.record.seed: source for source in best.sources}
     seeds = tuple(sorted(ours.keys() & theirs.keys()))

@@ -1,4 +1,4 @@
-"""Finished runs copied beside the leaderboards, without what belongs to a machine or a person."""
+"""Copy finished runs beside the leaderboards, without data that identify a machine or a person."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from bench.records.record import PREDICTIONS, RECORD, Record
 from bench.writing import write_together, writing_to
 
 _ROOT = "$BENCH_DATA"
-# Options that no figure depends on.
+# Options that no metric depends on; the published command leaves them out.
 _PRIVATE = ("--runs", "--data.cache", "--wandb", "--wandb_images", "--group", "--resume")
 _SWITCHES = ("--force", "--json", "--wandb_checkpoint")
 
@@ -19,7 +19,7 @@ _SWITCHES = ("--force", "--json", "--wandb_checkpoint")
 def publish(folders: Sequence[Path], records: Path) -> list[str]:
     """Copy the finished runs below `folders`, each cell once, into `records`/MODEL/CATEGORY/FINGERPRINT.
 
-    What cannot be trusted, or has no predictions, is left out: the problems are returned, one line each.
+    A run that cannot be trusted or has no predictions is left out; the problems are returned, one line each.
     """
     found = collect(folders)
     problems = found.problems

@@ -1,4 +1,4 @@
-"""Two runs side by side: what their settings, figures and costs differ in, and whether by more than chance."""
+"""Two runs side by side: how settings, metrics and costs differ, and whether metrics differ by more than chance."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ _ABOUT = ("model", "track", "dataset", "official", "category", "seed", "fold")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two records by what sets them apart; a difference is that of `after` minus `before`."""
+    """Two records and what differs between them; a difference is `after` minus `before`."""
 
     before: Record
     after: Record
     settings: dict[str, tuple[Any, Any]]  # what differs, by dotted name; None where a run has no such setting
-    differences: dict[str, Difference]  # of the figures that predictions alone decide, over the shared images
-    images: str  # over how many images these are, or why there are none
+    differences: dict[str, Difference]  # of the metrics that predictions alone determine, over the shared images
+    images: str  # how many images the differences are over, or why there are none
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The comparison as a dictionary for JSON."""
         records = {"before": self.before, "after": self.after}
         return {
             **{name: {"fingerprint": record.fingerprint} for name, record in records.items()},

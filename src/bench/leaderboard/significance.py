@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST_CATEGORIES = 5
-FEWEST_METHODS = 3  # for two, ranks say no more than a sign test
+FEWEST_METHODS = 3  # for two, ranks give no more than a sign test
 LEVEL = 0.05
 
 
@@ -30,7 +30,7 @@ def ranks(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def compare_methods(scores: ArrayLike) -> Significance | None:
-    """Test scores (N categories, k methods), larger being better; None where there are too few of either."""
+    """Test scores (N categories, k methods), where larger is better; None where there are too few of either."""
     from scipy.stats import friedmanchisquare
 
     values = np.asarray(scores, dtype=np.float64)

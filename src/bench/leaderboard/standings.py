@@ -1,4 +1,4 @@
-"""From rows to the order of methods: means over categories, mean ranks, and whether they differ by more than chance."""
+"""Order methods by their rows: means over categories, mean ranks, and whether these differ by more than chance."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ GROUPS = {"textures": "texture", "objects": "object", "mean": ""}  # the last on
 
 @dataclass(frozen=True)
 class Standing:
-    """One method over several categories; `mean_rank` is None where it lacks one of those that are ranked."""
+    """One method over several categories; `mean_rank` is None where it lacks a ranked category."""
 
     method: Method
     rows: Mapping[str, Row]
@@ -26,9 +26,9 @@ class Standing:
     _macros: dict[tuple[str, tuple[str, ...]], Summary | None] = field(default_factory=dict, compare=False, repr=False)
 
     def macro(self, metric: str, categories: Sequence[str]) -> Summary | None:
-        """Mean over categories, and the spread of that mean over the seeds that all categories have."""
+        """Mean over categories, and the standard deviation of that mean over the seeds that all categories have."""
         place = metric, tuple(categories)
-        if place not in self._macros:  # each format of a leaderboard asks for it
+        if place not in self._macros:  # every format of a leaderboard needs it
             found = self._by_category(metric, categories)
             of_seeds = self.means_of_seeds(metric, categories)
             mean = fmean([fmean(list(values.values())) for values in found]) if found else 0.0
@@ -37,7 +37,7 @@ class Standing:
         return self._macros[place]
 
     def means_of_seeds(self, metric: str, categories: Sequence[str]) -> list[float]:
-        """The mean over categories for each seed that all of them have; none where a category lacks the metric."""
+        """The mean over categories for each seed that all of them have; empty where a category lacks the metric."""
         found = self._by_category(metric, categories)
         seeds = sorted(set.intersection(*map(set, found))) if found else []
         return [fmean([values[seed] for values in found]) for seed in seeds]
@@ -55,7 +55,7 @@ class Standing:
         return fmean(means) if means else None
 
     def published_mean(self, metric: str, categories: Sequence[str]) -> Figure | None:
-        """The mean of the published figures of these very categories, else that of all categories."""
+        """The mean of the published figures of exactly these categories, else the published mean of all categories."""
         rows = [self.rows[name] for name in categories if name in self.rows]
         figures = [figure for row in rows if (figure := row.published_figure(metric))]
         if not figures or len(rows) < len(categories):
@@ -69,18 +69,18 @@ class Standing:
 
     @cached_property
     def devices(self) -> list[str]:
-        """What its runs were computed on."""
+        """The devices that its runs were computed on."""
         return sorted({device for row in self.rows.values() for device in row.devices})
 
     @cached_property
     def differences(self) -> list[str]:
-        """In what the protocol is not that of the published figures, in any category."""
+        """How the protocol differs from that of the published figures, in any category."""
         return list(dict.fromkeys(text for row in self.rows.values() for text in row.differences))
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods over categories, each on one set of images: the ranked in order of mean rank, then the incomplete."""
+    """Methods over categories, each on one set of images: first the ranked by mean rank, then the incomplete."""
 
     digests: Mapping[str, str]
     categories: tuple[str, ...]
@@ -90,11 +90,11 @@ class Ranking:
 
     @property
     def ranked(self) -> list[Standing]:
-        """Those with every category."""
+        """The methods that have every ranked category."""
         return [standing for standing in self.standings if standing.mean_rank is not None]
 
     def groups(self) -> dict[str, list[str]]:
-        """Categories of each group that has any; textures and objects only where there are both."""
+        """The categories of each group; textures and objects only where both groups have any."""
         kinds = {name: facts.group for name, facts in known_categories(self.dataset).items()}
         found = {
             name: [category for category in self.categories if not kind or kinds.get(category) == kind]
@@ -104,7 +104,7 @@ class Ranking:
 
 
 def rankings(table: TableKey, rows: Sequence[Row]) -> list[Ranking]:
-    """One ranking, or where a category was tested on several sets of images one for each, the most used set first."""
+    """One ranking; where a category was tested on several sets of images, one for each set, the most used first."""
     uses: dict[str, dict[str, int]] = {}
     for row in rows:
         counts = uses.setdefault(row.category, {})
@@ -118,7 +118,7 @@ def rankings(table: TableKey, rows: Sequence[Row]) -> list[Ranking]:
 
 
 def shared_categories(methods: Mapping[Method, Collection[str]]) -> tuple[str, ...]:
-    """The largest set of categories that two methods or more have in full; all of a method that is alone."""
+    """The largest set of categories that at least two methods have in full; all categories of a single method."""
     sets = [frozenset(names) for names in methods.values()]
     if len(sets) == 1:
         return tuple(sorted(sets[0]))

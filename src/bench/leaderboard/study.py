@@ -1,4 +1,4 @@
-"""A study: what each variant of a sweep changed against its baseline, and whether that is more than chance."""
+"""A study: how each variant of a sweep differs from its baseline, and whether by more than chance."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Attempt:
 
     planned: Planned
     record: Record | None
-    images: int = 0  # that both predicted; of the baseline all
+    images: int = 0  # that both predicted; for the baseline, all of its images
     differences: dict[str, Difference] | None = None  # by metric; None for the baseline itself
 
 
@@ -84,7 +84,7 @@ def render_study(name: str, sweep: Sweep, attempts: Sequence[Attempt]) -> str:
 
 
 def _table(sweep: Sweep, attempts: Sequence[Attempt]) -> list[str]:
-    """The attempts of one model on one category with one seed."""
+    """The table of the attempts of one model on one category with one seed."""
     records = [attempt.record for attempt in attempts if attempt.record]
     track = records[0].track if records else attempts[0].planned.config.model.track
     shown = TRACKS[track].study
@@ -134,7 +134,7 @@ def _verdict(difference: Difference | None) -> str:
 
 
 def _find(folders: Sequence[Path]) -> list[Source]:
-    """Finished records; a line for each that is left out."""
+    """The finished records; prints a line for each record that is left out."""
     collection = collect(folders)
     for line in [*collection.problems, *collection.notes]:
         say(f"bench: {line}")
@@ -142,7 +142,7 @@ def _find(folders: Sequence[Path]) -> list[Source]:
 
 
 def _source_of(cell: Planned, found: Sequence[Source]) -> Source | None:
-    """The record whose settings are the cell's, wherever it ran; weights are compared by the table's reader."""
+    """The record with the settings of the cell, from any machine; comparing weights is left to the table's reader."""
     matching = [source for source in found if _is_of(source.record, cell)]
     if len(matching) > 1:
         names = ", ".join(source.record.fingerprint for source in matching)
@@ -153,7 +153,7 @@ def _source_of(cell: Planned, found: Sequence[Source]) -> Source | None:
 
 
 def _is_of(record: Record, cell: Planned) -> bool:
-    """Whether all settings agree; one that did not exist when the record was made had its preset's value."""
+    """Whether all settings agree; a setting that is newer than the record counts as its preset's value."""
     ran, wanted = _decisive(record.config), _decisive(cell.config.as_dict())
     newer = wanted.keys() - ran.keys()
     agree = all(wanted.get(key, key) == value for key, value in ran.items())
@@ -168,7 +168,7 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _group(sweep: Sweep, cell: Planned) -> tuple[str, str, int]:
-    """What an attempt has in common with its baseline; the model is named where the sweep has several."""
+    """Model, category and seed, which an attempt shares with its baseline; '' for the only model of a sweep."""
     model = cell.config.model.name if len(sweep.models) > 1 else ""
     return model, cell.config.category, cell.config.settings["seed"]
 

@@ -1,4 +1,4 @@
-"""From records to the tables of a leaderboard, which every format shows."""
+"""Build the tables of a leaderboard from records; every format shows these tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ class Section:
     category: str
     digest: str
     rows: list[Row]
-    best: Method | None  # by image AUROC, where differences to it were asked for
+    best: Method | None  # by image AUROC, where differences to it are requested
     differences: "dict[Method, SeedDifference | str]"  # to the best, or why there is none
 
     @property
     def difference_from_official(self) -> list[str]:
-        """In what the images are not MVTec's own."""
+        """How the images differ from MVTec's own."""
         return self.rows[0].records[0].data.differences
 
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that may be compared."""
+    """The rankings and sections of all records that may be compared with each other."""
 
     key: TableKey
     rankings: list[Ranking]

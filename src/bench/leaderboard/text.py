@@ -1,4 +1,4 @@
-"""What a leaderboard says in words, the same in Markdown and on the page; words between backticks are code."""
+"""The sentences of a leaderboard, the same in Markdown and on the page; words between backticks are code."""
 
 from collections import defaultdict
 
@@ -33,7 +33,7 @@ ABOUT_COSTS = "Means over seeds and over the categories that the method has. Tim
 
 
 def table_title(key: TableKey) -> str:
-    """What the figures of a table have in common."""
+    """The title of a table: what its figures have in common."""
     if owner := owner_of(key.dataset):
         images = f"{owner}'s own images" if key.official else f"Images that differ from {owner}'s own"
     else:
@@ -48,7 +48,7 @@ def table_title(key: TableKey) -> str:
 
 
 def table_notes(table: Table) -> list[str]:
-    """What a reader must know of its records, and what all variants of a method have in common."""
+    """Remarks on the records of a table, and the settings that all variants of a method share."""
     notes = [f"Note: {note}" for note in table.notes]
     shared = {row.method.model: ", ".join(row.method.shared) for section in table.sections for row in section.rows}
     return [*notes, *(f"Every {model} here: {settings}." for model, settings in sorted(shared.items()) if settings)]
@@ -71,7 +71,7 @@ def describe_images(key: TableKey, section: Section, several: bool) -> str:
 
 
 def difference_to_best(section: Section, method: Method) -> str:
-    """`-0.012 [-0.034, +0.001]`, `best`, or nothing where there is none."""
+    """`-0.012 [-0.034, +0.001]`, `best`, or '' where there is no difference."""
     if method == section.best:
         return "best"
     found = section.differences.get(method)
@@ -82,7 +82,7 @@ def difference_to_best(section: Section, method: Method) -> str:
 
 
 def some_seeds(section: Section, method: Method) -> str:
-    """The seeds of a difference where they are not all of both methods, so that the means say something else."""
+    """The seeds of a difference where a method has others as well, so that the means differ by another amount."""
     found = section.differences[method]
     if isinstance(found, str):
         return ""
@@ -92,7 +92,7 @@ def some_seeds(section: Section, method: Method) -> str:
 
 
 def remarks(section: Section) -> list[str]:
-    """Which rows are of several devices, which differences over some of the seeds, and why some methods have none."""
+    """Remarks on rows of several devices, on differences over some of the seeds, and on methods without any."""
     some, none = defaultdict(list), defaultdict(list)
     for method, found in section.differences.items():
         if isinstance(found, str):
@@ -123,7 +123,7 @@ def _numbers(seeds: list[int]) -> str:
 
 
 def footnotes(table: Table) -> list[str]:
-    """The files of weights, whose figures were published, and why some are not compared."""
+    """The files of weights, the references of published figures, and why some figures are not compared."""
     rows = [row for section in table.sections for row in section.rows]
     records = [record for row in rows for record in row.records]
     weights = sorted({(r.weights["sha256"][:8], r.weights["source"]) for r in records if "sha256" in r.weights})
@@ -154,12 +154,12 @@ def name_categories(ranking: Ranking) -> str:
 
 
 def ranking_title(ranking: Ranking, title: str) -> str:
-    """What methods were ranked by, and over what."""
+    """The title of a ranking: its metric and its categories."""
     return f"Ranking by {title} over {name_categories(ranking)}"
 
 
 def describe_sets(ranking: Ranking, of: int) -> str:
-    """Which of several sets of images of a category the ranking is over."""
+    """The sets of images that the ranking is over, where a category has several."""
     sets = ", ".join(f"{name} {digest[:12]}" for name, digest in ranking.digests.items())
     return f"A category was tested on several sets of images; this is one of {of} rankings. Its sets: {sets}."
 
@@ -174,12 +174,12 @@ def machine(record: Record) -> str:
     """The GPU, or the processor with the threads it ran."""
     environment = record.environment
     threads = environment.get("threads")
-    gpu = environment.get("gpu") if record.device != "cpu" else None  # bench 0.1 named one that only lay there
+    gpu = environment.get("gpu") if record.device != "cpu" else None  # bench 0.1 named a GPU that it did not use
     return str(gpu or f"{environment.get('processor')}, {threads} thread{'s' * (threads != 1)}")
 
 
 def explain_ranking(ranking: Ranking, title: str) -> str:
-    """How to read its figures."""
+    """How to read the figures of a ranking."""
     text = (
         f"Figures are means over these categories, ± over seeds of that mean; the mean rank is by {title}, "
         "1 for the best of a category, ties sharing theirs."
@@ -191,7 +191,7 @@ def explain_ranking(ranking: Ranking, title: str) -> str:
 
 
 def describe_significance(ranking: Ranking) -> str:
-    """What Friedman's and Nemenyi's tests say, or why they say nothing."""
+    """The results of Friedman's and Nemenyi's tests, or why there are none."""
     found, categories, methods = ranking.significance, len(ranking.categories), len(ranking.ranked)
     if found is None:
         too_few = f"{FEWEST_CATEGORIES} categories" if categories < FEWEST_CATEGORIES else f"{FEWEST_METHODS} methods"

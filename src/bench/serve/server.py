@@ -27,20 +27,20 @@ class Server(ThreadingHTTPServer):
     def __init__(self, site: Site, port: int) -> None:
         super().__init__((_LOOPBACK, port), _Handler)
         self.site = site
-        # Another name in the Host header is a foreign page whose name was made to lead here (DNS rebinding).
+        # Another name in the Host header comes from a foreign page whose name resolves to this machine (DNS rebinding).
         names = (_LOOPBACK, "localhost")
         self.hosts = {f"{name}:{self.server_port}" for name in names} | (
             set(names) if self.server_port == 80 else set()
         )
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that leaves in the middle of an answer is no error."""
+        """Ignore a browser that closes the connection during an answer."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 def make_server(site: Site, port: int) -> Server:
-    """Bind the port (0: any) and build the site once, so that its first page is there at once."""
+    """Bind the port (0: any) and build the site once, so that the first request need not wait for it."""
     server = Server(site, port)
     try:
         site.refresh()
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing: the terminal is the person's."""
+        """Print nothing: the terminal belongs to the user."""
 
     def _answer(self) -> None:
         if self.headers.get("Host", "").lower() not in self.server.hosts:
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         try:
             found = self.server.site.find(path)
-        except (UsageError, OSError) as error:  # the folder of records is gone, for one
+        except (UsageError, OSError) as error:  # for example, the folder of records is gone
             self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             return
         if found is None:
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: str, kind: str) -> None:
         try:
-            # The site named this very file; what became a link since then is not followed.
+            # The site named exactly this file; a path that has become a link since then is not followed.
             if os.path.realpath(path) != path:
                 raise OSError
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -23,14 +23,14 @@ _TEXTS = {REPORT: _HTML, RECORD: "application/json", PREDICTIONS: "text/plain; c
 
 
 class Page(NamedTuple):
-    """What is sent from memory."""
+    """Content that is sent from memory."""
 
     content: bytes
     kind: str = _HTML
 
 
 class File(NamedTuple):
-    """What is sent from disk; a resolved path."""
+    """A file that is sent from disk, by its resolved path."""
 
     path: Path
     kind: str
@@ -38,18 +38,18 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run with the folder it lies in."""
+    """A run and its folder."""
 
     record: Record
     folder: Path
 
     @property
     def headline(self) -> float | None:
-        """The figure that its track ranks by."""
+        """The metric that its track ranks by."""
         return self.record.metrics.get(TRACKS[self.record.track].headline)
 
     def files(self) -> dict[str, File]:
-        """What may be shown of its folder, by name: pictures, the report, the record; no links, nothing deeper."""
+        """The files of its folder that may be shown, by name: pictures, report, record, predictions; no links."""
         try:
             found = sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
         except OSError:
@@ -64,7 +64,7 @@ class Run:
 
 @dataclass
 class Site:
-    """Pages built from the records below `folders`, and built again where these changed."""
+    """Pages built from the records below `folders`, and rebuilt where these change."""
 
     folders: Sequence[Path]
     intervals: bool
@@ -74,9 +74,9 @@ class Site:
     _lock: Lock = field(default_factory=Lock)
 
     def find(self, path: str) -> Page | File | None:
-        """What lies at a path, such as `/`, `/mvtec_ad-one-class.html` or `/runs/FINGERPRINT/most_anomalous.png`.
+        """The content of a path such as `/`, `/mvtec_ad-one-class.html` or `/runs/FINGERPRINT/most_anomalous.png`.
 
-        A path is looked up among names; no part of it ever becomes one of the disk.
+        A path is looked up among known names; no part of it ever becomes a path on the disk.
         """
         parts = path.split("/")
         if len(parts) == 4 and parts[1] == "runs" and parts[3]:
@@ -89,9 +89,9 @@ class Site:
         return self._pages.get(path)
 
     def refresh(self) -> None:
-        """Build everything again where a record came, went or changed."""
+        """Rebuild everything where a record was added, removed or changed."""
         with self._lock:
-            files = sorted(set(record_files(self.folders, [])))  # the page tells what cannot be read
+            files = sorted(set(record_files(self.folders, [])))  # the page lists what cannot be read
             seen = tuple((str(file), (now := file.stat()).st_mtime_ns, now.st_size) for file in files)
             if seen != self._seen:
                 self._build(files)
@@ -107,12 +107,12 @@ class Site:
             try:
                 record = Record.read(file)
             except UsageError:
-                continue  # collect has said so
+                continue  # `collect` has reported it
             run, other = Run(record, file.parent), runs.get(record.fingerprint)
-            # Of two copies of a run the one with pictures; one that was left out of the tables is shown as well.
+            # Of two copies of a run, the one with pictures is shown; so is a run that the tables leave out.
             if other is None or (run.pictures() and not other.pictures()):
                 runs[record.fingerprint] = run
-        read_predictions.cache_clear()  # of folders that may have changed
+        read_predictions.cache_clear()  # the folders may have changed
         tables = build_tables(found.sources, intervals=self.intervals)
         pages = {
             f"/{name}.html": Page(render_leaderboard(name, table, Path("/"), _link_to_run).encode())

@@ -1,1 +1,1 @@
-"""Many cells in one command."""
+"""Sweeps: many cells in one command."""

@@ -1,12 +1,12 @@
-"""Who runs a cell: a folder beside the run's, so that sweeps on one disk share the work.
+"""Claims on cells: a folder beside the run's, held by the process that runs it, so that sweeps on one disk share work.
 
-`FINGERPRINT.N.claim` is made exclusively and holds one file, named by a token that nobody else has, which is renewed
-while its process lives. Nobody ever removes or renames a claim of another's to take its place, for between looking and
-renaming the place may have been taken: the successor of claim N is N + 1, which again only one process can make. The
-claim with the largest number counts.
+Only one process can create the folder `FINGERPRINT.N.claim`. It holds one file, named by a unique token, whose time the
+process renews while it lives. No process takes over a claim by removing or renaming it, for another process may have
+taken it over between the check and the renaming. The successor of claim N is claim N + 1, which again only one process
+can create. The claim with the largest number counts.
 
-A number may be used again once all claims are gone. So a process renews and removes the file of its own token: one that
-wakes up long after its lease finds it gone, and whatever has its number now is left alone.
+A number may be used again once all claims are gone. So a process renews and removes only the file of its own token. A
+process that resumes long after its lease finds this file gone, and does not touch the claim that has its number now.
 """
 
 import json
@@ -24,23 +24,23 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 _RENEWALS = 4  # times per lease
-_SECONDS_TO_WRITE = 5.0  # a claim without content is about to get some, or its process died in that moment
+_SECONDS_TO_WRITE = 5.0  # for a process to write into its new claim; it died if the claim is empty after that
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that can be told from every other, and for how many seconds a sign of life of it counts."""
+    """A process, identified among all others, and for how many seconds a renewal of its claim counts."""
 
     host: str
-    system: str  # of one kernel since it started, as one container sees it: where process numbers mean the same
+    system: str  # boot of the kernel, and namespace of process ids: within one system these ids are unique
     pid: int
-    started: int  # clock ticks since the system started: tells a process from a later one of the same number
+    started: int  # clock ticks from boot to its start: distinguishes it from a later process of the same id
     lease: float
 
 
 @contextmanager
 def claim(folder: Path, lease: float) -> Iterator[bool]:
-    """Hold the cell of this run's folder; False where another living process holds it."""
+    """Hold the cell of this run's folder; yields False where another living process holds it."""
     own = _acquire(folder, lease)
     if own is None:
         yield False
@@ -53,7 +53,7 @@ def claim(folder: Path, lease: float) -> Iterator[bool]:
     finally:
         released.set()
         renewal.join()
-        if own.exists():  # the largest last: until then it keeps the others out
+        if own.exists():  # the largest claim goes last: until then it keeps other processes out
             _forget_dead(_claims(folder)[:-1])
             _remove(own.parent, [own])
 
@@ -65,14 +65,14 @@ def is_claimed(folder: Path) -> bool:
 
 
 def forget_dead_claims(folder: Path) -> None:
-    """Remove what a process left that was killed between the record and the end of its claim."""
+    """Remove the claims of a process that was killed after it wrote the record and before it released its claim."""
     claims = _claims(folder)
     if claims and not _is_alive(claims[-1]):
         _forget_dead(claims)
 
 
 def _acquire(folder: Path, lease: float) -> Path | None:
-    """The file of our own in the claim that counts now; None where another process has it."""
+    """Claim the cell; return this process's file in the claim, None where another process holds the cell."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     claims = _claims(folder)
     if claims and _is_alive(claims[-1]):
@@ -80,15 +80,15 @@ def _acquire(folder: Path, lease: float) -> Path | None:
     path = folder.with_name(f"{folder.name}.{_number(claims[-1]) + 1 if claims else 0}.claim")
     own = path / secrets.token_hex(8)
     try:
-        path.mkdir()  # by one process only
+        path.mkdir()  # succeeds in one process only
         with own.open("x", encoding="utf-8") as file:
             json.dump(asdict(_self(lease)), file)
-    except (FileExistsError, FileNotFoundError):  # taken, or taken for dead since we made it
+    except (FileExistsError, FileNotFoundError):  # another process was first, or removed this claim as dead
         return None
     except OSError:
         _remove(path, [own])
         raise
-    # Others came and went since the first look, or the folder is another's that was made after ours was removed.
+    # Others came and went since the first check, or the folder is another's, created after this one was removed.
     if _claims(folder)[-1:] != [path] or _owners(path) != [own]:
         _remove(path, [own])
         return None
@@ -99,13 +99,13 @@ def _renew(own: Path, folder: Path, lease: float, released: threading.Event) -> 
     while not released.wait(lease / _RENEWALS):
         with suppress(OSError):
             if not _renew_once(own, folder) and not released.is_set():
-                # Stopped for longer than its lease, this process was taken for dead: the record is another's to write.
+                # Paused for longer than its lease, this process was taken for dead: another one writes the record.
                 print(f"bench: {own.parent} was taken over; this process ends", file=sys.stderr, flush=True)
                 os._exit(1)
 
 
 def _renew_once(own: Path, folder: Path) -> bool:
-    """Give a sign of life; False where the claim is no longer ours."""
+    """Renew the claim; False where it no longer belongs to this process."""
     if _claims(folder)[-1:] != [own.parent]:
         return False
     try:
@@ -125,7 +125,7 @@ def _number(path: Path) -> int:
 
 
 def _owners(path: Path) -> list[Path]:
-    """The files in a claim: one, but for the moments before it is written and while it is removed."""
+    """The files in a claim: one, except just before it is written and while it is removed."""
     try:
         return sorted(path.iterdir())
     except FileNotFoundError:
@@ -136,13 +136,13 @@ def _owners(path: Path) -> list[Path]:
 
 def _forget_dead(claims: Sequence[Path]) -> None:
     for path in claims:
-        owners = _owners(path)  # first: who comes after this look is none of those that are removed
+        owners = _owners(path)  # listed first, so that the file of a process that comes later is not removed
         if not _is_alive(path):
             _remove(path, owners)
 
 
 def _remove(path: Path, owners: Sequence[Path]) -> None:
-    """Remove these files of a claim, and the claim if it holds no other's."""
+    """Remove these files of a claim, and the claim if it holds no other file."""
     for owner in owners:
         with suppress(FileNotFoundError, NotADirectoryError):
             owner.unlink()
@@ -173,7 +173,7 @@ def _is_living(file: Path) -> bool:
 
 
 def _age(path: Path, disk: Path) -> float:
-    """Seconds since the last sign of life, by the clock of the disk: those of two machines differ."""
+    """Seconds since the last renewal, by the clock of the disk: the clocks of two machines differ."""
     with NamedTemporaryFile(dir=disk, suffix=".partial") as probe:
         now = Path(probe.name).stat().st_mtime
     try:
@@ -188,9 +188,9 @@ def _self(lease: float) -> Owner:
 
 
 def process_start(pid: int) -> int | None:
-    """When a process of this system began, in clock ticks; None where there is none, or only what is left of one."""
+    """Start of a process of this system, in clock ticks since boot; None where there is none, or only a zombie."""
     try:
-        # The name, in parentheses, may hold anything: the fields are counted from behind it.
+        # The name, in parentheses, may hold anything: fields are counted from the last parenthesis.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -203,4 +203,4 @@ def _system() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        return f"unknown {time.time_ns()}"  # nobody else's: claims end with their lease
+        return f"unknown {time.time_ns()}"  # unique: other processes judge these claims by their lease alone

@@ -1,4 +1,4 @@
-"""A sweep from its first cell to its last, on whatever launcher."""
+"""Run a sweep from its first cell to its last, on any launcher."""
 
 import time
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from bench.sweep.pending import Entry
 from bench.sweep.progress_table import ProgressTable
 from bench.sweep.tasks import Outcome, Task, find_run
 
-_SECONDS_BETWEEN_LOOKS = 0.5  # at cells that another sweep runs
+_SECONDS_BETWEEN_LOOKS = 0.5  # while another sweep runs all remaining cells
 _SHOWN = ("image_auroc", "pixel_auroc", "aupro_0.30")
 
 
 def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
-    """Run what is due; the outcome of each cell by its number. A full disk ends the sweep."""
+    """Run the due cells; return the outcome of each by its number. A full disk ends the sweep with a UsageError."""
     due = {entry.task.number: entry for entry in entries if entry.is_due}
     outcomes: dict[int, Outcome] = {}
     told = False
@@ -47,12 +47,12 @@ def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
 
 
 def _is_taken(task: Task) -> bool:
-    """Whether another sweep runs the cell; one that it ended is asked for, to hear how."""
+    """Whether another sweep runs the cell now; a cell that it has ended is submitted, to learn its outcome."""
     return is_claimed(task.folder)
 
 
 def describe(entry: Entry, outcome: Outcome | None) -> str:
-    """A cell and its figures, or why it has none."""
+    """A cell and its metrics, or why it has none."""
     title, found = entry.planned.title, find_run(entry.task.folder)
     if outcome is not None and outcome.status != "finished":
         return f"{title}: {outcome.status}: {outcome.error}"

@@ -1,4 +1,4 @@
-"""The record of a cell that failed before, or so that, its run could write one."""
+"""The record of a cell that failed without a record from its run."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from bench.writing import writing_to
 
 
 def write_failure(task: Task, error: str) -> None:
-    """Say in the cell's folder why it has no figures; a finished record, or a newer one, is left as it is."""
+    """Write a record with the error into the cell's folder; a finished record, or a newer one, is left as it is."""
     there = find_run(task.folder)
     if there.status == "finished" or there.stamp != task.found.stamp:
         return

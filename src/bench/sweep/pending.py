@@ -1,4 +1,4 @@
-"""What of a sweep is answered by finished records, what is to be done, and how long that may take."""
+"""Which cells of a sweep have finished records, which are due, and how long these may take."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from bench.sweep.tasks import Found, Task, find_run
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of the plan: what lies in its folder, whether it is to be run, how long that takes by earlier records."""
+    """A cell of the plan: its task, whether it is due, and how long it takes by earlier records."""
 
     planned: Planned
     task: Task
@@ -30,7 +30,7 @@ class Entry:
 def pending_cells(
     cells: Sequence[Planned], options: Options, *, retry: int, lease: float, rerun_failed: bool
 ) -> list[Entry]:
-    """Identify every cell by its data and weights, and look for its record; a cell named twice stands there once."""
+    """Identify every cell by its data and weights, and read its record; a cell named twice is listed once."""
     digests: dict[tuple[str, str, str], str] = {}
     weights: dict[str | None, dict[str, str]] = {}
     tasks: dict[str, tuple[Planned, Task]] = {}
@@ -57,7 +57,7 @@ def _is_due(found: Found, options: Options, rerun_failed: bool) -> bool:
 def _identify(
     config: Config, digests: dict[tuple[str, str, str], str], weights: dict[str | None, dict[str, str]]
 ) -> Cell:
-    """The cell, each file being read once for the whole plan."""
+    """The cell of a configuration; each file is read once for the whole plan."""
     settings = config.settings
     data = config.data.load_class()(config.category, settings["seed"], settings["protocol"], **config.section("data"))
     place = (config.data.class_path, str(data.find_root()), config.category)
@@ -82,7 +82,7 @@ def _seconds_of_records(runs: Path, models: set[str]) -> dict[tuple[str, ...], l
 
 
 def _expected(task: Task, seconds: dict[tuple[str, ...], list[float]]) -> float | None:
-    """The cell's own record, else the mean of its model on its category, else of its model."""
+    """Seconds in the cell's own record, else the mean of its model on its category, else of its model."""
     if task.found.seconds is not None:
         return task.found.seconds
     model, category = task.cell.config.model.name, task.cell.config.category

@@ -1,4 +1,4 @@
-"""A sweep file or command line, and the cells that it stands for."""
+"""Read a sweep from a file or the command line, and list its cells."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ class Sweep(BaseModel):
     seeds: list[int] = Field(default=[0], min_length=1)
     data: str | None = None
     settings: dict[str, Any] = {}  # of every cell, in the form of --config
-    variants: dict[str, dict[str, Any]] = {}  # by name: settings besides
+    variants: dict[str, dict[str, Any]] = {}  # by name: additional settings
     baseline: str | None = None  # the variant that `bench study` compares the others with
-    not_run: dict[str, str] = {}  # variants that a study would have, and why it has them not
+    not_run: dict[str, str] = {}  # variants that a study leaves out, and why
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Planned:
 
     @property
     def title(self) -> str:
-        """What a person reads of it."""
+        """Model, variant, category and seed in words."""
         names = [self.config.model.name, self.variant, self.config.category]
         return ", ".join([*filter(None, names), f"seed {self.config.settings['seed']}"])
 
 
 def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
-    """The sweep of a file, or of that name in `conf/sweep`; what was typed besides replaces the file's."""
+    """Read a sweep from a file, or by its name in `conf/sweep`; typed values replace the file's."""
     where, content = "bench sweep", {}
     if reference is not None:
         path = Path(reference).expanduser()
@@ -78,7 +78,7 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
 
 
 def _check_layer(where: str, layer: Mapping[str, Any]) -> None:
-    """Refuse settings that the sweep's own lists decide: they would be ignored."""
+    """Refuse settings that the sweep's own lists set: they would be ignored."""
     lists = {"seed": "seeds", "category": "categories", "model": "models", "data": "data"}
     for key, own in lists.items():
         value = layer.get(key)
@@ -90,7 +90,7 @@ def _check_layer(where: str, layer: Mapping[str, Any]) -> None:
 
 
 def _check_names(where: str, content: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
-    """Code of one's own runs where its path was typed: a sweep file, which travels, names methods and data only."""
+    """Refuse paths of a user's own code, which runs only where its path was typed: sweep files get passed on."""
     for key in ("models", "data"):
         names = content.get(key) if typed.get(key) is None else None
         for name in names if isinstance(names, list) else [names]:
@@ -123,7 +123,7 @@ def plan(
 ) -> list[Planned]:
     """All cells, models first; a mistake in any of their settings is found here, before anything runs."""
     sets = sets or {}
-    if "seed" in options:  # it would make every cell of a seed the same one
+    if "seed" in options:  # it would give every cell the same seed
         raise UsageError("--seed: the seeds of a sweep are a list; write them under 'seeds' or --seeds 0,1,2")
     if twice := sets.keys() & options.keys():
         raise UsageError(f"--{min(twice)} stands beside --set {min(twice)}; leave one out")
@@ -164,9 +164,9 @@ def _cells(
 
 
 def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
-    """By model the settings that it lacks or cannot use and another one can: they are meant for that one.
+    """For each model the settings that it lacks or cannot use and another one can: they are meant for that one.
 
-    What none has or can use is a mistake, which `resolve` or `_check` tells.
+    A setting that no model has or can use is a mistake, which `resolve` or `_check` raises.
     """
     classes = {model: read_preset("model", model).load_class() for model in models}
     own = {model: {f"model.{name}" for name in constructor_keywords(found)} for model, found in classes.items()}
@@ -177,7 +177,7 @@ def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str,
 
 
 def _own_variants(variants: Mapping[str, Mapping[str, Any]], others: set[str]) -> dict[str, dict[str, Any]]:
-    """A model's variants without the settings of others; one that this makes equal to another is left out."""
+    """A model's variants without other models' settings; a variant that becomes equal to another is left out."""
     kept = {name: dict(each) for name, each in variants.items() if not others & flatten(each).keys()}
     for name, each in variants.items():
         own = _without(each, others)
@@ -187,12 +187,12 @@ def _own_variants(variants: Mapping[str, Mapping[str, Any]], others: set[str]) -
 
 
 def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[str, Any]:
-    """Nested settings without those of these dotted names, nor sections that this empties."""
+    """Nested settings without these dotted names, and without the sections that this empties."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             below = _without(value, keys, f"{prefix}{key}.")
-            if below or not value:  # an empty one is a mistake, and told as such
+            if below or not value:  # a section that is empty from the start is a mistake, which is reported later
                 found[key] = below
         elif f"{prefix}{key}" not in keys:
             found[key] = value
@@ -200,7 +200,7 @@ def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[
 
 
 def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what no run can honour, and what a sweep file says that none of its methods can use."""
+    """Refuse settings that no run can honour, and settings of a sweep file that none of its methods can use."""
     check_settings(config, here=False)
     reasons, settings = unusable(config.model.load_class()), flatten(config.settings)
     for layer in layers:
@@ -210,7 +210,7 @@ def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _categories(named: Sequence[str], config: Config) -> list[str]:
-    """The categories of this name; in the place of `all`, every one that the data have."""
+    """The named categories; for `all`, every category that the data have."""
     if ALL not in named:
         return list(dict.fromkeys(named))
     settings = config.settings
@@ -220,7 +220,7 @@ def _categories(named: Sequence[str], config: Config) -> list[str]:
 
 
 def _check_modules(presets: Sequence[Preset]) -> None:
-    """Two modules of one name are one to Python: the second model would quietly be the first."""
+    """Refuse two modules of one name: Python imports only one, and the second model would silently be the first."""
     places: dict[str, Path] = {}
     for preset in presets:
         module = preset.class_path.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""What a person sees of a running sweep: a live table on a terminal, plain lines anywhere else; all of it on stderr."""
+"""The progress of a sweep on stderr: a live table on a terminal, plain lines anywhere else."""
 
 import sys
 import time
@@ -15,11 +15,11 @@ from bench.escaping import terminal
 from bench.sweep.pending import Entry
 from bench.sweep.tasks import Event, Outcome, Started
 
-_LONGEST_LIST = 16  # running cells that are named
+_LONGEST_LIST = 16  # running cells that the table names
 
 
 class ProgressTable:
-    """Counts what happens; a context in which the table is live."""
+    """Counts events and shows them; the table is live within the context."""
 
     def __init__(self, entries: Mapping[int, Entry], finished_before: int) -> None:
         self._entries = entries
@@ -38,7 +38,7 @@ class ProgressTable:
         self._live.stop()
 
     def show(self, event: Event, text: str = "") -> None:
-        """Take note of an event; `text` says in words what became of a cell."""
+        """Count and show an event; `text` describes the outcome of a cell."""
         if isinstance(event, str):
             self._console.print(terminal(event))
         elif isinstance(event, Started):
@@ -61,7 +61,7 @@ class ProgressTable:
         return ", ".join([*words, *([f"{duration(left)} left"] if left else [])])
 
     def seconds_left(self) -> float | None:
-        """By the cells that ended in this sweep, and by earlier records where none has; None before either."""
+        """The time that remains, by earlier records and by the cells that ended in this sweep; None without either."""
         known = {entry.expected for entry in self._entries.values() if entry.expected} | {
             outcome.seconds for outcome in self._ended.values() if outcome.seconds
         }
@@ -86,7 +86,7 @@ class ProgressTable:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds in a readable unit: s, min or h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""The one function that runs a cell of a sweep, in whichever process a launcher calls it."""
+"""Run one cell of a sweep, in the process of any launcher."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ from bench.writing import FULL, writing_to
 
 
 def run_cell(task: Task) -> Outcome:
-    """Claim a cell and run it, from its last checkpoint where there is one; whatever happens becomes an outcome."""
+    """Claim a cell and run it, from its last checkpoint where there is one; every error becomes an outcome."""
     start = time.perf_counter()
     try:
         os.chdir(task.working_folder)
@@ -36,7 +36,7 @@ def run_cell(task: Task) -> Outcome:
 
 
 def _is_unreached(task: Task) -> bool:
-    """Whether the run was to be sent to W&B, and had to be kept offline."""
+    """Whether the run should have been sent to W&B but was kept offline."""
     with suppress(UsageError):  # no record, or none of this version
         tracked = Record.read(task.folder).wandb or {}
         return tracked.get("mode") == "offline" and choose_mode(task.options.wandb) == "online"
@@ -44,7 +44,7 @@ def _is_unreached(task: Task) -> bool:
 
 
 def _stand_alone() -> None:
-    """Forget that this process is one of several: the tasks of a SLURM job, each of which may run a cell of its own."""
+    """Remove the launch variables from the environment: each task of a SLURM job may run a cell of its own."""
     if find_launch():
         alone = without_launch()
         os.environ.clear()
@@ -55,7 +55,7 @@ def _run_claimed(task: Task) -> Outcome:
     now = find_run(task.folder)
     if now.stamp != task.found.stamp and now.status != "interrupted":  # another sweep ran it since the plan
         return Outcome(task.number, "finished" if now.status == "finished" else "failed", now.error)
-    for partial in task.folder.glob("*.partial"):  # of a process that was killed: the cell is ours alone
+    for partial in task.folder.glob("*.partial"):  # of a process that was killed: only this one holds the cell
         partial.unlink(missing_ok=True)
     for _ in range(task.retry + 1):
         outcome = _attempt(task)
@@ -71,7 +71,7 @@ def _attempt(task: Task) -> Outcome:
         resume = task.folder if _can_resume(task) else None
         fit(task.cell.config, replace(task.options, resume=resume))
         return Outcome(task.number, "finished")
-    except Exception as error:  # a cell may fail in any way, and the next one must not
+    except Exception as error:  # a cell may fail in any way; the next one still runs
         if not isinstance(error, UsageError | RunError | OSError):
             error = RunError(f"{type(error).__name__}: {error}")
         return fail(task, str(error), disk_full=_is_full(error))
@@ -82,24 +82,24 @@ def _attempt(task: Task) -> Outcome:
 
 
 def fail(task: Task, error: str, *, disk_full: bool = False) -> Outcome:
-    """The outcome of a cell that failed, with a record that says so where its run wrote none."""
+    """The outcome of a failed cell; writes a record of the failure where its run wrote none."""
     with suppress(UsageError, OSError):
         write_failure(task, error)
     return Outcome(task.number, "failed", error, disk_full)
 
 
 def _can_resume(task: Task) -> bool:
-    """Whether a checkpoint of this cell lies there: in its folder, or in those of its folds."""
+    """Whether there is a checkpoint of this cell, in its folder or in those of its folds."""
     folders = [task.folder, *sorted(task.folder.glob("fold-*"))]
     checkpoints = [path for folder in folders for name in (RESUME, CHECKPOINT) if (path := folder / name).is_file()]
-    # A single fit that left no more than its finished model was interrupted in its test, and begins anew.
+    # A single fit that left only its finished model was interrupted in its test; it starts anew.
     checkpoints = [path for path in checkpoints if path != task.folder / CHECKPOINT]
     if not checkpoints or task.options.force:
         return False
     try:
         for checkpoint in checkpoints:
             check_stamp(checkpoint, task.cell)
-    except UsageError:  # damaged: the run begins anew
+    except UsageError:  # damaged: the run starts anew
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What travels to the process that runs a cell, and what comes back."""
+"""The task that is sent to the process that runs a cell, and the events that it sends back."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +11,17 @@ from bench.records.record import RECORD, Record
 if TYPE_CHECKING:
     from bench.runs.run import Options
 
-# `elsewhere`: another process holds the cell; it is asked for again once that one has ended.
+# `elsewhere`: another process holds the cell; it is submitted again once that process has ended.
 Status = Literal["finished", "failed", "interrupted", "elsewhere"]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The record of a cell as it lay there at a moment; `stamp` tells whether it has been written since."""
+    """The record of a cell at one moment; another `stamp` later means that the record was written since."""
 
     status: Literal["finished", "failed", "interrupted", "missing"]
     stamp: int = 0
-    seconds: float | None = None  # fit and test, where the record knows them
+    seconds: float | None = None  # of fit and test, where the record has them
     error: str = ""
 
 
@@ -29,7 +29,7 @@ class Found:
 class Task:
     """A cell to be run."""
 
-    number: int  # place in the plan
+    number: int  # position in the plan
     title: str
     cell: Cell
     options: "Options"  # `runs` is an absolute path: another machine has another working folder
@@ -40,12 +40,12 @@ class Task:
 
     @property
     def folder(self) -> Path:
-        """Where the run lies."""
+        """The folder of the run."""
         return self.cell.folder(self.options.runs)
 
     @property
     def offline(self) -> "Task":
-        """The same, tracked without asking W&B's service."""
+        """The same task, tracked without asking W&B's service."""
         return replace(self, options=replace(self.options, wandb="offline"))
 
 
@@ -58,27 +58,27 @@ class Started:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended; its figures are in its record."""
+    """How a cell ended; its metrics are in its record."""
 
     number: int
     status: Status
     error: str = ""
     disk_full: bool = False
     seconds: float = 0.0
-    unreached: bool = False  # W&B's service did not answer: what comes later need not ask it
+    unreached: bool = False  # W&B's service did not answer: later cells need not ask it
 
 
-Event = Started | Outcome | str | None  # a string: what a worker said; None: time has passed
+Event = Started | Outcome | str | None  # a string: a line that a worker printed; None: time has passed
 
 
 def find_run(folder: Path) -> Found:
-    """What lies in the folder of a run."""
+    """Read the state of the record in a run's folder."""
     try:
         stamp = (folder / RECORD).stat().st_mtime_ns
         record = Record.read(folder)
     except FileNotFoundError:
         return Found("missing")
-    except UsageError as error:  # of another version, or damaged: no answer
+    except UsageError as error:  # a record of another version, or a damaged one, counts as failed
         return Found("failed", stamp, error=str(error))
     seconds = record.cost.fit_seconds + record.cost.test_seconds if record.cost else None
     return Found(record.status, stamp, seconds, record.error or "")

@@ -1,1 +1,1 @@
-"""Weights & Biases: the only package that knows it. A run is never lost because the service is away."""
+"""Weights & Biases, which no other package uses. A run is never lost because the service does not answer."""

@@ -1,4 +1,4 @@
-"""What of a test can be looked at in W&B: curves, the table of test images, the confusion matrix."""
+"""The charts of a test in W&B: curves, the table of test images, the confusion matrix."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,20 +18,20 @@ PRECISION_RECALL = "precision_recall"
 CONFUSION = "confusion_matrix"
 TEST_IMAGES = "test_images"
 ANY = "any defect"
-_CELLS = 100  # along an axis, from each of which a curve keeps two points at most
-_ROWS = 10_000  # that W&B shows of one table
+_CELLS = 100  # cells along an axis; a curve keeps at most two points of each
+_ROWS = 10_000  # rows that W&B shows of one table
 _LABELS = {0: "good", 1: "defect"}
 
 
 class Verdict(NamedTuple):
-    """What a method made of a test image; `error` is how far it lies on the wrong side."""
+    """The decision of a method on a test image; `error` is how far the image lies on the wrong side."""
 
     called: str
     error: float
 
 
 def charts(evaluation: Evaluation, gallery: Gallery | None) -> dict[str, Any]:
-    """All of them by their names, which W&B's panels know them by."""
+    """All charts, by the names that W&B's panels use."""
     made = {
         ROC: _curve_chart(evaluation, "ROC", overlap_curve, ("fpr", "tpr"), ("False positive rate", "Recall")),
         PRECISION_RECALL: _curve_chart(
@@ -45,9 +45,9 @@ def charts(evaluation: Evaluation, gallery: Gallery | None) -> dict[str, Any]:
 
 
 def rankings(evaluation: Evaluation) -> Iterator[tuple[str, Ranking]]:
-    """By name, how images that should be found rank: any defect, and each defect type beside the good images.
+    """Yield named rankings against the good images: of images with any defect, and of each defect type.
 
-    For classifiers: any defect by the log-odds, and each class by its probability, beside all others.
+    For classifiers: any defect by the log-odds, and each class against all others by its probability.
     """
     types = np.array([sample.defect_type for sample in evaluation.samples])
     is_defect = np.array([sample.is_defect for sample in evaluation.samples])
@@ -63,7 +63,7 @@ def rankings(evaluation: Evaluation) -> Iterator[tuple[str, Ranking]]:
 
 
 def verdicts(evaluation: Evaluation) -> list[Verdict]:
-    """One per test image: score and threshold apart, in the method's units; for classifiers 1 - p of the true class."""
+    """One per test image; `error` is score to threshold in the method's units, or 1 - p of the true class."""
     if evaluation.confusion is not None and evaluation.logits is not None:
         classes = evaluation.confusion.classes
         probabilities = softmax(evaluation.logits, axis=1)
@@ -86,7 +86,7 @@ def _curve_chart(evaluation: Evaluation, title: str, curve_of: Any, axes: tuple[
             rows += [[name, x, y] for x, y in thin(curve_of(ranking), cells=_CELLS).tolist()]
     if not rows:
         return None
-    # The chart that wandb.plot's own functions draw; those take probabilities alone and round to 20 points.
+    # wandb.plot's own functions draw this chart as well, but take probabilities alone and round to 20 points.
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
         make_table(["class", *axes], rows),
@@ -113,7 +113,7 @@ def _confusion_chart(evaluation: Evaluation) -> Any:
 
 
 def _image_table(evaluation: Evaluation, gallery: Gallery | None) -> Any:
-    """A row per test image, those that the method got most wrong first."""
+    """A row per test image, the largest error first."""
     found = verdicts(evaluation)
     order = sorted(range(len(found)), key=lambda i: (-found[i].error, evaluation.samples[i].relative))[:_ROWS]
     columns = ["path", "defect_type", "label", "score", "called", "error"]
@@ -127,7 +127,7 @@ def _image_table(evaluation: Evaluation, gallery: Gallery | None) -> Any:
 
 
 def _pictures(gallery: Gallery, name: str) -> list[Any]:
-    """The image under its mask, which can be switched on and off, and under its heat map."""
+    """The image with its mask, which can be switched on and off, and the image with its heat map."""
     shown = gallery.shown[name]
     masks = None
     if shown.mask is not None:

@@ -14,7 +14,7 @@ from bench.views.heatmap import Picture, overlay
 from bench.views.misclassified import explain
 from bench.views.pictures import read_test_images
 
-_BATCH = 8  # no more than the pictures of a run take anyway, or its peak memory would be theirs
+_BATCH = 8  # no more than the pictures of a run take anyway, or these images would set its peak memory
 
 
 class Shown(NamedTuple):
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 
 
 class Gallery:
-    """What was drawn so far, by the images' relative paths."""
+    """The pictures drawn so far, by the images' relative paths."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Gallery:
     def draw(
         self, model: Detector, data: DefectData, scored: ScoredImages, map_range: tuple[float, float] | None
     ) -> None:
-        """Write the pictures of one part of a run, whose heat maps share a scale; a classifier's are its Grad-CAMs."""
+        """Write the pictures of one part of a run; its heat maps share a scale, a classifier's are its Grad-CAMs."""
         samples = data.category.test
         images, masks, maps = [], [], []
         for start in range(0, len(samples), _BATCH):

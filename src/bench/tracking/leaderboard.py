@@ -1,4 +1,4 @@
-"""Leaderboards from the records of a W&B project, and their tables as a run of one."""
+"""Download the records of a W&B project for leaderboards, and upload their tables as a run of a project."""
 
 import os
 import shlex
@@ -15,12 +15,12 @@ from bench.tracking.service import begin, check_project, leave_service, make_tab
 from bench.tracking.service_answer import silence
 
 _FILES = (RECORD, PREDICTIONS)
-_TAG = "leaderboard"  # of runs that are no runs of a method
+_TAG = "leaderboard"  # of W&B runs that hold tables, not the run of a method
 WideTable = tuple[Sequence[str], Sequence[Sequence[Any]]]  # titles and rows
 
 
 def download_records(project: str, folder: Path) -> list[str]:
-    """Fetch record and predictions of the finished runs of ENTITY/PROJECT to `folder`/ID; lines on what is missing."""
+    """Fetch record and predictions of the finished runs of ENTITY/PROJECT to `folder`/ID; return a line per problem."""
     check_project(project, "--from-wandb")
     require_key("--from-wandb")
     require_answer("no record is read")
@@ -35,7 +35,7 @@ def download_records(project: str, folder: Path) -> list[str]:
             if RECORD not in files:
                 problems.append(f"W&B run {project}/{run.id} ({run.name}) holds no {RECORD}; run the cell again")
                 continue
-            check_name("W&B run", run.id)  # it becomes a folder
+            check_name("W&B run", run.id)  # the id becomes a folder's name
             for file in files.values():
                 file.download(root=str(folder / run.id), replace=True)
     except (wandb.Error, ValueError, OSError) as error:  # a project that does not exist is a ValueError
@@ -44,7 +44,7 @@ def download_records(project: str, folder: Path) -> list[str]:
 
 
 def check_upload(project: str) -> None:
-    """A UsageError where `upload_tables` could not begin; said before minutes of bootstrap."""
+    """Raise a UsageError where `upload_tables` could not begin, before minutes of bootstrap."""
     check_project(project, "--to-wandb")
     if named_mode() == "disabled":
         raise UsageError("--to-wandb sends nothing while WANDB_MODE is disabled; set it to online or offline")
@@ -53,7 +53,7 @@ def check_upload(project: str) -> None:
 
 
 def require_answer(consequence: str) -> None:
-    """A RunError where the service does not answer: wandb would ask it for minutes."""
+    """Raise a RunError where the service does not answer: wandb would retry for minutes."""
     if reason := silence():
         raise RunError(f"W&B cannot be reached ({reason}); {consequence}")
 
@@ -79,7 +79,7 @@ def upload_tables(project: str, tables: Mapping[str, WideTable], files: Collecti
         folder, url = Path(run.dir).parent, run.url
         with nullcontext() if offline else watched():
             run.finish()
-    except Exception as error:  # of many kinds: none of them is ours
+    except Exception as error:  # the package raises many types, none of them bench's
         leave_service()
         raise RunError(f"W&B: {first_line(error)}; the tables are written, but not logged") from error
     if offline:

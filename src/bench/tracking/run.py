@@ -1,4 +1,4 @@
-"""The W&B run of one run: its curves while it learns, its figures, charts and files once it has ended."""
+"""The W&B run of one run: its curves during training; its metrics, charts and files at the end."""
 
 import os
 import shlex
@@ -30,15 +30,15 @@ RECORD_FILES = (RECORD, PREDICTIONS)
 
 @dataclass(frozen=True)
 class Uploads:
-    """What of a run goes to W&B beside its figures."""
+    """What is sent to W&B besides the metrics of a run."""
 
     images: bool = False  # test images, with masks and maps
     checkpoint: bool = False
-    tell: bool = True  # how to send an offline run
+    tell: bool = True  # print how to send an offline run
 
 
 class Tracker:
-    """One run's W&B run, made on the main process only. Nothing that it meets ends or delays the run for long."""
+    """One run's W&B run, made in the main process only. No error of W&B ends the run or delays it for long."""
 
     def __init__(
         self,
@@ -66,18 +66,18 @@ class Tracker:
             "group": group or config.model.name,
             "tags": [track, config.dataset, config.settings["protocol"]],
             "config": flatten(config.as_dict()),
-            "dir": str(folder.resolve()),  # W&B's own process may have been started elsewhere
+            "dir": str(folder.resolve()),  # W&B's own process may have another working folder
             "resume": "allow",
             "reinit": "finish_previous",
         }
         self.run = start(arguments, mode, tell=self.uploads.tell)
 
     def logger(self, part: str = "") -> WandbLogger | Literal[False]:
-        """What Lightning's Trainer logs to; names of curves begin with the part of the run, where it has several."""
+        """The logger of Lightning's Trainer; names of curves begin with the part of the run, where it has several."""
         return _PatientLogger(experiment=self.run, prefix=part) if self.run is not None else False
 
     def describe(self) -> dict[str, Any] | None:
-        """What the record says of the W&B run."""
+        """The description of the W&B run in the record."""
         if self.run is None:
             return None
         mode = "offline" if self.run.settings._offline else "online"
@@ -91,7 +91,7 @@ class Tracker:
         scored: ScoredImages,
         map_range: tuple[float, float] | None = None,
     ) -> None:
-        """Draw the test images of a part of the run that `model` was just tested on, where images were asked for."""
+        """Draw the test images of a part of the run that `model` was just tested on, where images are to be sent."""
         if self.run is None or not self.uploads.images:
             return
         with _never_fatal("its images"):
@@ -101,7 +101,7 @@ class Tracker:
             self._gallery.draw(model, data, scored, map_range)
 
     def log_test(self, evaluation: Evaluation) -> None:
-        """Curves, the table of test images, and the confusion matrix of a classifier."""
+        """Log curves, the table of test images, and the confusion matrix of a classifier."""
         if self.run is None:
             return
         with _never_fatal("its charts and test images"), self._staging():
@@ -110,7 +110,7 @@ class Tracker:
             self.run.log(charts(evaluation, self._gallery))
 
     def finish(self, record: Record) -> None:
-        """Write the figures as the summary, send the files, and close; the record is on disk already."""
+        """Write metrics and costs to the summary, send the files, and close; the record is on disk already."""
         if self.run is None:
             return
         with _never_fatal("its figures"):
@@ -125,7 +125,7 @@ class Tracker:
                 self.run.finish(exit_code=0 if record.status == "finished" else 1)
         except Exception as error:
             leave_service()
-            sync = f"wandb sync --include-online {self._quoted}"  # it passes over others than offline runs else
+            sync = f"wandb sync --include-online {self._quoted}"  # without it, runs that are not offline are skipped
             say(f"W&B run not sent in full ({first_line(error)}); send it with: {sync}")
             return
         if described.get("mode") == "offline" and self.uploads.tell:
@@ -141,7 +141,7 @@ class Tracker:
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
-        """Let what waits to be sent wait in the run's own folder, not in the user's home."""
+        """Keep files that wait to be sent in the run's own folder, not in the user's home."""
         if os.environ.get("WANDB_DATA_DIR"):
             yield
             return
@@ -165,13 +165,13 @@ class Tracker:
     def _send_files(self, record: Record) -> None:
         import wandb
 
-        # Of a run that did not finish, what else lies in the folder may be an earlier one's.
+        # In the folder of an unfinished run, the other files may be those of an earlier run.
         finished = record.status == "finished"
         files = [self.folder / name for name in (RECORD_FILES if finished else (RECORD,))]
         artifact = wandb.Artifact(f"record-{record.fingerprint}", "record", metadata={"status": record.status})
         for file in filter(Path.is_file, files):
             self.run.save(str(file), base_path=str(self.folder), policy="now")  # what `--from-wandb` reads
-            # `immutable`: not copied elsewhere first; resolved, for `wandb sync` may be typed anywhere.
+            # `immutable`: wandb makes no copy; resolved, because `wandb sync` may be typed in any folder.
             artifact.add_file(str(file.resolve()), file.name, policy="immutable")
         self.run.log_artifact(artifact)
         if finished and self.uploads.checkpoint:
@@ -183,7 +183,7 @@ class Tracker:
 
 
 class _PatientLogger(WandbLogger):
-    """Lightning's, but a W&B that broke down costs one line and not the run."""
+    """Lightning's logger, but an error of W&B prints one line and does not end the run."""
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         if getattr(self, "_broken", False):
@@ -199,11 +199,11 @@ class _PatientLogger(WandbLogger):
 def _never_fatal(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # of whatever kind: the run's own figures are safe, and shall stay so
+    except Exception as error:  # of any type: the metrics are safe in the run itself
         say(f"W&B lacks {what} ({first_line(error)}); the record is whole")
 
 
 def _smaller_is_better(name: str) -> bool | None:
-    """Of a figure in a run's summary, such as `image_auroc`, `by_defect/crack/recall` or `cost/fit_seconds`."""
+    """Whether less is better, by name in the summary: `image_auroc`, `by_defect/crack/recall`, `cost/fit_seconds`."""
     group, _, last = name.rpartition("/")
     return smaller_cost_is_better(last) if group == "cost" else smaller_is_better(last)

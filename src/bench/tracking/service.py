@@ -1,4 +1,4 @@
-"""How W&B is reached: modes, keys, a run that begins; and what is said of runs that wait to be sent."""
+"""Access to W&B: choose a mode, check keys, begin and end runs, and print how to send offline runs."""
 
 import logging
 import netrc
@@ -21,15 +21,15 @@ Mode = Literal["online", "offline", "disabled"]
 Images = Literal["auto", "on", "off"]
 PROJECT = "bench"
 SECONDS_TO_REACH_SERVICE = 15
-SECONDS_TO_UPLOAD = 300  # after the end of a run; what is left then waits on disk
-SECONDS_OF_SILENCE = 10  # after which nothing is waited for any more
+SECONDS_TO_UPLOAD = 300  # after the end of a run; what is not sent by then stays on disk
+SECONDS_OF_SILENCE = 10  # after which no upload is waited for any more
 _SECONDS_BETWEEN_LOOKS = 3
-_SECONDS_TO_DISK = 2.0  # for which the file of a run may lag behind it
+_SECONDS_TO_DISK = 2.0  # by which the file of a run may lag behind it
 _VARIABLE = "WANDB_MODE"
 
 
 def choose_mode(asked: str | None) -> Mode:
-    """What was asked, else WANDB_MODE, else online where a key is present; never a prompt."""
+    """The typed mode, else WANDB_MODE, else online where a key is present and offline without; never prompts."""
     mode = asked or named_mode()
     if mode == "online" and not has_key():
         raise UsageError("--wandb online needs a key; run 'wandb login' or set WANDB_API_KEY (or use --wandb offline)")
@@ -37,7 +37,7 @@ def choose_mode(asked: str | None) -> Mode:
 
 
 def named_mode() -> Mode | None:
-    """What WANDB_MODE says, in whatever case; None where it says nothing."""
+    """The mode in WANDB_MODE, in upper or lower case; None where it names none."""
     named = os.environ.get(_VARIABLE, "").strip()
     mode = {"dryrun": "offline", "run": "online"}.get(named.lower(), named.lower())  # wandb's older words
     if mode not in ("", *get_args(Mode)):
@@ -46,7 +46,7 @@ def named_mode() -> Mode | None:
 
 
 def settle_mode(asked: str | None, *, tell: bool = True) -> Mode:
-    """The mode of a whole command: as `choose_mode`, but offline where the service does not answer, said once."""
+    """The mode of a whole command: as `choose_mode`, but offline where the service does not answer; prints so once."""
     mode = choose_mode(asked)
     if mode == "online" and (reason := silence()):
         if tell:
@@ -56,12 +56,12 @@ def settle_mode(asked: str | None, *, tell: bool = True) -> Mode:
 
 
 def tell_unreached(reason: str) -> None:
-    """One line for all runs of a command."""
+    """Print one line for all runs of a command."""
     say(f"W&B cannot be reached ({reason}); what is tracked is kept offline")
 
 
 def has_key() -> bool:
-    """Whether the service would let us in; only looked at, never asked for."""
+    """Whether there is a key for the service; never prompts for one."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
@@ -72,7 +72,7 @@ def has_key() -> bool:
 
 
 def check_project(name: str, option: str) -> tuple[str, str]:
-    """Entity and project of ENTITY/PROJECT; a UsageError where `name` is none, or no key lets us in."""
+    """Entity and project of ENTITY/PROJECT; a UsageError where `name` has another form."""
     entity, _, project = name.partition("/")
     if not entity or not project or "/" in project:
         raise UsageError(f"'{name}' names no W&B project; write {option} ENTITY/PROJECT")
@@ -80,7 +80,7 @@ def check_project(name: str, option: str) -> tuple[str, str]:
 
 
 def require_key(option: str) -> None:
-    """A UsageError where there is no key."""
+    """Raise a UsageError where there is no key."""
     if not has_key():
         raise UsageError(f"{option} needs a key; run 'wandb login' or set WANDB_API_KEY")
 
@@ -90,8 +90,8 @@ def start(arguments: Mapping[str, Any], mode: Mode, *, tell: bool = True) -> Any
     if mode == "online":
         try:
             return begin(arguments, "online")
-        except Exception as error:  # whatever keeps W&B from working must not keep the run from it
-            leave_service()  # it holds the run's id still
+        except Exception as error:  # an error of W&B must not end the run
+            leave_service()  # it still holds the run's id
             if tell:
                 tell_unreached(first_line(error))
     try:
@@ -103,11 +103,11 @@ def start(arguments: Mapping[str, Any], mode: Mode, *, tell: bool = True) -> Any
 
 
 def begin(arguments: Mapping[str, Any], mode: Mode) -> Any:
-    """`wandb.init`, which says nothing and waits no longer than needed."""
+    """Call `wandb.init`, which prints nothing and waits no longer than needed."""
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # wandb's own telemetry, of no concern to the run
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # wandb's own telemetry, which no run needs
     settings = wandb.Settings(
         silent=True,
         console="off",
@@ -118,7 +118,7 @@ def begin(arguments: Mapping[str, Any], mode: Mode) -> Any:
     )
     with plain_environment(mode):
         with silent_descriptors():  # wandb's own process inherits them, and prints its panics there
-            wandb.setup(settings=settings)  # or warnings of wandb's own would still be printed
+            wandb.setup(settings=settings)  # without this, wandb still prints warnings
         run = wandb.init(mode=mode, settings=settings, **arguments)
     if mode == "online":
         _take_artifacts_unasked(run)
@@ -126,9 +126,9 @@ def begin(arguments: Mapping[str, Any], mode: Mode) -> Any:
 
 
 def _take_artifacts_unasked(run: Any) -> None:
-    """Have artifacts taken at once: wandb asks for login and type first, and waits for a service that is gone.
+    """Send artifacts without checks: wandb first asks for login and type, and waits for a service that is gone.
 
-    Ours have one type each, and nobody waits for one.
+    Each artifact of bench has one type, and nothing waits for an artifact.
     """
     run._assert_can_log_artifact = lambda _: None
     run._public_api = lambda *_: SimpleNamespace(_set_artifact_save_handle=lambda *_: None)
@@ -138,16 +138,16 @@ def leave_service() -> None:
     """End wandb's own process, which may have died or wait for an answer; the next run starts another."""
     import wandb
 
-    with suppress(Exception, SystemExit):  # it passes on the status of a process that panicked
+    with suppress(Exception, SystemExit):  # `teardown` exits with the status of a process that panicked
         wandb.teardown()
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """See to it that the end of a run waits for its upload, but not for a service that is gone.
+    """Let the end of a run wait for its upload, but not for a service that is gone.
 
-    wandb's own process then tries again for minutes, whatever its `finish_timeout`, and is ended from here: all that it
-    was given lies in the run's file by then.
+    wandb's own process then retries for minutes, whatever its `finish_timeout`. It is killed from here: by then, all
+    that it was given is in the run's file.
     """
     done, gone = Event(), Event()
     Thread(target=_watch, args=(done, gone), daemon=True).start()
@@ -177,7 +177,7 @@ def _watch(done: Event, gone: Event) -> None:
 def _end_process() -> None:
     import wandb
 
-    with suppress(AttributeError, OSError):  # of another wandb, or ended by itself
+    with suppress(AttributeError, OSError):  # another version of wandb, or the process has ended by itself
         connection: Any = wandb.setup()._connection
         connection._proc._process.kill()
 
@@ -190,7 +190,7 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
 
 
 def tell_offline(folders: Iterable[Path], runs: Path) -> None:
-    """One line for a whole sweep: how its runs that were kept offline are sent."""
+    """Print one line for a whole sweep: how to send its runs that were kept offline."""
     from bench.records.record import Record
 
     kept = []

@@ -1,6 +1,6 @@
-"""Whether the service of W&B answers: asked here within seconds, for wandb's own client asks for half a minute.
+"""Whether the service of W&B answers: checked here within seconds, for wandb's own client takes half a minute.
 
-What cannot be told here, such as a certificate that only wandb knows, is left to wandb.
+What cannot be decided here, such as a certificate that only wandb knows, is left to wandb.
 """
 
 import configparser
@@ -21,7 +21,7 @@ _QUESTION = {"query": "query Viewer { viewer { id } }"}
 
 
 def service_address() -> str:
-    """Where the service lies: WANDB_BASE_URL, else what `wandb login --host` wrote, else W&B's own."""
+    """The address of the service: WANDB_BASE_URL, else what `wandb login --host` wrote, else W&B's own."""
     if named := os.environ.get(_VARIABLE, "").strip():
         return named
     written = configparser.ConfigParser()
@@ -32,12 +32,12 @@ def service_address() -> str:
 
 
 def silence() -> str | None:
-    """Why the service cannot be reached now, in a few words; None where it answers, or where only wandb can tell."""
+    """Why the service cannot be reached now, in a few words; None where it answers, or where only wandb can decide."""
     address = service_address()
     if not _is_address(address):
         return f"{_VARIABLE} '{address}' is no address such as {_PUBLIC}"
     found: list[str | None] = []
-    # A thread, for looking up a name knows no timeout.
+    # In a thread, because the lookup of a host name has no timeout.
     asking = Thread(target=lambda: found.append(_ask(address)), daemon=True)
     asking.start()
     asking.join(SECONDS_TO_ANSWER)
@@ -87,7 +87,7 @@ def _ask(address: str) -> str | None:
 
 @contextmanager
 def plain_environment(mode: str) -> Iterator[None]:
-    """Let wandb read a mode and an address that it knows: it refuses to work at all where one is misspelt."""
+    """Set a mode and an address that wandb accepts: it refuses to work at all where one is misspelt."""
     before = {name: os.environ.get(name) for name in ("WANDB_MODE", _VARIABLE)}
     os.environ["WANDB_MODE"] = mode
     named = before[_VARIABLE]

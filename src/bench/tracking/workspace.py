@@ -1,4 +1,4 @@
-"""The workspace of a W&B project, built by code: what the runs of a benchmark are looked at with."""
+"""The workspace of a W&B project, built by code: the panels that show the runs of a benchmark."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from bench.metrics.catalogue import TRACKS, title_of
 from bench.records.costs import COSTS
 from bench.tracking.charts import CONFUSION, PRECISION_RECALL, ROC, TEST_IMAGES
 
-# Config keys with dots are one word to W&B only when they are written with the `.value` that it stores them under.
+# W&B takes a config key with dots as one key only with the suffix `.value` that it stores keys under.
 _METHOD = "model.name.value"
 _CATEGORY = "category.value"
 _HEADLINE = TRACKS["one-class"].headline
 _TITLE = title_of(_HEADLINE)
 _COSTS = ("fit_seconds", "milliseconds_per_image", "peak_memory_bytes")
 _LOSSES = {"train/loss": "training loss", "validation/loss": "validation loss", "train/learning_rate": "learning rate"}
-_FOLDS = 5  # of the presets; each has curves of its own
+_FOLDS = 5  # of the presets; each fold has curves of its own
 _MOST_RUNS = 1000
 
 
 def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
-    """Scores by category, cost against AUROC, the seeds' spread, curves: all of keys that every run of `bench` logs.
+    """Scores by category, cost against AUROC, seeds, curves: all from keys that every run of `bench` logs.
 
-    Nothing is asked of the service, and nothing is saved.
+    The service is not asked, and nothing is saved.
     """
     return ws.Workspace(
         entity=entity,
@@ -45,7 +45,7 @@ def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
 
 
 def _scores() -> dict[str, str]:
-    """Metrics of the leaderboards by their titles; one with a dot in its name W&B would take for a nested value."""
+    """Titles of the leaderboards' metrics by key; W&B would take a key with a dot for a nested value."""
     found = {
         key: f"{title}, {track}"
         for track, columns in reversed(TRACKS.items())
@@ -76,7 +76,7 @@ def _bars(key: str, title: str, by: str) -> wr.BarPlot:
 
 
 def _cost(name: str) -> wr.ScatterPlot:
-    """W&B shows numbers in the record's units."""
+    """AUROC against a cost, which W&B shows in the record's unit."""
     cost = COSTS[name]
     return wr.ScatterPlot(
         title=f"{_TITLE} against {cost.recorded or cost.title}",
@@ -87,7 +87,7 @@ def _cost(name: str) -> wr.ScatterPlot:
 
 
 def _spread() -> list[Panel]:
-    """By method, mean and standard deviation over the runs shown: choose one category, and they are its seeds."""
+    """Mean and standard deviation of each method over the runs shown: with one category chosen, over its seeds."""
     bars = _bars(_HEADLINE, f"{_TITLE} by method, ± standard deviation", _METHOD)
     bars.groupby_rangefunc = "stddev"
     points = wr.ScatterPlot(

@@ -1,1 +1,1 @@
-"""Pictures, charts and pages: what is looked at."""
+"""Pictures, charts and HTML pages."""

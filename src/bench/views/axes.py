@@ -1,4 +1,4 @@
-"""Axes of charts: where the ticks are, what they say, and where a value lies."""
+"""Axes of charts: the positions of the ticks, their labels, and the position of a value."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Axis:
-    """A label with its unit, and limits; without limits they are taken from the data, out to the next tick."""
+    """A label with its unit, and limits; None takes the limits from the data, out to the next tick."""
 
     label: str
     limits: tuple[float, float] | None = None
@@ -26,14 +26,14 @@ class Scale:
     end: float
 
     def place(self, value: float) -> float:
-        """Where a value lies, in units of the drawing."""
+        """The position of a value, in units of the drawing."""
         low, high = self.low, self.high
         if self.axis.logarithmic:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def texts(self) -> list[str]:
-        """The ticks, all with the digits that tell them apart."""
+        """The labels of the ticks, all with the digits that distinguish them."""
         if self.axis.logarithmic:
             return [f"{tick:,.10g}" for tick in self.ticks]
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
@@ -42,7 +42,7 @@ class Scale:
 
 
 def make_scale(axis: Axis, values: Iterable[float], start: float, end: float, about: int = 6) -> Scale:
-    """The scale of the axis for these values, with `about` so many ticks; logarithmic ones hold positive values."""
+    """The scale of the axis for these values, with `about` ticks or so; a logarithmic one needs positive values."""
     found = [value for value in values if math.isfinite(value)]
     if axis.limits:
         low, high = axis.limits
@@ -62,7 +62,7 @@ def limits_of(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _steps(low: float, high: float, about: int, *, widen: bool) -> tuple[float, float, tuple[float, ...]]:
-    """Multiples of 1, 2 or 5 times a power of ten."""
+    """Limits, and ticks at multiples of 1, 2 or 5 times a power of ten."""
     if high <= low:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
     raw = (high - low) / about
@@ -78,7 +78,7 @@ def _steps(low: float, high: float, about: int, *, widen: bool) -> tuple[float, 
 
 
 def _decades(low: float, high: float, *, widen: bool) -> tuple[float, float, tuple[float, ...]]:
-    """Powers of ten, and 2 and 5 times them where there are few."""
+    """Limits, and ticks at powers of ten, and at 2 and 5 times them where there are few."""
     if low <= 0:
         raise ValueError("a logarithmic axis has no place for 0 or less")
     first, last = math.floor(math.log10(low) - 1), math.ceil(math.log10(high) + 1)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, from plain numbers: lines, points, bars. Colours are those of style.css, dark and light."""
+"""Charts as inline SVG, from plain numbers: lines, points, bars. The colours come from style.css, dark and light."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def line_chart(
     limits: Sequence[Limit] = (),
     diagonal: str = "",
 ) -> Markup:
-    """One line for each series; `diagonal` labels a dashed line from corner to corner, as chance in a ROC curve."""
+    """One line for each series; `diagonal` labels a dashed line from corner to corner, as chance in a ROC chart."""
     xs = [point[0] for own in series for point in own.points] + [limit.value for limit in limits]
     frame = Frame(name, x, y, xs, [point[1] for own in series for point in own.points])
     parts, samples = [], []
@@ -102,7 +102,7 @@ def scatter(
 ) -> Markup:
     """A point for each value of each series; `labels` stand beside them where there is room.
 
-    `fronts` are points of a series, by its label, that steps join from left to right; they are labelled first.
+    `fronts` maps the label of a series to points that steps join from left to right; these are labelled first.
     `diagonal` labels a line of equal values.
     """
     from bench.views.labels import place_labels
@@ -154,7 +154,7 @@ def _with_limits(
 
 
 def _steps(frame: Frame, points: Sequence[tuple[float, float]]) -> str:
-    """Along each point to the next one's x, then up or down to it."""
+    """The path of a step line: from each point along to the next one's x, then up or down to it."""
     path = f"M{frame.at(*points[0])}"
     for x, y in points[1:]:
         path += f"H{number(frame.x.place(x))}V{number(frame.y.place(y))}"

@@ -1,4 +1,4 @@
-"""The parts of a chart as SVG: elements, frame and legend. Numbers are rounded: same data, same bytes."""
+"""The parts of a chart as SVG: elements, frame and legend. Numbers are rounded: the same data give the same bytes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,20 +10,20 @@ from bench.views.axes import Axis, Scale, make_scale
 WIDTH = 480.0
 LEFT, RIGHT, TOP = 64.0, 14.0, 14.0
 LONGEST = 26  # letters of a label
-COLOURS = 8  # that style.css has
+COLOURS = 8  # of series in style.css
 _DASHES = ("", "7 4", "2 3", "10 3 2 3")
-_LETTER = 8.0  # the mean width of a letter at 14 units, of a wide font
+_LETTER = 8.0  # mean width of a letter of a wide font at 14 units
 _LINE = 20.0
 
 
 def number(value: float) -> str:
-    """A coordinate, to a hundredth."""
+    """A coordinate as text, rounded to a hundredth."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
 def element(name: str, content: str = "", **attributes: str | float | None) -> Markup:
-    """One SVG element; `class_` is its class, an underscore in a name is a hyphen, None leaves it out."""
+    """One SVG element; `class_` is its class, underscores in names become hyphens, None omits an attribute."""
     parts = []
     for key, value in attributes.items():
         if value is not None:
@@ -34,7 +34,7 @@ def element(name: str, content: str = "", **attributes: str | float | None) -> M
 
 
 def join(parts: Iterable[Markup]) -> Markup:
-    """Elements after each other, one on a line."""
+    """Join elements, one per line."""
     return Markup("\n").join(parts)
 
 
@@ -56,7 +56,7 @@ def chart(name: str, title: str, description: str, height: float, parts: Iterabl
 
 
 class Frame:
-    """Both axes of a chart, with grid, ticks and labels; what is drawn inside is cut at its edges."""
+    """Both axes of a chart, with grid, ticks and labels; elements inside are clipped at its edges."""
 
     def __init__(
         self, name: str, x: Axis, y: Axis, xs: Iterable[float], ys: Iterable[float], height: float = 280.0
@@ -93,29 +93,29 @@ class Frame:
         return join(parts)
 
     def inside(self, parts: Iterable[Markup]) -> Markup:
-        """Elements cut at the edges of the frame."""
+        """Elements clipped at the edges of the frame."""
         # A little wider, so that a line along the edge keeps its width.
         box = element("rect", x=LEFT - 2, y=TOP - 2, width=WIDTH - RIGHT - LEFT + 4, height=self.bottom - TOP + 4)
         clip = element("clipPath", box, id=f"{self.name}-frame")
         return join([clip, element("g", join(parts), clip_path=f"url(#{self.name}-frame)")])
 
     def at(self, x: float, y: float) -> str:
-        """`12.5 100`: the place of a value."""
+        """`12.5 100`: the position of a point."""
         return f"{number(self.x.place(x))} {number(self.y.place(y))}"
 
 
 def colour(place: int) -> str:
-    """The class of the series of this place."""
+    """The CSS class of the series of this index."""
     return f"series-{place % COLOURS + 1}"
 
 
 def dash(place: int) -> str | None:
-    """Lines are told apart without colour as well."""
+    """The dashes of the series of this index: lines differ without colour as well."""
     return _DASHES[place % len(_DASHES)] or None
 
 
 def marker(place: int, x: float, y: float, title: str = "", size: float = 5.0) -> Markup:
-    """A point of the series of this place, in a shape of its own; `title` is shown where the pointer rests."""
+    """A point of the series of this index, in a shape of its own; `title` is shown under the pointer."""
     about = element("title", title) if title else ""
     kind = f"point {colour(place)}"
     shapes = (
@@ -132,12 +132,12 @@ def marker(place: int, x: float, y: float, title: str = "", size: float = 5.0) -
 
 
 def text_width(text: str) -> float:
-    """About how wide a text is, in units of the drawing."""
+    """The approximate width of a text, in units of the drawing."""
     return len(text) * _LETTER
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
-    """A text without its middle, where it is long: names often differ at their ends."""
+    """Cut out the middle of a long text: names often differ at their ends."""
     if len(text) <= longest:
         return text
     end = (longest - 1) // 2
@@ -145,7 +145,7 @@ def shorten(text: str, longest: int = LONGEST) -> str:
 
 
 def legend(samples: Sequence[tuple[str, Markup]], top: float) -> tuple[Markup, float]:
-    """Samples (drawn around 0, 0, from -10 to 10) with their labels, in lines; and where the legend ends."""
+    """Samples (drawn around 0, 0, from -10 to 10) with their labels, in lines; and the y at which the legend ends."""
     parts, x, y = [], LEFT, top + 12
     for label, sample in samples:
         width = 30 + text_width(label) + 14

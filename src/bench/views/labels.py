@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from bench.views.drawing import LEFT, RIGHT, WIDTH, Frame, element, join, shorten, text_width
 
-_HALF = 8.0  # of the height of a line
+_HALF = 8.0  # half of the height of a line
 
 
 class _Box(NamedTuple):
@@ -27,9 +27,9 @@ def place_labels(
     lines: Sequence[tuple[float, float, float]],
     frame: Frame,
 ) -> Markup:
-    """Text of each (x, y, text), the first ones first, beside its point; left out where every side is taken.
+    """Place the text of each (x, y, text) beside its point, in this order; left out where every side is taken.
 
-    What they must not cover are points (x, y) and level lines (from x, to x, y).
+    Texts do not cover points (x, y) and horizontal lines (from x, to x, y).
     """
     taken = [_Box(x - 6, y - 6, x + 6, y + 6) for x, y in points]
     taken += [_Box(low + 6, y - 1, high, y + 1) for low, high, y in lines]

@@ -1,4 +1,4 @@
-"""Where a classifier looked when it was most sure and most wrong: Grad-CAM of its worst mistakes."""
+"""Grad-CAM of a classifier's most confident mistakes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ class Mistake(NamedTuple):
 
 
 def worst_mistakes(model: Detector, data: DefectData, scored: ScoredImages) -> list[Mistake]:
-    """The most confident ones of the test images that `model` was just tested on."""
+    """The most confident mistakes among the test images that `model` was just tested on."""
     samples, classes = data.category.test, data.category.defect_types
     probabilities = scored.logits.softmax(dim=1)
     confidence, predicted = probabilities.max(dim=1)
@@ -50,7 +50,7 @@ def worst_mistakes(model: Detector, data: DefectData, scored: ScoredImages) -> l
 
 
 def draw_mistakes(mistakes: Sequence[Mistake], folder: Path) -> Path | None:
-    """Write the worst as `mistakes.png`: each image, and beside it what spoke for the wrong class; nothing of none."""
+    """Write the worst as `mistakes.png`: each image beside the Grad-CAM of the wrong class; None without mistakes."""
     rows = []
     for mistake in sorted(mistakes, key=lambda mistake: -mistake.confidence)[:_SHOWN]:
         panels = [mistake.image]
@@ -61,7 +61,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], folder: Path) -> Path | None:
 
 
 def explain(model: Detector, image: torch.Tensor, predicted: torch.Tensor) -> list[NDArray[np.float32]] | None:
-    """Grad-CAM, each scaled to its own maximum and to the pictures' size."""
+    """Grad-CAM maps (SIDE, SIDE), each scaled to its own maximum; None for networks without a map."""
     if not isinstance(model, Classifier):
         return None
     model.eval()

@@ -1,4 +1,4 @@
-"""From a template and plain data to one self-contained HTML page."""
+"""Render a template and plain data as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -16,9 +16,9 @@ _FOLDER = Path(__file__).parent
 
 
 def render_page(template: str, *, script: str | None = None, **values: Any) -> str:
-    """The page that `template` makes of `values`; `script` is a file of this package that it runs.
+    """Render `template` with `values`; `script` is a file of this package that the page runs.
 
-    The content security policy lets that script run and no other, and nothing be loaded.
+    The content security policy allows that script and no other, and forbids the page to load anything.
     """
     text = (_FOLDER / script).read_text(encoding="utf-8") if script else ""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -44,7 +44,7 @@ def _environment() -> Environment:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore, where there is little room."""
+    """A name that may break after an underscore, where there is little room."""
     return Markup("_<wbr>").join(visible(name).split("_"))
 
 
@@ -55,5 +55,5 @@ def code(text: str) -> Markup:
 
 
 def _visible(value: Any) -> Any:
-    """Of any text on a page: what turns it around, or cannot be seen, is shown as what it is."""
+    """Any text on a page, with characters that are invisible or change its direction written as escapes."""
     return visible(value, lines=True) if type(value) is str else value

@@ -32,7 +32,7 @@ def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, fol
     if not shown:
         return []
     images, masks, maps = read_test_images(model, data, shown)
-    # One scale for all pictures of a run, or a heat map of nothing would look like one of a hole.
+    # One scale for all pictures of a run: with a scale each, a good image would be as hot as a defect.
     low, high = evaluation.map_range or (0.0, 1.0)
     paths = []
     for name, group in groups.items():
@@ -41,7 +41,7 @@ def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, fol
             place = shown.index(index)
             mask = masks[place]
             panels = [images[place]]
-            if any(each is not None for each in masks):  # heat maps stand below each other, whoever has no mask
+            if any(each is not None for each in masks):  # keeps heat maps aligned where an image has no mask
                 empty = np.full_like(images[place], 255)
                 panels.append(empty if mask is None else _mask_panel(images[place], mask))
             if (anomaly_map := maps[place]) is not None:
@@ -89,7 +89,7 @@ def draw_confusion(evaluation: Evaluation, folder: Path) -> Path:
 def read_test_images(
     model: Detector, data: DefectData, indices: list[int]
 ) -> tuple[list[Picture], list[NDArray[np.bool_] | None], list[NDArray[np.float32] | None]]:
-    """Images, masks and maps of a few test images: cheaper than keeping the maps of all."""
+    """Images, masks and maps of a few test images, computed again: cheaper than keeping the maps of all."""
     batch = data.test_batch(indices)
     size = (SIDE, SIDE)
     maps: list[NDArray[np.float32] | None] = [None] * len(indices)
@@ -110,7 +110,7 @@ def read_test_images(
 
 
 def colour(image: Picture) -> Picture:
-    """Three channels (H, W, 3) of one, or the image itself."""
+    """A grey image (H, W) with three channels (H, W, 3); another image unchanged."""
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 

@@ -1,4 +1,4 @@
-"""Charts with a row for each of many named things: values on one axis, and the diagram of critical differences."""
+"""Charts with one row per name: values on one axis, and the diagram of critical differences."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from bench.views.axes import Axis, Scale, make_scale
 from bench.views.drawing import RIGHT, WIDTH, chart, colour, element, number, shorten, text_width
 
 _ROW = 26.0
-_GUTTER = 10.0  # for each column of bars of the critical differences
-_GUTTERS = 120.0  # for all of them
+_GUTTER = 10.0  # width of each column of bars of the critical differences
+_GUTTERS = 120.0  # width of all columns at most
 
 
 def strip_chart(
@@ -70,7 +70,7 @@ def rank_diagram(
 
 
 def alike(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
-    """First and last place of each largest group of ascending ranks that all lie within the critical difference."""
+    """First and last index of each maximal group of ascending ranks that all lie within the critical difference."""
     groups: list[tuple[int, int]] = []
     for first, rank in enumerate(ranks):
         last = max(place for place in range(first, len(ranks)) if ranks[place] - rank < critical or place == first)
@@ -80,7 +80,7 @@ def alike(ranks: Sequence[float], critical: float) -> list[tuple[int, int]]:
 
 
 def _columns(groups: Iterable[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Groups in as few columns as hold them side by side."""
+    """Groups in as few columns as hold them without overlap."""
     columns: list[list[tuple[int, int]]] = []
     for group in groups:
         free = next((column for column in columns if column[-1][1] < group[0]), None)

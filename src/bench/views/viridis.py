@@ -1,4 +1,4 @@
-"""Colours of figures: viridis, which stays in order for colour-blind eyes and in grey print."""
+"""Colours of metrics: viridis, whose order stays visible to colour-blind readers and in grey print."""
 
 # The 256 colours of matplotlib's viridis, by Nathaniel Smith, Stefan van der Walt and Eric Firing (CC0).
 _TABLE = (
@@ -21,7 +21,7 @@ _TABLE = (
 
 
 def heat_colour(share: float) -> str:
-    """The colour (`#rrggbb`) of a share from 0, dark, to 1, bright; what lies outside takes the nearest."""
+    """The colour (`#rrggbb`) of a share from 0, dark, to 1, bright; a value outside takes the nearest."""
     place = 6 * round(255 * min(max(share, 0.0), 1.0))
     return f"#{_TABLE[place : place + 6]}"
 

@@ -1,4 +1,4 @@
-"""`bench compare`: two runs side by side, to read or as JSON."""
+"""`bench compare`: two runs side by side, as tables or as JSON."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def _print(found: "Comparison") -> None:
         console.print("\nThe settings are the same.")
     rows = []
     for name, (one, other) in found.metrics().items():
-        if smaller_is_better(name) is None:  # a threshold is in the units of each method
+        if smaller_is_better(name) is None:  # each method's threshold has its own unit
             rows.append([name, _number(one), _number(other), "-", "-"])
             continue
         rows.append([name, _number(one), _number(other), *_difference(found.differences.get(name), one, other)])
@@ -83,7 +83,7 @@ def _table(titles: list[str], rows: list[list[str]]) -> Any:
 
 
 def _difference(found: "Difference | None", one: float | None, other: float | None) -> list[str]:
-    """The difference of the shared images where there are predictions, else that of the records."""
+    """The difference over the shared images where there are predictions, else that of the records."""
     if found is not None:
         if math.isnan(found.low):
             return ["-", "not defined"]

@@ -1,4 +1,4 @@
-"""`bench data`: what a person does with the images before any run."""
+"""`bench data`: commands on the images, before any run."""
 
 import argparse
 from collections.abc import Sequence

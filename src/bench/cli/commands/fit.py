@@ -1,4 +1,4 @@
-"""`bench fit`: from the command line to a run."""
+"""`bench fit`: train and test one method from the command line."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`bench leaderboard`: which records are read, and what becomes of the tables."""
+"""`bench leaderboard`: choose the records, compile the tables, and write, check or upload them."""
 
 import gc
 import tempfile
@@ -94,7 +94,7 @@ def _say(lines: Sequence[str]) -> Sequence[str]:
 
 
 def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> list[Path]:
-    """The folders that were typed, else those that are usual and there."""
+    """The typed folders, else the default ones that exist."""
     if typed or from_wandb is not None:
         return list(typed)
     there = [folder for folder in (Path("runs"), out / "records") if folder.exists()]
@@ -106,7 +106,7 @@ def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> 
 def _fold(
     folders: Sequence[Path], out: Path, *, intervals: bool, check: bool
 ) -> tuple[Mapping[str, Sequence["Table"]], Mapping[Path, str], Sequence[str]]:
-    """Write or check the tables; they, their files, and what was left out."""
+    """Write or check the tables; return them, their files, and a line for each record left out."""
     from bench.leaderboard.collect import collect
     from bench.leaderboard.files import render
     from bench.leaderboard.tables import build_tables
@@ -130,20 +130,20 @@ def _fold(
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """All that is read is kept: to look for garbage in it again and again takes a fifth of the time."""
+    """Switch garbage collection off: everything read is kept, and scanning it repeatedly takes a fifth of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
-            gc.freeze()  # among the oldest objects, or the next allocation would look through all of them
+            gc.freeze()  # moves all objects to the oldest generation, or the next allocation would scan them
             gc.enable()
             gc.unfreeze()
 
 
 def _check(files: Mapping[Path, str], out: Path) -> None:
-    """A RunError names the tables that are not those of the records, and those that no record makes."""
+    """Raise a RunError that names the stale tables, and the tables that no record belongs to."""
     stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
     made_of_none = {path for track in TRACKS for path in out.glob(f"*-{track}.*")} - files.keys()
     parts = [f"stale: {', '.join(stale)}; run the same command without --check"] if stale else []

@@ -1,4 +1,4 @@
-"""`bench predict`: from the command line to a folder of results."""
+"""`bench predict`: score new images and write a folder of results."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from bench.cli.arguments import Parser
 from bench.console import say, tell
 from bench.errors import RunError, UsageError, counted
 
-if TYPE_CHECKING:  # they bring torch
+if TYPE_CHECKING:  # these import torch
     from bench.runs.scoring.images import FoundImage
     from bench.runs.scoring.scorer import FinishedRun
 
@@ -61,7 +61,7 @@ def _parser() -> Parser:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Find what cannot work before anything is loaded; `out` stays None where nothing is written."""
+    """Refuse options that cannot work, before anything is loaded; `out` stays None where nothing is written."""
     pictures = options.maps or options.overlays
     if options.stdout and options.format == "csv":
         raise UsageError("--stdout prints JSON lines; leave out --format csv")
@@ -95,7 +95,7 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
     from bench.runs.scoring.stream import BrokenImage, score_images
 
     count, conversions = Counter[str](), Counter[str]()
-    stdout = sys.stdout  # a progress bar puts something else in its place
+    stdout = sys.stdout  # a progress bar replaces sys.stdout
     bar = ProgressBar("images")
     with ExitStack() as stack:
         folder = stack.enter_context(staged(options.out)) if options.out else None
@@ -129,7 +129,7 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
 
 
 def _conclude(run: "FinishedRun", count: Counter[str], options: argparse.Namespace) -> None:
-    """Say in a line what was done; a RunError where images are missing from it."""
+    """Print a line on what was done; a RunError where images were skipped."""
     if not options.stdout:
         limit = "taken for a defect" if run.threshold is None else f"anomalous, score above {run.threshold:.4g}"
         table = options.out / f"predictions.{options.format or 'csv'}"

@@ -1,4 +1,4 @@
-"""`bench report`: from the command line to a run's page."""
+"""`bench report`: write the page of a finished run."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from bench.console import tell
 from bench.errors import UsageError
 from bench.writing import write_atomically, writing_to
 
-if TYPE_CHECKING:  # they bring torch
+if TYPE_CHECKING:  # these import torch
     from bench.data.datamodule import DefectData
     from bench.html_report.selection import Group, Predicted
     from bench.html_report.test_images import PicturedImages
@@ -83,7 +83,7 @@ def _picture(
 
 
 def _data_of(record: "Record", options: argparse.Namespace) -> "DefectData":
-    """The run's data, which must be those that it was tested on."""
+    """The run's data; a UsageError where they are not those that it was tested on."""
     from bench.config.paths import with_data_of_now
     from bench.config.settings import resolve
     from bench.config.trusted_code import check_is_of_run

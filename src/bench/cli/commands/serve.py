@@ -1,4 +1,4 @@
-"""`bench serve`: what is typed, and the server's life."""
+"""`bench serve`: parse the options and run the server until it is interrupted."""
 
 import errno
 from pathlib import Path

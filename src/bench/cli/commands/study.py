@@ -1,4 +1,4 @@
-"""`bench study`: what is typed."""
+"""`bench study`: parse the options and write the table of a study."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`bench sweep`: what is typed, the plan, the run, and what is said at the end."""
+"""`bench sweep`: parse the options, plan and run the cells, and print their outcomes."""
 
 import argparse
 import json
@@ -93,7 +93,7 @@ def run(typed: list[str]) -> int:
 
 
 def _tracked(entries: "list[Entry]", wandb: str | None) -> "list[Entry]":
-    """Ask W&B's service once for the whole sweep: where it does not answer no cell asks it again."""
+    """Ask W&B's service once for the whole sweep; where it does not answer, no cell asks it again."""
     from bench.tracking.service import choose_mode, settle_mode
 
     asked = choose_mode(wandb) == "online" and any(entry.is_due for entry in entries)
@@ -122,7 +122,7 @@ def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Lau
 
     grid = read_sweep(known.sweep, {"models": known.models, "categories": known.categories, "seeds": known.seeds})
     cells = plan(grid, settings, known.data, files=known.config, sets=read_sets(known.set))
-    choose_mode(known.wandb)  # a key that is missing is missed here, not in every cell
+    choose_mode(known.wandb)  # a missing key is an error here, not in every cell
     group = known.group or (Path(known.sweep).stem if known.sweep else "sweep")
     options = Options(
         known.runs.absolute(),
@@ -194,7 +194,7 @@ def _as_json(entry: "Entry", outcome: "Outcome | None" = None) -> dict[str, Any]
 
 
 def _take_file(rest: list[str]) -> str | None:
-    """The one word that is no value of an option; argparse would take the value of any setting for it."""
+    """Take out the one word that is no option's value; argparse would mistake a setting's value for it."""
     words = iter(enumerate(rest))
     for place, word in words:
         if not word.startswith("--"):

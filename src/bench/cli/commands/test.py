@@ -1,4 +1,4 @@
-"""`bench test`: from the command line to a test that is done again."""
+"""`bench test`: repeat the test of a finished run."""
 
 import sys
 from pathlib import Path
@@ -33,6 +33,6 @@ def run(typed: list[str]) -> int:
     files = [own if "data.root" in options else with_data_of_now(own)]
     config = resolve(model=known.model, data=known.data, category=None, files=files, options=options)
     evaluation, record = test_again(config, known.run, progress=sys.stdout.isatty() and not known.json)
-    if evaluation is not None:  # the first process has it
+    if evaluation is not None:  # None in all processes but the first
         print_test(evaluation, record, as_json=known.json)
     return 0

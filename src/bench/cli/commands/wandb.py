@@ -1,4 +1,4 @@
-"""`bench wandb`: what is done to a W&B project as a whole."""
+"""`bench wandb`: commands on a W&B project as a whole."""
 
 import json
 
@@ -32,6 +32,6 @@ def run(typed: list[str]) -> int:
         return 0
     try:
         print(workspace.save().url)
-    except Exception as error:  # of many kinds: none of them is ours
+    except Exception as error:  # the package raises many types, none of them bench's
         raise RunError(f"W&B: {first_line(error)}; the workspace is not saved") from error
     return 0

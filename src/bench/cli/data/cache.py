@@ -1,4 +1,4 @@
-"""`bench data cache`: what the decoded images take on the disk, and how to be rid of them."""
+"""`bench data cache`: show the disk space that the decoded images take, or remove them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`bench data check`: each deviation from the published dataset in a line; status 1 where there is one."""
+"""`bench data check`: print each deviation from the published dataset in a line; status 1 where there is one."""
 
 import json
 from pathlib import Path

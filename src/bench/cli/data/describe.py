@@ -1,4 +1,4 @@
-"""`bench data describe`: the figures of a category on stdout, or a page, JSON and a contact sheet in a folder."""
+"""`bench data describe`: print a category's statistics, or write them as a page and JSON, with a contact sheet."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`bench data download`: the licence, the archive, its digest, unpacking, and whether the result is as published."""
+"""`bench data download`: ask for the licence, fetch the archive, check its digest, unpack it, compare the result."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from bench.data.layout import ALL
 from bench.errors import UsageError, unknown
 from bench.writing import writing_to
 
-_UNPACKED = 1.1  # room that an archive's files take, over its own: PNG images do not shrink
-_LARGEST = 1_000_000_000  # bytes; more than any category's archive, where its own length is not known
+_UNPACKED = 1.1  # size of an archive's files over its own size: PNG images do not compress further
+_LARGEST = 1_000_000_000  # bytes; above every category's archive, for archives of unknown length
 _DOWNLOADS = ".download"  # folder in the data root
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What was typed: where to, which categories (None: all), from which file or folder, or from which address."""
+    """The typed options: the target, the categories (None: all), and the file, folder or address to read from."""
 
     root: Path
     wanted: Sequence[str] | None
@@ -30,7 +30,7 @@ class _Request:
 
     @property
     def missing(self) -> list[str] | None:
-        """Those wanted that are not there yet; None where nobody knows what a source holds."""
+        """The wanted categories that are not in the root yet; None where the contents of the source are not known."""
         from bench.data.datasets.mvtec_ad_facts import mvtec_categories
 
         if self.wanted is None and self.source is not None:
@@ -101,7 +101,7 @@ def _read(typed: list[str]) -> _Request:
         raise UsageError("--link needs an unpacked folder: --from FOLDER")
     if known.source and known.url:
         raise UsageError("--from and --url are two sources; leave out one")
-    if known.source and not (known.source.is_file() or known.source.is_dir()):  # a named pipe would be waited for
+    if known.source and not (known.source.is_file() or known.source.is_dir()):  # reading a named pipe would block
         raise UsageError(f"no archive or folder {known.source}")
     if known.url:
         check_address(known.url)
@@ -113,7 +113,7 @@ def _read(typed: list[str]) -> _Request:
 
 
 def _fetched(request: _Request) -> list[str]:
-    """Fetch the archive and unpack it; the categories that were not there before."""
+    """Fetch the archive and unpack it; return the categories that were not there before."""
     from bench.data.download.archives import PAGE, category_archive, whole_archive
     from bench.data.download.fetch import fetch, part_of
     from bench.data.progress_bar import progress
@@ -138,7 +138,7 @@ def _fetched(request: _Request) -> list[str]:
 
 
 def _unpacked(source: Path, request: _Request) -> list[str]:
-    """Unpack an archive or copy a folder; the categories that were not there before."""
+    """Unpack an archive or copy a folder; return the categories that were not there before."""
     from bench.data.download.archives import archive_of
     from bench.data.download.extract import extract
     from bench.data.download.members import uncompressed_bytes
@@ -170,7 +170,7 @@ def _require_room(root: Path, needed: float) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """One download at a time into a folder; what a killed one left is removed, in the end the lock as well."""
+    """Lock the folder for one download, remove what a killed one left, and at the end remove the lock."""
     from filelock import FileLock, Timeout
 
     from bench.data.download.extract import remove_leftovers
@@ -180,7 +180,7 @@ def _locked(root: Path) -> Iterator[None]:
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
-        while not file.exists():  # another download removed it between our opening and our locking it
+        while not file.exists():  # another download removed the file after it was opened here and before it was locked
             lock.release()
             lock.acquire(timeout=0)
     except Timeout:
@@ -194,7 +194,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _compare(root: Path, names: Sequence[str]) -> None:
-    """Say in what new categories are not as MVTec published them; those of an archive of its own are."""
+    """Print how new categories deviate from MVTec's publication; those from MVTec's own archives do not."""
     from bench.data.check_official import deviations, image_files
     from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS

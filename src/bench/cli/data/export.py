@@ -13,13 +13,13 @@ from bench.console import say, tell
 from bench.data.layout import ALL
 from bench.errors import UsageError, counted
 
-if TYPE_CHECKING:  # they bring torch or YAML, and help needs none
+if TYPE_CHECKING:  # these import torch or YAML, which help does not need
     from bench.config.presets import Preset
     from bench.data.datamodule import DefectData
     from bench.data.export.contents import Contents
 
 _FORMATS = ("coco", "yolo", "masks")
-# Options that one format alone knows, with what holds where they are not given.
+# Options of one format alone: that format, and the default value.
 _OWN: Mapping[str, tuple[str, str | int]] = {
     "segmentation": ("coco", "polygons"),
     "task": ("yolo", "segment"),
@@ -80,7 +80,7 @@ def run(typed: list[str]) -> int:
     for out in folders.values():
         check_target(out, force=known.force)
     data = {category: _read_data(category, known) for category in folders}
-    # All of them before one is written: what is wrong in the last leaves no half of an export.
+    # All contents are built before one is written: an error in the last leaves no partial export.
     contents = {category: _contents(data[category], known) for category in folders}
     for category, out in folders.items():
         _export(data[category], contents[category], out, known)
@@ -88,7 +88,7 @@ def run(typed: list[str]) -> int:
 
 
 def _folders(known: Namespace) -> dict[str, Path]:
-    """The folder of each category; where all are exported, `--out` holds theirs."""
+    """The folder of each category; where all are exported, these folders lie in `--out`."""
     if known.category != ALL:
         return {known.category: (known.out or Path("exports", _name(known.category, known))).expanduser()}
     if known.prompts:

@@ -1,1 +1,1 @@
-"""Launchers: where the cells of a sweep are run."""
+"""Launchers, which run the cells of a sweep on a machine or a cluster."""

@@ -1,4 +1,4 @@
-"""Where cells are run: a launcher is a class and a file in `conf/launcher` that names it and its settings."""
+"""The base of launchers. A launcher is a class, and a file in `conf/launcher` that names it and its settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ class Pool(Protocol):
     """Processes that run cells, for as long as a sweep lasts."""
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        """Run these cells; an outcome for each, and between them what happens."""
+        """Run these cells; yield an outcome for each, and other events in between."""
 
 
 class Launcher(BaseModel):
@@ -29,21 +29,21 @@ class Launcher(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    lease: float = Field(default=60, gt=0, le=1e6)  # no clock of a thread waits for ever
+    lease: float = Field(default=60, gt=0, le=1e6)  # a thread cannot wait for ever
 
     def check(self) -> None:
-        """Refuse what is not installed, before anything runs."""
+        """Raise a UsageError where something is not installed, before anything runs."""
 
     def warm(self) -> None:
-        """Begin what takes long and needs no cell; the plan is made meanwhile."""
+        """Start slow preparations that need no cell; the cells are planned meanwhile."""
 
     def open(self, tasks: Sequence[Task]) -> AbstractContextManager[Pool]:
-        """Processes for cells like these; the end of the context is theirs."""
+        """Open a pool of processes for cells like these; the processes end with the context."""
         raise NotImplementedError
 
 
 def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
-    """Read `conf/launcher/<reference>.yaml`, or a file of one's own; `options` are dotted names below `launcher`."""
+    """Read `conf/launcher/<reference>.yaml`, or a user's own file; `options` are dotted names below `launcher`."""
     preset = read_preset("launcher", reference)
     launcher_class: type[Launcher] = preset.load_class()
     settings = dict(preset.settings)
@@ -56,7 +56,7 @@ def read_launcher(reference: str, options: Mapping[str, str]) -> Launcher:
         return launcher_class.model_validate(expanded(settings))
     except ValidationError as error:
         place = error.errors()[0]["loc"][:1]
-        problems = [each for each in error.errors() if each["loc"][:1] == place]  # one for each type that it may have
+        problems = [each for each in error.errors() if each["loc"][:1] == place]  # one for each possible type
         wanted = " or ".join(each["msg"].removeprefix("Input should be ") for each in problems)
         name = ".".join(map(str, ("launcher", *place)))
         raise UsageError(f"--{name}: expects {wanted}, not '{problems[0]['input']}'") from error

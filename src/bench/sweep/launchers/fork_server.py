@@ -1,4 +1,4 @@
-"""How worker processes begin: as forks of a server that has imported torch, or each on its own."""
+"""How worker processes start: as forks of a server that has imported torch, or each as a new process."""
 
 import os
 import signal
@@ -20,21 +20,21 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 def can_fork() -> bool:
     """Whether a process that has imported torch may be forked.
 
-    A library that asks for GPUs as it is imported makes CUDA useless in every fork; of forks on macOS Python's own
-    documentation warns.
+    A library that queries GPUs during its import makes CUDA unusable in every fork. Python's documentation warns of
+    forks on macOS.
     """
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 
 def start_method(threads: int) -> ForkServerContext | SpawnContext:
-    """Forks of a server, which is started here if none runs and ends with this process, or processes that import anew.
+    """The context for forks of a server, which is started here if none runs, or for processes that import anew.
 
-    The server only imports: it has computed nothing, so no thread of OpenMP can make its forks hang.
+    The server ends with this process. It only imports and computes nothing: no OpenMP thread can make its forks hang.
     """
     if not can_fork():
         return get_context("spawn")
     set_forkserver_preload(_IMPORTS)
-    resource_tracker.ensure_running()  # it would take the server's signals from behind their block
+    resource_tracker.ensure_running()  # if it started in the block below, it would unblock the server's signals
     try:
         with _threads_of_libraries(threads), _signals_blocked(), silent_descriptors():
             ensure_running()
@@ -45,7 +45,7 @@ def start_method(threads: int) -> ForkServerContext | SpawnContext:
 
 @contextmanager
 def _threads_of_libraries(threads: int) -> Iterator[None]:
-    """They read it as they are imported."""
+    """Set OMP_NUM_THREADS, which libraries read during their import."""
     outside = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
@@ -59,7 +59,7 @@ def _threads_of_libraries(threads: int) -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A signal to the whole group is the sweep's to answer; a fork's own waits until the fork can hear it."""
+    """Block signals: the sweep handles those to the whole group; a fork's own wait until the fork unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -18,14 +18,14 @@ from bench.sweep.launchers.fork_server import start_method
 from bench.sweep.launchers.worker_handle import Worker
 from bench.sweep.tasks import Event, Outcome, Started, Task
 
-_TICK = 0.5  # seconds between two looks at the clock
+_TICK = 0.5  # longest wait for a worker, in seconds
 _BYTES_PER_WORKER = 2 * 2**30
-# An index or a UUID; CUDA ignores what follows the first word of another kind, such as -1.
+# An index or a UUID; CUDA ignores every entry from the first word of another kind on, such as -1.
 _GPU = re.compile(r"\d+$|GPU-|MIG-")
 
 
 class LocalLauncher(Launcher):
-    """Workers of this machine.
+    """Worker processes on this machine.
 
     Args:
         workers: processes; auto is one per GPU, or one per core where cells run on CPUs, each with 2 GiB of memory at
@@ -43,13 +43,13 @@ class LocalLauncher(Launcher):
     workers_per_gpu: PositiveInt = 1
 
     def warm(self) -> None:
-        """What workers import is imported while cells are planned."""
+        """Import what workers need while the cells are planned."""
         if self._count([]):
             start_method(self._threads([]))
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":
-        """Workers, each of which is started when there is a cell for it."""
+        """Open a pool of workers, each of which starts with its first cell."""
         threads = self._threads(tasks)
         pool = LocalPool([Worker(environment, threads) for environment in self._environments(tasks)])
         try:
@@ -58,7 +58,7 @@ class LocalLauncher(Launcher):
             pool.stop()
 
     def _environments(self, tasks: Sequence[Task]) -> list[dict[str, str]]:
-        """What each worker finds in its environment: its threads and its GPUs."""
+        """The environment variables of each worker: its threads and its GPUs."""
         threads = {"OMP_NUM_THREADS": str(self._threads(tasks))}
         groups = self._gpu_groups(tasks)
         count = self._count(tasks)
@@ -72,7 +72,7 @@ class LocalLauncher(Launcher):
         if groups := self._gpu_groups(tasks):
             return len(groups) * self.workers_per_gpu
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        # Not fewer workers of more threads where cells are few: figures depend on threads in their last digits.
+        # Few cells do not get fewer workers with more threads: the last digits of metrics depend on the threads.
         return max(1, min(_cores(), memory // _BYTES_PER_WORKER))
 
     def _threads(self, tasks: Sequence[Task]) -> int:
@@ -91,14 +91,14 @@ class LocalLauncher(Launcher):
 
 
 class LocalPool:
-    """Workers, each begun when there is a cell for it, and anew when it has died."""
+    """Workers, each of which starts with its first cell, and again after it has died."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
-        self._unreached = False  # W&B, by the cells that have ended
+        self._unreached = False  # whether W&B did not answer a cell that has ended
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        """Deal the cells out to the workers, one at a time."""
+        """Hand the cells to the workers, one at a time."""
         if not self._workers:
             from bench.sweep.run_cell import run_cell
 
@@ -131,7 +131,7 @@ class LocalPool:
                         yield _end_of(cell, worker)
 
     def stop(self) -> None:
-        """End all workers; a run in the midst of its work says in its record that it was interrupted."""
+        """End all workers; a run in progress writes into its record that it was interrupted."""
         for worker in self._workers:
             worker.stop()
         for worker in self._workers:

@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster, or of one on this machine."""
+"""Cells as tasks of a running Ray cluster, or of one that is started on this machine."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class RayLauncher(Launcher):
     deaths: NonNegativeInt = 3
 
     def check(self) -> None:
-        """Refuse where Ray is missing."""
+        """Raise a UsageError where Ray is missing."""
         try:
             import ray  # noqa: F401
         except ImportError as error:
@@ -43,10 +43,10 @@ class RayLauncher(Launcher):
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[RayPool]":
-        """A connection to the cluster."""
+        """Connect to the cluster."""
         import ray
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no statistics
         passed_on = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
         own = {"include_dashboard": False, "num_cpus": self.local_cpus} if self.address is None else {}
         try:
@@ -69,14 +69,14 @@ class RayLauncher(Launcher):
             ray.shutdown()
 
     def _gpus(self, tasks: Sequence[Task], resources: Mapping[str, float]) -> float:
-        """Of each cell: Ray hides all GPUs from a task that asks for none."""
+        """The GPUs of each cell: Ray hides all GPUs from a task that asks for none."""
         if self.gpus != "auto":
             return self.gpus
         cpu = all(task.cell.config.section("trainer").get("accelerator") == "cpu" for task in tasks)
         return 1 if resources.get("GPU", 0) >= 1 and not cpu else 0
 
     def _check_resources(self, resources: Mapping[str, float], gpus: float) -> None:
-        """A task that no node can ever run would wait for ever."""
+        """Refuse tasks that no node can ever run: they would wait for ever."""
         for name, wanted in (("CPU", self.cpus), ("GPU", gpus)):
             if wanted > resources.get(name, 0):
                 raise UsageError(
@@ -85,7 +85,7 @@ class RayLauncher(Launcher):
 
 
 class RayPool:
-    """The tasks of one sweep."""
+    """The Ray tasks of one sweep."""
 
     def __init__(self, launcher: RayLauncher, gpus: float) -> None:
         self._launcher = launcher
@@ -113,7 +113,7 @@ class RayPool:
 
 
 def run_in_worker(task: Task, threads: int) -> Outcome:
-    """The cell inside a Ray worker, which may have run others before."""
+    """Run the cell inside a Ray worker, which may have run other cells before."""
     import torch
 
     torch.set_num_threads(threads)
@@ -125,7 +125,7 @@ def _result(reference: Any, task: Task) -> Outcome:
 
     try:
         outcome = ray.get(reference)
-    except ray.exceptions.RayError as error:  # the worker died, or ran out of memory, once too often
+    except ray.exceptions.RayError as error:  # the worker died or ran out of memory, more often than is retried
         return fail(task, f"Ray gave the cell up: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
     assert isinstance(outcome, Outcome)
     return outcome

@@ -19,7 +19,7 @@ from bench.sweep.launchers.worker_main import interrupt
 from bench.sweep.run_cell import fail, run_cell
 from bench.sweep.tasks import Event, Outcome, Started, Task
 
-_SECONDS_TO_REACH_US = 15.0  # between the end of a job and the sight of its result on a shared disk
+_SECONDS_TO_REACH_US = 15.0  # from the end of a job until its result is visible on a shared disk
 _SECONDS_TO_BE_STOPPED = 60.0
 
 
@@ -40,7 +40,7 @@ class SlurmLauncher(Launcher):
     poll_seconds: float = Field(default=10, gt=0)
 
     def check(self) -> None:
-        """Refuse where submitit or SLURM is missing."""
+        """Raise a UsageError where submitit or SLURM is missing."""
         try:
             import submitit  # noqa: F401
         except ImportError as error:
@@ -50,7 +50,7 @@ class SlurmLauncher(Launcher):
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[SlurmPool]":
-        """Nothing is held: jobs are submitted with their cells, and cancelled if the sweep is interrupted."""
+        """Open a pool, which submits jobs with their cells; jobs are cancelled if the sweep is interrupted."""
         pool = SlurmPool(self)
         try:
             yield pool
@@ -63,7 +63,7 @@ class SlurmPool:
 
     def __init__(self, launcher: SlurmLauncher) -> None:
         self._launcher = launcher
-        self._jobs: dict[int, Any] = {}  # submitit's, by the number of the cell
+        self._jobs: dict[int, Any] = {}  # submitit's jobs, by the number of the cell
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
         """Submit the cells as one array and wait for them."""
@@ -92,7 +92,7 @@ class SlurmPool:
                 del waiting[number], self._jobs[number]
 
     def cancel(self) -> None:
-        """Take back what has not ended."""
+        """Cancel the jobs that have not ended."""
         if self._jobs:
             jobs = [job.job_id for job in self._jobs.values()]
             subprocess.run(["scancel", *jobs], capture_output=True, check=False)
@@ -118,20 +118,20 @@ class SlurmPool:
 
 
 def run_in_job(task: Task, requeues: int) -> Outcome:
-    """The cell inside its job; before the time is up, or when preempted, the job goes back to the queue."""
-    # Set here, over submitit's own, which would leave a run without a word in its record.
+    """Run the cell inside its job; before its time is up, or when preempted, the job goes back to the queue."""
+    # These replace submitit's handlers, which would end a run without a note in its record.
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, interrupt)
     _use_cores_of_job()
     outcome = run_cell(task)
-    while outcome.status == "elsewhere":  # of this very cell's last job, perhaps, on a node that is gone
+    while outcome.status == "elsewhere":  # perhaps claimed by this cell's last job, on a node that is gone
         time.sleep(1)
         outcome = run_cell(task)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if outcome.status == "interrupted" and _goes_back_to_queue(requeues):
         time.sleep(_SECONDS_TO_BE_STOPPED)
-        os._exit(1)  # without a result: this was not the end
+        os._exit(1)  # without a result: the job runs again
     return outcome
 
 
@@ -143,19 +143,19 @@ def _use_cores_of_job() -> None:
 
 
 def _goes_back_to_queue(requeues: int) -> bool:
-    # Not SLURM_JOB_ID: that of an array's last task is the whole array's.
+    # Not SLURM_JOB_ID: for an array's last task it is the id of the whole array.
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{index}" if array else os.environ["SLURM_JOB_ID"]
     state = _output("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}")
     if state is None or state.strip() == "CANCELLED" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) >= requeues:
         return False
-    if state.strip() == "RUNNING":  # else SLURM has put it there itself
+    if state.strip() == "RUNNING":  # else SLURM has requeued it itself
         return _output("scontrol", "requeue", job) is not None
     return True
 
 
 def _queued_jobs(jobs: Sequence[str]) -> set[str] | None:
-    """Which of these wait, run or are about to; None where SLURM does not answer."""
+    """The jobs that SLURM lists as waiting, starting or running; None where SLURM does not answer."""
     wanted = ",".join(sorted({job.partition("_")[0] for job in jobs}))
     text = _output("squeue", "--noheader", "--array", "--format=%i", f"--jobs={wanted}")
     return set(text.split()) if text is not None else None

@@ -1,4 +1,4 @@
-"""One worker process as the sweep sees it: what it is asked, what it answers, what it prints, how it ends."""
+"""One worker process, from the side of the sweep: its tasks, its outcomes, its output and its end."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ _SECONDS_TO_STOP = 30.0
 
 
 class Worker:
-    """A process that lives across cells; it is started with its first."""
+    """A process that runs one cell after another; it starts with its first."""
 
     def __init__(self, environment: Mapping[str, str], threads: int) -> None:
         self.task: Task | None = None
@@ -29,7 +29,7 @@ class Worker:
 
     @property
     def connections(self) -> list[Connection]:
-        """What to wait for."""
+        """The open connections to wait for."""
         return [each for each in (self._cells, self._words) if each is not None]
 
     @property
@@ -45,11 +45,11 @@ class Worker:
         if self._process is None or not self._process.is_alive():
             self._start()
         self.task = task
-        with suppress(OSError):  # dead by now: `answer` finds out
+        with suppress(OSError):  # the process has died: `answer` finds out
             self._open_cells.send(task)
 
     def read(self) -> Iterator[str]:
-        """The lines that it printed since the last look."""
+        """The lines that it printed since the last call."""
         while self._words is not None and self._words.poll():
             text = os.read(self._words.fileno(), 2**16)
             if not text:
@@ -59,7 +59,7 @@ class Worker:
             yield from (line.decode(errors="replace") for line in lines)
 
     def answer(self) -> tuple[Task | None, Outcome | None]:
-        """The cell that has ended, with its outcome; without one where the process died over it."""
+        """The cell that has ended, with its outcome, None where the process died; (None, None) if none has ended."""
         task, alive = self.task, self._process is not None and self._process.is_alive()
         if task is None:
             return None, None
@@ -75,7 +75,7 @@ class Worker:
         return task, outcome
 
     def stop(self) -> None:
-        """Tell it to end: a run in the midst of its work still writes its record."""
+        """Ask it to end: a run in progress still writes its record."""
         if self._cells is not None:
             self._cells.close()
             self._cells = None
@@ -83,7 +83,7 @@ class Worker:
             self._process.terminate()
 
     def join(self) -> None:
-        """Wait for the end, which comes by force where it does not come by itself."""
+        """Wait for its end, and kill it where it does not end by itself."""
         if self._process is None:
             return
         try:
@@ -98,12 +98,12 @@ class Worker:
         self._cells, cells = Pipe()
         self._words, words = Pipe(duplex=False)
         self._line = b""
-        # No daemon: those may not start processes of their own, and data loaders do.
+        # Not a daemon: daemons may not start processes, and data loaders do.
         arguments = (cells, words, dict(os.environ) | dict(self._environment), self._threads)
         process = start_method(self._threads).Process(target=serve, args=arguments)
         try:
             process.start()
-        except (EOFError, OSError):  # the server died
+        except (EOFError, OSError):  # the fork server died
             process = get_context("spawn").Process(target=serve, args=arguments)
             process.start()
         self._process = process

@@ -14,13 +14,13 @@ from bench.sweep.launchers.fork_server import SIGNALS
 
 
 def serve(cells: Connection, words: Connection, environment: Mapping[str, str], threads: int) -> None:
-    """Take tasks from `cells` and answer with their outcomes until it closes; what is printed goes to `words`."""
+    """Receive tasks from `cells` and send back their outcomes until it closes; output goes to `words`."""
     with _handlers_of_a_fork():
         os.environ.clear()
         os.environ |= environment  # before CUDA reads it, and torch where no fork server has imported it
         for stream in (1, 2):
             os.dup2(words.fileno(), stream)
-        # Ctrl-C reaches the whole group: the sweep passes it on, as the one signal that a run must survive.
+        # Ctrl-C reaches the whole group: the sweep passes it on as SIGTERM, the one signal that a run must handle.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, interrupt)
         threading.Thread(target=_follow_parent, daemon=True).start()
@@ -39,9 +39,9 @@ def serve(cells: Connection, words: Connection, environment: Mapping[str, str], 
 
 @contextmanager
 def _handlers_of_a_fork() -> Iterator[None]:
-    """Call what this process registered for its end, as Python does from 3.13 on, and not what its server did.
+    """At the end, call the handlers that this process registered, as Python does from 3.13 on, not its server's.
 
-    Data loaders are no forks of the server: they would outlive a worker that is killed.
+    Data loaders are spawned: as forks of the server they would outlive a worker that is killed.
     """
     forked = multiprocessing.get_start_method() == "forkserver"
     multiprocessing.set_start_method("spawn", force=True)
@@ -55,7 +55,7 @@ def _handlers_of_a_fork() -> Iterator[None]:
 
 
 def interrupt(*_: Any) -> NoReturn:
-    """What a signal means to a run."""
+    """Handle a signal: interrupt the run."""
     raise KeyboardInterrupt
 
 
