@@ -1,4 +1,4 @@
-"""`bench` as a process: `python -m bench`, and the command that an installation brings."""
+"""The entry point of `bench`: `python -m bench`, and the installed command."""
 
 import atexit
 import os
@@ -11,21 +11,21 @@ from bench.writing import describe_refusal
 
 
 def run() -> NoReturn:
-    """Run the command line of this process and end it."""
+    """Run the command line of this process, then exit with its status."""
     status: list[int] = []
-    atexit.register(_leave, status)  # registered before all others, called after them
+    atexit.register(_leave, status)  # registered first, so called last
     status.append(_write_out(main()))
     sys.exit(status[0])
 
 
 def _write_out(status: int) -> int:
-    """The status of a command, once all that it printed is written."""
+    """Flush stdout; return the status of the command, or that of a failed flush."""
     try:
         print(end="", flush=True)
     except BrokenPipeError:
-        pass  # the reader has left; nothing is wrong
+        pass  # the reader closed the pipe, which is no error
     except OSError as error:
-        if status:  # its own line has been said
+        if status:  # the command has printed its own error
             return status
         line, status = describe_refusal(error)
         print(f"bench: {line}", file=sys.stderr)
@@ -33,11 +33,11 @@ def _write_out(status: int) -> int:
 
 
 def _leave(status: list[int]) -> None:
-    """Leave without the second and more that Python takes to pull torch's thousands of modules apart."""
-    if not status:  # an exception is on its way out
+    """Exit without Python's teardown of torch's thousands of modules, which takes over a second."""
+    if not status:  # an exception is propagating
         return
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # `_write_out` has heard of it
+        with suppress(OSError, ValueError):  # `_write_out` has reported it
             print(end="", flush=True, file=stream)
     os._exit(status[0])
 

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; on one process, nothing changes."""
+"""Communication between the processes of a run; with one process, nothing changes."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def rank_and_processes() -> tuple[int, int]:
-    """This process's number and how many there are."""
+    """The rank of this process and the number of processes."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
@@ -29,7 +29,7 @@ def from_first_process(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def agree_on_buffers(model: nn.Module) -> None:
-    """Go on with the first process's buffers in every process: chance, or BatchNorm on CPUs, may have parted them."""
+    """Copy the first process's buffers to all: randomness, or BatchNorm on CPUs, may have made them differ."""
     if rank_and_processes()[1] > 1:
         for buffer in model.buffers():
             buffer.copy_(from_first_process(buffer))
@@ -48,7 +48,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def rows_everywhere(rows: Tensor, device: torch.device) -> Tensor:
-    """The rows (n, ...) of all processes, one process's after another's, in each of them; n may differ."""
+    """The rows (n, ...) of all processes by ascending rank, in every process; n may differ between processes."""
     counts = _counts(len(rows), device)
     if len(counts) == 1:
         return rows
@@ -61,9 +61,9 @@ def rows_everywhere(rows: Tensor, device: torch.device) -> Tensor:
 
 
 def rows_on_first(rows: Tensor, device: torch.device) -> Tensor:
-    """The rows (n, ...) of all processes on the first one, and none on the others, which need not hold them all.
+    """The rows (n, ...) of all processes on the first one, and none on the others, which need no memory for them.
 
-    They travel by `device`, where the backend wants them, and end where `rows` lie.
+    The backend sends them from `device`; they end on the device of `rows`.
     """
     counts = _counts(len(rows), device)
     if len(counts) == 1:

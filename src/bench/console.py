@@ -1,4 +1,4 @@
-"""Words for a person: results go to stdout, everything else to stderr, and only one process speaks."""
+"""Output for people: results go to stdout, everything else to stderr, and only one process prints."""
 
 import os
 import sys
@@ -17,33 +17,33 @@ __all__ = ["add_row", "is_main_process", "plain_console", "say", "silent_descrip
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr, in the main process only."""
     if is_main_process():
         print(terminal(message), file=sys.stderr, flush=True)
 
 
 def tell(line: object) -> None:
-    """One line of a result on stdout."""
+    """Print one line of a result on stdout."""
     print(terminal(line), flush=True)
 
 
 def plain_console(*, stderr: bool = False) -> "Console":
-    """A console that takes no text for markup: names hold brackets."""
+    """A console that interprets no markup: names may hold brackets."""
     from rich.console import Console
 
     return Console(file=sys.stderr if stderr else None, markup=False, highlight=False, emoji=False)
 
 
 def add_row(table: "Table", cells: Sequence[str]) -> None:
-    """A row of a table for a plain console."""
+    """Add a row to a table of a plain console."""
     table.add_row(*map(terminal, cells))
 
 
 @contextmanager
 def silent_descriptors() -> Iterator[None]:
-    """Let a process that is started within inherit neither stdout nor stderr: it may outlive us, and speak for itself.
+    """Detach a process that is started within from stdout and stderr: it may outlive this process, and print there.
 
-    Who reads our output would otherwise wait for the end of that process after ours.
+    Otherwise a reader of the pipe would wait until that process ends too.
     """
     streams = {stream: os.dup(stream) for stream in (1, 2)}
     nothing = os.open(os.devnull, os.O_WRONLY)

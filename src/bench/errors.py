@@ -1,4 +1,4 @@
-"""The mistakes that a person can mend, told in one line."""
+"""Errors that a user can correct, each reported in one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,15 +9,15 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """A run that began and could not end well; its record says why (exit status 1)."""
+    """A run that began and failed; its record holds the reason (exit status 1)."""
 
 
 class CrashError(RunError):
-    """A run that ended as nobody foresaw; its cause says how."""
+    """A run that ended with an unforeseen error, which is its cause."""
 
 
 def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> UsageError:
-    """Name what was typed, and the nearest thing that exists."""
+    """An error that names the unknown word, and the nearest known one, else the hint, else all known ones."""
     names = sorted(known)
     near = get_close_matches(word, names, n=1, cutoff=0.5)
     if near:
@@ -30,11 +30,11 @@ def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> Us
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as far as one line can hold it."""
+    """The first line of an error's message; without a message, the name of its type."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
 
 def counted(count: int, word: str) -> str:
-    """`1 file`, `2 files`."""
+    """A count with its noun: `1 file`, `2 files`."""
     return f"{count} {word}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What a process holds in memory: at most, without using it, and together with others."""
+"""The memory of a process: its peak, its freed pages, and the pages that it shares with other processes."""
 
 import ctypes
 import ctypes.util
@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
-_of_server = 0  # bytes of libraries that the fork server of this process had in memory
-_untouched = 0  # of those, what this process had not touched when its run began
+_of_server = 0  # bytes of libraries in the memory of this process's fork server
+_untouched = 0  # of those, the bytes that this process had not touched when its run began
 
 
 def release_free_memory() -> None:
-    """Give freed pages back to the system, where the C library is glibc.
+    """Return freed pages to the system, where the C library is glibc.
 
-    Between its phases a run frees buffers of tens of megabytes. glibc keeps them for itself and still asks for more
-    where small pieces lie between: 130 MB of a PaDiM run of 500. A lower threshold for its `mmap` would avoid that at
-    twice the time of the backbone.
+    Between its phases a run frees buffers of tens of megabytes. glibc keeps them, and still requests more memory where
+    small pieces lie between them: 130 MB of a PaDiM run of 500. A lower threshold for its `mmap` would avoid that, but
+    doubles the time of the backbone.
     """
     library = _glibc()
     if library is not None:
@@ -29,10 +29,10 @@ def release_free_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a training on a CPU frees for its next step, instead of giving it back and asking anew.
+    """Let glibc keep the memory that a training step on a CPU frees for the next step, instead of returning it.
 
-    Each step frees hundreds of megabytes of activations. Returned and asked for again, every page of them is cleared
-    by the system once more: a third of the time of a MobileNetV2 at 224 pixels. `release_free_memory` still empties it.
+    Each step frees hundreds of megabytes of activations. The system clears every page that is returned and requested
+    again: a third of the time of a MobileNetV2 at 224 pixels. `release_free_memory` still returns the pages.
     """
     library = _glibc()
     if library is not None:
@@ -41,7 +41,7 @@ def keep_freed_memory() -> None:
 
 
 def forget_peak() -> None:
-    """Begin to measure the peak anew, where the system can: a process that runs many cells tells each one's own."""
+    """Restart the measurement of the peak, where the system can: a process that runs many cells measures each one."""
     global _untouched
     release_free_memory()
     _untouched = max(0, _of_server - _kernel_says("RssFile"))
@@ -54,16 +54,16 @@ def forget_peak() -> None:
 def peak_bytes() -> int:
     """The largest resident size since `forget_peak`, with the libraries that a fork shares with its server.
 
-    Linux does not count those to a fork before it touches them: 300 MB of torch's code, by which a worker would seem
-    smaller than `bench fit`. Those that a cell does touch count twice: its figure is near that of `bench fit`, not
+    Linux counts a page of those to a fork only once the fork touches it: without 300 MB of torch's code a worker would
+    appear smaller than `bench fit`. Pages that a cell does touch count twice: the peak is near that of `bench fit`, not
     equal to it (measured: from 1 % above to 4 % below).
     """
-    # Not Linux' ru_maxrss: a process that a large one started has that one's size there.
+    # Not Linux' ru_maxrss: a process that a large one started inherits the large one's size there.
     return (_kernel_says("VmHWM") or _peak_of_usage()) + _untouched
 
 
 def remember_libraries() -> None:
-    """Let every later fork of this process count what it has in memory of libraries."""
+    """Record the libraries in memory now, so that every later fork of this process counts them."""
     global _of_server
     _of_server = _kernel_says("RssFile")
 
@@ -74,7 +74,7 @@ def _peak_of_usage() -> int:
 
 
 def _kernel_says(size: str) -> int:
-    """One of the sizes that Linux tells of a process, in bytes; 0 elsewhere."""
+    """A size of this process, as Linux reports it, in bytes; 0 on other systems."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")

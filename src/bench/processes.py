@@ -1,4 +1,4 @@
-"""Which of several processes this one is. Read from the environment: nothing heavy is imported."""
+"""The rank of this process among several, read from the environment: nothing heavy is imported."""
 
 import os
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from typing import Any
 
 from bench.errors import UsageError
 
-# What says that a process is one of several, by who started it.
+# Variables that mark a process as one of several, whichever launcher set them.
 _VARIABLES = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK"),
     *("MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
-_FIRST_PORT, _PORTS = 15000, 17000  # below those that systems give to whoever asks for any
+_FIRST_PORT, _PORTS = 15000, 17000  # below the ephemeral ports that systems assign
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A process that somebody started together with others."""
+    """A process that was started together with others."""
 
     starter: str  # torchrun, srun, or hand
     rank: int
@@ -29,11 +29,11 @@ class Launch:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The name of the process for people."""
         return process_name(self.rank, self.world)
 
     def environment(self, address: str, port: int) -> dict[str, str]:
-        """How `torchrun` tells a process which one it is, and where the first one listens."""
+        """The variables of `torchrun` that hold a process's ranks and the address of the first process."""
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world),
@@ -47,13 +47,13 @@ class Launch:
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """Who this process is among those that `torchrun` or `srun` started; None where it was started alone.
+    """This process's launch by `torchrun` or `srun`; None where it was started alone.
 
-    A batch script and the shell of `salloc` are alone, whatever SLURM_NTASKS says: only `srun` starts tasks.
+    A batch script and the shell of `salloc` are alone, whatever SLURM_NTASKS is: only `srun` starts tasks.
     """
     rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     local = _number(environment, "LOCAL_RANK")
-    if rank is not None and world is not None and local is not None:  # also inside a task of `srun`
+    if rank is not None and world is not None and local is not None:  # `torchrun`, also inside a task of `srun`
         if world < 2:
             return None
         together = _number(environment, "LOCAL_WORLD_SIZE") or world
@@ -69,15 +69,15 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
 
 
 def own_numbers(environment: Mapping[str, str] = os.environ) -> tuple[int | None, int]:
-    """LOCAL_RANK, if set, and NODE_RANK: how a person says who a process is that they started by hand."""
-    if _number(environment, "RANK") is not None:  # of a `torchrun` that started one process
+    """LOCAL_RANK, if set, and NODE_RANK: the variables by which a user numbers processes started by hand."""
+    if _number(environment, "RANK") is not None:  # set by a `torchrun` that started one process
         return None, 0
     node = _number(environment, "NODE_RANK")
     return _number(environment, "LOCAL_RANK"), (_number(environment, "GROUP_RANK") or 0) if node is None else node
 
 
 def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process that writes and speaks: exactly one of all on all nodes."""
+    """Whether this is the process that writes and prints: exactly one over all nodes."""
     if launch := find_launch(environment):
         return launch.rank == 0
     local, node = own_numbers(environment)
@@ -85,7 +85,7 @@ def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def meeting_point(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """Where the first task of an `srun` listens: on its node, at a port that no other step of the cluster is to use."""
+    """The address and port of an `srun`'s first task: its node, and a port that no other step should use."""
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
     nodes = environment.get("SLURM_STEP_NODELIST", "127.0.0.1")
@@ -95,7 +95,7 @@ def meeting_point(environment: Mapping[str, str] = os.environ) -> tuple[str, int
 
 
 def require_one_process(command: str) -> None:
-    """Refuse a command that several processes would each do in full."""
+    """Refuse a command that each of several processes would run in full."""
     if launch := find_launch():
         advice = "it starts its own processes" if command == "sweep" else "only 'fit' and 'test' share their work"
         raise UsageError(f"{launch.starter} started 'bench {command}' {launch.world} times: start it once; {advice}")
@@ -104,9 +104,9 @@ def require_one_process(command: str) -> None:
 
 
 def cluster_plugins() -> list[Any]:
-    """How a Trainer finds the other processes of its run.
+    """The plugins by which a Trainer finds the other processes of its run.
 
-    Said outright: Lightning by itself would take the tasks of a SLURM job for its own processes.
+    They are explicit, because Lightning by default takes the tasks of a SLURM job for its own processes.
     """
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -115,13 +115,13 @@ def cluster_plugins() -> list[Any]:
 
 
 def without_launch(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a process that nobody started together with others."""
+    """The environment of a process that was started alone."""
     kept = (name for name in environment if name not in _VARIABLES and not name.startswith("TORCHELASTIC_"))
     return {name: environment[name] for name in kept}
 
 
 def process_name(rank: int, world: int) -> str:
-    """Counted as people do, with the rank that tools tell."""
+    """The process counted from 1, with its rank, which tools count from 0."""
     return f"process {rank + 1} of {world} (rank {rank})"
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, on stderr."""
+"""The progress of a run, on stderr."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.progress import (
 
 
 class ProgressBar(Callback):
-    """One bar per phase on stderr: what is done, the rate, the time that remains."""
+    """One bar per phase on stderr: the steps done, the rate, the remaining time."""
 
     def __init__(self, unit: str = "steps") -> None:
         self.unit = unit
@@ -41,7 +41,7 @@ class ProgressBar(Callback):
         self._task = self._progress.add_task(description, total=total, rate="")
 
     def advance(self) -> None:
-        """One step further."""
+        """Advance by one step."""
         if self._progress is None or self._task is None:
             return
         task = self._progress.tasks[0]
@@ -56,7 +56,7 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         total = trainer.estimated_stepping_batches
         self.start("training", int(total) if total != float("inf") else None)
-        # A resumed run begins with an epoch. Not `global_step`: a method with several optimisers takes more steps.
+        # A resumed run begins at an epoch. Not `global_step`: a method with several optimisers takes more steps.
         for _ in range(trainer.current_epoch * int(trainer.num_training_batches)):
             self.advance()
 
@@ -65,7 +65,7 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is not None and self._task is not None:
-            # Only the first process has a bar, and Lightning would wait for the others to ask for the mean as well.
+            # Only the first process has a bar; Lightning would wait for the others to request the mean as well.
             loss = trainer.callback_metrics.get("train/loss") if trainer.world_size == 1 else None
             shown = f", loss {float(loss):.4g}" if loss is not None else ""
             self._progress.update(self._task, description=f"training, epoch {trainer.current_epoch + 1}{shown}")

@@ -1,4 +1,4 @@
-"""How all that a command leaves is written: whole or not at all, and a disk that refuses is named in one line."""
+"""Writing of all files that a command leaves: whole or not at all; an error in one line names a disk that refuses."""
 
 import errno
 import io
@@ -25,18 +25,18 @@ _REFUSED = (
     errno.ENOTDIR,
     errno.EEXIST,
     errno.EISDIR,
-    errno.ENOENT,  # a folder below /proc, for one
+    errno.ENOENT,  # for example a folder below /proc
     errno.ENAMETOOLONG,
     errno.EFBIG,
-    errno.EBUSY,  # a folder that is a disk's own cannot be replaced
+    errno.EBUSY,  # a mount point cannot be replaced
 )
-_LONGEST = 1000  # letters of a path in a message: Linux takes paths of 4,096 bytes
-_THREADS_TO_SYNC = 16  # what many files wait for together, the disk does at once
+_LONGEST = 1000  # characters of a path in a message: Linux accepts paths of 4,096 bytes
+_THREADS_TO_SYNC = 16  # the disk serves many concurrent syncs at once
 
 
 @contextmanager
 def writing_to(folder: Path, option: str = "--runs FOLDER") -> Iterator[None]:
-    """Say in one line when the disk refuses, and the option that names another place."""
+    """Turn an error of the disk into a UsageError of one line, with the option that names another folder."""
     try:
         yield
     except OSError as error:
@@ -56,7 +56,7 @@ def check_folder(folder: Path, option: str = "--runs FOLDER") -> None:
 
 
 def describe_refusal(error: OSError) -> tuple[str, int]:
-    """The line and the exit status of what no command foresaw, such as output that finds no room."""
+    """The line and the exit status of an error that no command foresaw, such as output to a full disk."""
     line = f"{error.strerror or error}{f': {shortened(error.filename)}' if error.filename else ''}"
     if error.errno in FULL:
         return f"{line}; free some space on the disk that is written to", 2
@@ -66,13 +66,13 @@ def describe_refusal(error: OSError) -> tuple[str, int]:
 
 
 def shortened(path: object) -> str:
-    """A path whose middle is left out where a line cannot hold it."""
+    """A path, its middle left out where it is too long for a line."""
     text = str(path)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
-    """Whether an error is of the folder: what is read from elsewhere in the meantime has another remedy."""
+    """Whether an error concerns the folder: one of a file that is read from elsewhere has another remedy."""
     if not isinstance(error.filename, str | os.PathLike):
         return error.errno != errno.ENOENT
     named, own = Path(error.filename).absolute(), folder.absolute()
@@ -81,7 +81,7 @@ def _concerns(error: OSError, folder: Path) -> bool:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write another file and rename it: a reader sees the old content or the new, never half of one."""
+    """Write a temporary file, then rename it: a reader sees the old content or the new, never half of one."""
     with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
         partial = Path(file.name)
         try:
@@ -105,9 +105,9 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 def write_together(contents: Mapping[Path, str | bytes]) -> None:
     """Write several files of one folder: all of them are new, or all are as they were, whatever is raised.
 
-    All are on the disk under other names before the first is renamed, and no system renames several files at once: a
+    All are on the disk under other names before the first is renamed. No system renames several files at once: a
     SIGKILL or a power cut between two renames leaves new files beside old ones, and a folder `.*.partial` with the
-    former ones. The same command mends that.
+    former ones. Running the same command again repairs that.
     """
     with ExitStack() as stack:
         stage = {
@@ -136,9 +136,9 @@ def write_together(contents: Mapping[Path, str | bytes]) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place once everything is in it; whatever happens before, none is left.
+    """A new folder beside `out` that replaces it once everything is in it; after an error, no new folder is left.
 
-    An `out` that is there is replaced: whoever must not lose one looks before.
+    An existing `out` is replaced: a caller that must not lose it checks beforehand.
     """
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -158,14 +158,14 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def encode(image: "Image.Image", form: str, **options: Any) -> bytes:
-    """An image as the bytes of a file: Pillow tells of a full disk without saying so."""
+    """An image as the bytes of a file: when Pillow writes the file, its error does not name a full disk."""
     content = io.BytesIO()
     image.save(content, format=form, **options)
     return content.getvalue()
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy what a file holds; a disk that is full is the target's."""
+    """Copy the content of a file; the error of a full disk names the target."""
     try:
         shutil.copyfile(source, target)
     except OSError as error:
@@ -176,13 +176,13 @@ def copy_file(source: Path, target: Path) -> None:
 
 def _keep(path: Path, former: Path) -> None:
     try:
-        former.hardlink_to(path)  # takes no room
-    except OSError:  # not every file system knows them
+        former.hardlink_to(path)  # takes no space
+    except OSError:  # not every file system has hard links
         shutil.copyfile(path, former)
 
 
 def sync_files(folder: Path) -> None:
-    """Have all files below a folder on the disk: after a power cut a new name may else stand for empty files."""
+    """Flush all files below a folder to the disk: otherwise a power cut may leave empty files under a new name."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     with ThreadPoolExecutor(_THREADS_TO_SYNC) as pool:
         for _ in pool.map(_sync_file, files):

@@ -1,4 +1,4 @@
-"""A cell: everything that decides a result, and the name it gets from that."""
+"""A cell: everything that decides a result, and the fingerprint computed from that."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from bench.config.decisive_settings import decisive_settings
 from bench.config.moved_classes import first_path
 from bench.config.settings import Config
 
-# Raised whenever the same settings would give other figures.
+# Increased whenever the same settings would give other metrics.
 PROTOCOL = 2
 
 _JSON = json.JSONEncoder(sort_keys=True)
-_members: dict[str, str] = {}  # what was encoded: thousands of records share most sections
+_members: dict[str, str] = {}  # encoded members by key and value: thousands of records share most sections
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Cell:
         return fingerprint_of(self.config.as_dict(), self.weights, self.data_digest)
 
     def folder(self, runs: Path) -> Path:
-        """Where the run of this cell lies."""
+        """The folder of this cell's run."""
         return runs / self.config.model.name / self.config.category / self.fingerprint
 
 
@@ -45,7 +45,7 @@ def fingerprint_of(
 
 
 def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, str]:
-    """The settings that a figure depends on, each as a member of a JSON object, equal ones alike."""
+    """The settings that a metric depends on, each as a member of a JSON object; equal values are encoded alike."""
     decisive = decisive_settings(settings)
     for section in (decisive["model"], decisive["data"]):
         if "class_path" in section:
@@ -77,7 +77,7 @@ def _member(key: str, value: Any) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Let 1 and 1.0 be the same setting."""
+    """Encode 1 and 1.0 as the same setting."""
     if isinstance(value, dict):
         return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

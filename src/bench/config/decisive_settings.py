@@ -1,6 +1,6 @@
-"""Which settings decide a figure: the one list of those that do not, those that a method cannot use, one spelling each.
+"""Which settings decide a metric: the one list of those that do not, those that a method cannot use, one spelling each.
 
-Fingerprints, overrides, rows of leaderboards, studies, comparisons and W&B's tables all read it.
+Fingerprints, overrides, rows of leaderboards, studies, comparisons and W&B's tables all use this list.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from bench.errors import UsageError
 
-# Where a run's files lie, how they are loaded, on what it is computed, how it is watched: by dotted name.
+# By dotted name: the location of a run's files, how they are loaded, the device, how the run is watched.
 PLACES = frozenset(
     {"data.root", "data.cache", "data.num_workers"}
     | {
@@ -17,13 +17,13 @@ PLACES = frozenset(
         for name in ("accelerator", "strategy", "devices", "num_nodes", "benchmark", "profiler", "detect_anomaly")
     }
 )
-# What decides a figure, but makes no other method: chance, and weights, whose content is recorded apart.
+# Settings that decide a metric, but make no other method: randomness, and weights, whose content is recorded apart.
 _NO_METHOD = frozenset({"seed", "category", "model.weights"})
 
-# Settings that came later, with the value that means what was done before there were any: it makes no other cell.
+# Settings added later, with the value that keeps the behaviour before they were added: it makes no other cell.
 _AS_BEFORE = {"data.aspect": "squash", "data.bits": 16, "data.masks": "required", "data.mask_threshold": None}
 
-# What only training by gradient reads. A texture's patches are those "that training sees" (`DataSpec.patch`).
+# Settings that only training by gradient uses. A texture's patches are those "that training sees" (`DataSpec.patch`).
 _OF_TRAINING = frozenset(
     {"patience", "data.augmentation", "data.minority_augmentation", "data.samples_per_epoch", "data.sampling"}
     | {"data.texture_patch"}
@@ -37,27 +37,27 @@ _OF_TRAINING = frozenset(
 )  # fmt: skip
 _OF_LABELS = frozenset({"data.fold", "data.folds", "data.per_class", "data.sampling", "data.minority_augmentation"})
 _LIMITS = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
-# Lightning's other words for a precision.
+# Lightning's other spellings of a precision.
 _PRECISIONS = {None: "32-true", "32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def decides(key: str) -> bool:
-    """Whether a figure may depend on the setting of this dotted name."""
+    """Whether a metric may depend on the setting of this dotted name."""
     return key not in PLACES
 
 
 def makes_method(key: str) -> bool:
-    """Whether runs that differ in this setting are of two methods or protocols, not of two seeds, places or weights."""
+    """Whether runs that differ in this setting are of two methods or protocols, not of two seeds, paths or weights."""
     return decides(key) and key not in _NO_METHOD
 
 
 def is_as_before(key: str, value: Any) -> bool:
-    """Whether a setting has the value by which nothing changed when it came: records from before do not name it."""
+    """Whether a setting, absent from older records, has the value that keeps the behaviour before it was added."""
     return key in _AS_BEFORE and _AS_BEFORE[key] == value
 
 
 def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings without those that decide no figure, and later ones that are as before they came."""
+    """Nested settings without those that decide no metric, and without later ones that keep the earlier behaviour."""
 
     def kept(key: str, value: Any) -> bool:
         return decides(key) and not is_as_before(key, value)
@@ -71,7 +71,7 @@ def decisive_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Method(Protocol):
-    """What of a method's class says which settings it can use."""
+    """The part of a method's class that determines which settings it can use."""
 
     track: str
 
@@ -99,10 +99,10 @@ def defaults_of_idle(
     defaults: Mapping[str, Any],
     typed: Container[str] = (),
 ) -> dict[str, Any]:
-    """The defaults of the settings, by dotted names, that the method cannot use; a UsageError where one was typed.
+    """The defaults, by dotted name, of the settings that the method cannot use; a UsageError where one was typed.
 
-    In a file they may stand for other methods. A fold is another split, which `bench.runs.plan` refuses
-    wherever it stands.
+    A file may hold these settings for other methods. A fold is another split, which `bench.runs.plan` refuses
+    wherever it is set.
     """
     found: dict[str, Any] = {}
     for key, reason in unusable(method).items():
@@ -116,10 +116,10 @@ def defaults_of_idle(
 
 
 def name_once(trainer: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Write the Trainer's settings that have several spellings in one.
+    """Give the Trainer's settings that have several spellings a single one.
 
-    A limit of 1 is one batch, 1.0 is all; which of them a typed `1` became depended on what else had been imported:
-    of `Optional[int | float]` and `Optional[float | int]` Python keeps the first. So its text decides.
+    A limit of 1 is one batch, 1.0 is all. Which of them a typed `1` became depended on earlier imports: of
+    `Optional[int | float]` and `Optional[float | int]` Python keeps the first. So the typed text decides.
     """
     precision = trainer["precision"]
     trainer["precision"] = _PRECISIONS.get(precision if precision is None else str(precision), precision)
@@ -127,4 +127,4 @@ def name_once(trainer: dict[str, Any], given: Mapping[str, Any]) -> None:
         if re.fullmatch(r"\d+", str(given.get(f"trainer.{name}"))):
             trainer[name] = int(trainer[name])
         elif trainer[name] == 1:
-            trainer[name] = None  # Lightning's word for all
+            trainer[name] = None  # Lightning's value for all batches

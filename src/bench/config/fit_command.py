@@ -1,4 +1,4 @@
-"""The `bench fit` that runs a cell, for its record and for a process of its own."""
+"""The `bench fit` command that runs a cell, for its record and for a separate process."""
 
 import json
 import shlex
@@ -8,12 +8,12 @@ from bench.config.settings import Config
 
 
 def fit_command(config: Config) -> str:
-    """What a record says how it is made again, whether a shell, a sweep or Python began it."""
+    """The shell command in a record that repeats the run, whether a shell, a sweep or Python began it."""
     return shlex.join(["bench", *fit_arguments(config)])
 
 
 def fit_arguments(config: Config) -> list[str]:
-    """The words behind `bench` that resolve to this very configuration."""
+    """The arguments of `bench` that resolve to exactly this configuration."""
     words = ["fit", "--model", _reference("model", config.model), "--category", config.category]
     if config.data.name != DEFAULT_DATA:
         words += ["--data", _reference("data", config.data)]
@@ -24,12 +24,12 @@ def fit_arguments(config: Config) -> list[str]:
 
 
 def _reference(kind: str, preset: Preset) -> str:
-    """The preset's name, or the path of a file of one's own."""
+    """The preset's name, or the path of a user's own file."""
     if preset.folder == (conf_folder() / kind).resolve():
         return preset.name
     files = [preset.folder / f"{preset.name}{suffix}" for suffix in (".yaml", ".yml")]
     if found := next((file for file in files if file.is_file()), None):
         return str(found)
-    # A record's dataset may bear the name of a folder: the preset of its class finds it again.
+    # A record's dataset may be named after a folder: the preset of the same class finds it again.
     alike = (name for name in preset_names(kind) if read_preset(kind, name).class_path == preset.class_path)
     return next(alike, str(files[0]))

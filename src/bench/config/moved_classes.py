@@ -1,7 +1,7 @@
-"""Classes of conf/ that moved: what they were called first, and where they are now.
+"""Classes of conf/ that moved: their first names and their present ones.
 
-A fingerprint hashes the first name, so no cell becomes another one because its code was tidied. Records, files and
-checkpoints that name the first one lead to the class as it is now.
+A fingerprint hashes the first name, so moving a class makes no new cell. Records, files and
+checkpoints that name the first one lead to the present class.
 """
 
 _NOW = {
@@ -15,10 +15,10 @@ _FIRST = {now: first for first, now in _NOW.items()}
 
 
 def present_path(class_path: str) -> str:
-    """Where a class lies now, by any of its names."""
+    """The present path of a class, by any of its names."""
     return _NOW.get(class_path, class_path)
 
 
 def first_path(class_path: str) -> str:
-    """The name that a class had when it was first recorded."""
+    """The path that a class had when it was first recorded."""
     return _FIRST.get(class_path, class_path)

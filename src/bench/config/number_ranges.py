@@ -1,4 +1,4 @@
-"""What a setting that is a number may be: the types of constructors' keywords, which the command line reads."""
+"""Ranges of numeric settings: the types of constructors' keywords, which the command line reads."""
 
 from math import inf
 from typing import Annotated

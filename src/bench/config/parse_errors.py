@@ -1,4 +1,4 @@
-"""What a settings parser found wrong, said in one line: the option, what it expects, and what was given."""
+"""Errors of a settings parser in one line: the option, what it expects, and what was given."""
 
 import re
 from difflib import get_close_matches
@@ -7,7 +7,7 @@ _NAMES = {"NoneType": "null", "a valid integer": "int", "a valid number": "float
 
 
 def one_line(message: str) -> str:
-    """`Parser key "model.k":\\n  Expected a <class 'int'>. Got value: x` said shorter."""
+    """A shorter form of `Parser key "model.k":\\n  Expected a <class 'int'>. Got value: x`."""
     text = " ".join(message.split())
     match = re.match(r'Parser key "([^"]+)": (.*)', text)
     if match is None:
@@ -27,13 +27,13 @@ def one_line(message: str) -> str:
 
 
 def _words(problem: str) -> list[str]:
-    """The words that settings of a few words take."""
+    """The words that settings with a fixed list of words accept."""
     lists = re.findall(r"typing\.Literal\[(.+?)\]", problem)
     return [word.strip("' ") for each in lists for word in each.split(",")]
 
 
 def _kinds(problem: str) -> list[str]:
-    """What each type of a union, or the only one, would have taken: `int`, `null`, `16-mixed`."""
+    """What each type of a union, or the only type, accepts: `int`, `null`, `16-mixed`."""
     found: list[str] = []
     for expected in re.findall(r"Expected an? (.+?)(?=\. Got value| - | Given value type|$)", problem):
         literal = re.fullmatch(r"typing\.Literal\[(.+)\]", expected)

@@ -1,4 +1,4 @@
-"""Where things lie as a person says it: `~` is the home folder, and data that moved are found by BENCH_DATA."""
+"""Paths as a user writes them: `~` is the home folder, and BENCH_DATA locates data that moved."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ _VARIABLES = (DATA, "BENCH_CACHE", "BENCH_WEIGHTS", "XDG_CACHE_HOME")
 
 
 def expanded(value: Any) -> Any:
-    """A path or text that begins with `~`, or all of them in a list or mapping, with the home folder in its place.
+    """A path or text that begins with `~`, or all of them in a list or mapping, with the home folder instead of `~`.
 
-    A shell leaves it alone in `--runs=~/runs`, in quotes and in files.
+    A shell does not expand `~` in `--runs=~/runs`, in quotes and in files.
     """
     if isinstance(value, Path):
         return Path(expanded(str(value))) if str(value).startswith("~") else value
@@ -30,7 +30,7 @@ def expanded(value: Any) -> Any:
 
 
 def check_path(path: Path) -> None:
-    """Refuse what no file system takes for a path: whatever asks for it would raise errors of its own kind."""
+    """Refuse what no file system accepts as a path: later uses would each raise errors of their own kind."""
     try:
         path.stat()
     except ValueError as error:
@@ -41,9 +41,9 @@ def check_path(path: Path) -> None:
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """All folders below one, as `os.walk` gives them; what cannot be read is an error, not nothing.
+    """All folders below one, as `os.walk` yields them; a folder that cannot be read is an error, not empty.
 
-    A folder that is gone by now is no error: a sweep's claims come and go.
+    A folder that has disappeared since is no error: a sweep creates and removes its claims all the time.
     """
 
     def fail(error: OSError) -> None:
@@ -54,16 +54,16 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def expand_environment() -> None:
-    """The same in the variables that name folders."""
+    """Expand `~` in the environment variables that name folders."""
     for name in _VARIABLES:
         if os.environ.get(name, "").startswith("~"):
             os.environ[name] = expanded(os.environ[name])
 
 
 def with_data_of_now(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a record, whose data may have moved: where its folder is gone, BENCH_DATA names another.
+    """The settings of a record, whose data may have moved: where their folder is gone, BENCH_DATA names another.
 
-    Whoever reads on compares digests, so other data are never taken for those of the run.
+    Callers compare digests, so other data are never taken for those of the run.
     """
     data, now = config.get("data"), os.environ.get(DATA)
     then = data.get("root") if isinstance(data, Mapping) else None

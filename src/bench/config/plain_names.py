@@ -1,14 +1,14 @@
-"""Names that stand in files: of methods, data sets and categories. They become names of files, and are nothing more."""
+"""Names read from files, of methods, datasets and categories: they become names of files, and may be nothing more."""
 
 import unicodedata
 
 from bench.errors import UsageError
 
-_LONGEST = 200  # bytes: a file's name may have 255, and some are longer than what they are named after
+_LONGEST = 200  # bytes: a file's name may have 255, and some files' names add to the name that they are made from
 
 
 def plain_name(name: str) -> str:
-    """The name itself where it is one component of a path on any system; else a ValueError says why it is not."""
+    """The name itself where it is one component of a path on any system; else a ValueError holds the reason."""
     if not name:
         raise ValueError("it is empty")
     if name.startswith("."):
@@ -23,7 +23,7 @@ def plain_name(name: str) -> str:
 
 
 def check_name(kind: str, name: str) -> str:
-    """The same for what a person gave; a UsageError says what it is the name of."""
+    """`plain_name` for a user's input; the UsageError says what kind of name it is."""
     try:
         return plain_name(name)
     except ValueError as error:

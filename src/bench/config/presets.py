@@ -1,4 +1,4 @@
-"""The YAML files in `conf/`: which models and datasets there are, and what they say."""
+"""Presets, the YAML files in `conf/`: which models and datasets there are, and their settings."""
 
 import sys
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from bench.config.strict_yaml import parse_yaml
 from bench.errors import UsageError, unknown
 
 DEFAULT_DATA = "mvtec_ad"  # the dataset of a command that names none
-# What the classes of each kind are derived from, by name: settings are read without a method or a dataset at hand.
+# The base class of each kind, by name: settings are read without importing a method or a dataset.
 _BASES = {
     "model": "bench.models.base.Detector",
     "data": "bench.data.datamodule.DefectData",
@@ -38,8 +38,8 @@ class Preset:
     settings: Mapping[str, Any]  # sections `model`, `data`, `trainer` and top-level settings
     folder: Path
     reference: str | None = None  # id in published.json
-    differs: str = ""  # in what the protocol is not that of the reference
-    owner: str = ""  # of a dataset whose images were published: who did
+    differs: str = ""  # how the protocol differs from that of the reference
+    owner: str = ""  # the publisher of a dataset's images
 
     def load_class(self) -> type:
         """Import the class; it may lie beside the YAML file, outside any package."""
@@ -50,7 +50,7 @@ class Preset:
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no {_BASES[self.kind]}")
         if self.kind == "model" and getattr(loaded, "forward", None) is getattr(
             base, "forward", None
-        ):  # a base of methods
+        ):  # a base class of methods
             raise UsageError(
                 f"class_path '{self.class_path}' of '{self.name}' has no forward, by which images are scored"
             )
@@ -62,7 +62,7 @@ class Preset:
             sys.path.append(str(self.folder))
         try:
             return _import_class(class_path)
-        except (Exception, SystemExit) as error:  # a module of the user's own may raise anything, and leave as well
+        except (Exception, SystemExit) as error:  # a user's own module may raise anything, and exit as well
             raise UsageError(
                 f"cannot import class_path '{self.class_path}' of '{self.name}': {self._describe(error)}"
             ) from error
@@ -94,12 +94,12 @@ def preset_names(kind: str) -> list[str]:
 
 
 def is_path(reference: str) -> bool:
-    """Whether a method, dataset or launcher is named by its file."""
+    """Whether a reference to a method, dataset or launcher is the path of its file."""
     return reference.endswith((".yaml", ".yml")) or "/" in reference
 
 
 def read_preset(kind: str, reference: str) -> Preset:
-    """Read `conf/<kind>/<reference>.yaml`, or the YAML file that `reference` is the path of."""
+    """Read `conf/<kind>/<reference>.yaml`, or the YAML file at the path `reference`."""
     if is_path(reference):
         path = Path(reference).expanduser()
         if not path.is_file():
@@ -129,12 +129,12 @@ def read_preset(kind: str, reference: str) -> Preset:
 
 @cache
 def owner_of(dataset: str) -> str:
-    """Who published the images of a dataset, by its name in a record; '' where it is not known or nobody did."""
+    """The publisher of a dataset's images, by the dataset's name in a record; '' where unknown or unpublished."""
     return read_preset("data", dataset).owner if dataset in preset_names("data") else ""
 
 
 def constructor_keywords(cls: type) -> set[str]:
-    """The settings of a class: its constructor's keywords, and its base's where it takes `**` for them."""
+    """The settings of a class: its constructor's keywords, and those of its base where it takes `**` for them."""
     found = [p for name, p in signature(cls).parameters.items() if name != "spec"]
     own = {p.name for p in found if p.kind is not p.VAR_KEYWORD}
     return own if len(own) == len(found) else own | constructor_keywords(cls.__mro__[1])
@@ -142,7 +142,7 @@ def constructor_keywords(cls: type) -> set[str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
-    if path.exists() and not path.is_file():  # a named pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a named pipe would block
         raise UsageError(f"cannot read {path}: it is {'a folder' if path.is_dir() else 'no regular file'}")
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))

@@ -21,14 +21,14 @@ from bench.errors import UsageError, unknown
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-# What of Lightning's Trainer decides a result. `bench.runs.plan` refuses some, which stay for records.
+# Settings of Lightning's Trainer that decide a result. `bench.runs.plan` refuses some, which records still name.
 _TRAINER_RESULT = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "deterministic", "overfit_batches",
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
 )  # fmt: skip
 _TRAINER_PLACE = {key.removeprefix("trainer.") for key in PLACES if key.startswith("trainer.")}
-# The Trainer would take objects for these as well, and jsonargparse import whatever class a word in a file names.
+# The Trainer accepts objects for these as well, and jsonargparse would import any class that a file names here.
 _TRAINER_WORDS: dict[str, tuple[Any, str]] = {
     "accelerator": (str, "what it is computed on: auto, cpu, gpu or mps"),
     "strategy": (str, "how processes share the work: auto, ddp, ddp_find_unused_parameters_true or _false"),
@@ -39,16 +39,16 @@ _PRESET_KEYS = ("name", "class_path")
 
 
 class _Named(Protocol):
-    """What of a dataset's class says how it is called."""
+    """The part of a dataset's class that determines the dataset's name."""
 
     @classmethod
     def dataset_name(cls, preset: str, settings: Mapping[str, Any]) -> str:
-        """Its name in records."""
+        """The dataset's name in records."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one run, complete and typed; `overrides` are those that no preset made."""
+    """The settings of one run, complete and typed; `overrides` are those that differ from the presets'."""
 
     model: Preset
     data: Preset
@@ -58,7 +58,7 @@ class Config:
 
     @property
     def dataset(self) -> str:
-        """What records and tables call the dataset: its preset's name, or that of a folder of one's own."""
+        """The dataset's name in records and tables: its preset's, or that of a user's own folder."""
         loaded: type[_Named] = self.data.load_class()
         return loaded.dataset_name(self.data.name, self.settings["data"])
 
@@ -67,21 +67,21 @@ class Config:
         return dict(self.settings[name])
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, in the form that --config reads again."""
+        """All settings, in the form that --config reads again."""
         tree = deepcopy(self.settings)
         for kind, preset, name in (("model", self.model, self.model.name), ("data", self.data, self.dataset)):
             tree[kind] = {"name": name, "class_path": preset.class_path} | tree[kind]
         return {"category": self.category} | tree
 
     def lying_at(self, root: str) -> "Config":
-        """The same with the folder where the data were found: another shell may have another BENCH_DATA, or none."""
+        """The settings with the folder where the data lie: another shell may have another BENCH_DATA, or none."""
         if self.settings["data"]["root"] == root:
             return self
         settings = _merged(self.settings, {"data": {"root": root}})
         return replace(self, settings=settings, overrides=self.overrides | {"data.root": root})
 
     def to_yaml(self) -> str:
-        """The same as YAML."""
+        """All settings as YAML."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
 
 
@@ -107,7 +107,7 @@ def resolve(
     own.pop("category", None)
     for kind, name in {"model": model_preset.name, "dataset": data_preset.name}.items():
         check_name(kind, name)
-    if "/" not in category and not category.startswith("."):  # the data say that a path is no category
+    if "/" not in category and not category.startswith("."):  # the dataset refuses a path as its category
         check_name("category", category)
     for kind in named:
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
@@ -125,7 +125,7 @@ def resolve(
     overrides = {key: value for key, value in after.items() if before.get(key) != value}
     config = Config(model_preset, data_preset, category, settings, overrides)
     if settings["data"].get("root") or os.environ.get(DATA):
-        _ = config.dataset  # a folder whose name cannot be one is found before anything is read
+        _ = config.dataset  # refuses a folder whose name no dataset can have, before any data are read
     return config
 
 
@@ -139,7 +139,7 @@ def settings_help(model: str, data: str | None) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of nested settings."""
+    """Nested settings by dotted name."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -191,7 +191,7 @@ def _parser(model: Preset, data: Preset) -> "ArgumentParser":
     return _parser_of(model.load_class(), data.load_class())
 
 
-@cache  # a worker lives across cells, and most of them are of few classes
+@cache  # a worker runs many cells, and most of them are of few classes
 def _parser_of(model: type, data: type) -> "ArgumentParser":
     import inspect
 
@@ -224,7 +224,7 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
 
 def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     known = flatten(parser.get_defaults().as_dict())
-    # The parser takes null for any type, as if nothing were said.
+    # The parser accepts null for any type, as if the setting were absent.
     nulls = [key for key, value in flatten(tree).items() if value is None and known.get(key) is not None]
     for key in [*flatten(tree), *_empty_sections(tree), *options]:
         if key not in known:
@@ -234,7 +234,7 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
     try:
         base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
         base.setdefault("model", {})  # a class may have no settings
-        # Typed from their text, as on any command line; then laid over the rest.
+        # Options are typed from their text, as on any command line; then they override the rest.
         words = [f"--{key}={value}" for key, value in (dict.fromkeys(nulls, "null") | dict(options)).items()]
         typed = flatten(parser.parse_args(words).as_dict()) if words else {}
     except ArgumentError as error:
@@ -247,7 +247,7 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
 
 
 def _empty_sections(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of sections in which nothing stands; those that every tree has are none."""
+    """Dotted names of empty sections, apart from the sections that every tree has."""
     below = [(f"{prefix}{key}", value) for key, value in tree.items() if isinstance(value, Mapping)]
     empty = [name for name, value in below if not value and name not in SECTIONS]
     return empty + [found for name, value in below for found in _empty_sections(value, f"{name}.")]

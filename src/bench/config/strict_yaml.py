@@ -1,7 +1,7 @@
-"""YAML as settings need it: whatever a file holds, it is read as plain values, or refused with the line of the mistake.
+"""YAML for settings: any file is read as plain values, or refused with the line of the mistake.
 
-PyYAML's safe loader runs no code, but lets a key stand twice, counts on Python's recursion, and builds a list of 2^26
-members out of 26 lines.
+PyYAML's safe loader runs no code, but accepts the same key twice, relies on Python's recursion, and builds a list of
+2^26 members from 26 lines.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
 _DEEPEST = 50
-_LARGEST = 100_000  # values, each counted as often as something refers to it
+_LARGEST = 100_000  # values, each counted once per reference to it
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,19 +37,19 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-            # The 99th of a month, `!!int abc`, `!!bool maybe`: PyYAML lets what it calls raise anything.
+            # The 99th of a month, `!!int abc`, `!!bool maybe`: PyYAML passes on whatever its constructors raise.
             tag = node.tag.rpartition(":")[2]
             reason = str(error).partition(";")[0] if isinstance(error, ValueError) else f"no value of the type '{tag}'"
             raise ConstructorError(None, None, reason, node.start_mark) from error
 
 
 def parse_yaml(text: str) -> Any:
-    """What a text says; a YAMLError, with the line where there is one, says why it cannot be read."""
+    """The value of a YAML text; a YAMLError holds the reason, and the line if there is one, why it cannot be read."""
     return yaml.load(text, _Loader)  # a SafeLoader
 
 
 def _measure(node: Node, sizes: dict[int, int | None]) -> int:
-    """How many values a node stands for; refused where it holds itself, is too large, or names a key twice."""
+    """The number of values a node stands for; refused where it holds itself, is too large, or names a key twice."""
     if id(node) in sizes:
         size = sizes[id(node)]
         if size is None:

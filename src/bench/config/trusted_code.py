@@ -1,6 +1,6 @@
-"""Which code a file may lead to: that of `bench`, by the names in `conf/`; code of one's own is typed.
+"""Which code a file may run: that of `bench`, by the names in `conf/`; a user's own code must be typed.
 
-Records, settings and sweep files travel: whoever opens those of another must not run what lies beside them.
+Records, settings and sweep files travel: opening those of another user must not run the code beside them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from bench.errors import UsageError, unknown
 
 
 def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
-    """The preset that was typed, or the one of `conf/` that a file names."""
+    """The preset that was typed, or the preset of `conf/` that a file names."""
     if typed is not None:
         return read_preset(kind, typed)
     name, class_path = own.get("name") or default, own.get("class_path")
@@ -60,7 +60,7 @@ def check_is_of_run(
 def check_classes(own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Refuse a class that a file names for a setting, unless the method's own file names it: it would be imported.
 
-    Both are settings by their dotted names, `base` those of the presets.
+    Both arguments hold settings by dotted name; `base` are those of the presets.
     """
     known = {str(value) for key, value in base.items() if key.endswith(".class_path")}
     for key, value in own.items():

@@ -1,1 +1,1 @@
-"""Passes of a model over images, and the metrics of what they found."""
+"""Passes of a model over images, and the metrics of their results."""

@@ -1,4 +1,4 @@
-"""From the scores of a test to the metrics of a record."""
+"""The metrics of a record, computed from the scores of a test."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Evaluation:
     map_range: Interval | None = None
 
     def figures(self) -> dict[str, Any]:
-        """What a record says of it, by the names of the record's fields."""
+        """The fields of a record that the evaluation fills, by name."""
         names = ("metrics", "metrics_by_defect", "intervals", "intervals_by_defect", "confusion", "map_range")
         return {name: getattr(self, name) for name in names}
 
@@ -119,10 +119,10 @@ def _evaluate_classes(
 
 
 def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Where the colours of a run's heat maps begin and end, from median and maximum (N, 2) of each test image's map.
+    """The ends of the colour range of a run's heat maps, from median and maximum (N, 2) of each test image's map.
 
-    The median of the medians, and of the maxima of defective images, where there are any: half of these reach the end,
-    and no single image decides what the others look like. None without maps.
+    The low end is the median of the medians. The high end is the median of the maxima, of defective images alone where
+    there are any: half of these reach it, and no single image decides the colours of the others. None without maps.
     """
     if not extent.size:
         return None
@@ -132,5 +132,5 @@ def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tupl
 
 
 def defined(figures: Mapping[str, float]) -> Metrics:
-    """A figure that is undefined on these data is null: JSON knows no NaN."""
+    """The metrics, with null for those that are undefined on these data: JSON has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}

@@ -1,4 +1,4 @@
-"""The passes of a run over images: statistics, scores of normal images, the test. Each returns what it found."""
+"""The passes of a run over images: statistics, scores of normal images, the test."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from bench.progress import ProgressBar
 
 @dataclass(frozen=True)
 class Machine:
-    """Where this process computes, and what shows a person how far it is."""
+    """The device of this process, and the progress bar of its passes."""
 
     device: torch.device
     bar: ProgressBar | None = None
@@ -45,7 +45,7 @@ class Machine:
 
 
 class ScoredImages(NamedTuple):
-    """(N,) places in the split, (N,) scores and, each empty where a method has none, logits and extents of the maps."""
+    """(N,) indices in the split, (N,) scores, and logits and extents of maps, each empty where a method has none."""
 
     indices: Tensor
     score: Tensor
@@ -57,7 +57,7 @@ class ScoredImages(NamedTuple):
 def learn_statistics(
     model: Detector, passes: Iterable[Pass], make_loader: Callable[[], DataLoader[Batch]], images: int, machine: Machine
 ) -> None:
-    """Run passes over `images` training images, one after the other; each loader has this process's share of them."""
+    """Run passes over `images` training images, one pass after the other; a loader has this process's share of them."""
     before = public_values(model)
     for each in passes:
         state = State(each.accumulators, images, machine.device)
@@ -73,7 +73,7 @@ def learn_statistics(
 def score_images(
     model: Detector, loader: DataLoader[Batch], machine: Machine, *, left_out: bool = False
 ) -> NDArray[np.float64]:
-    """Scores (N,) of training images of all processes, in each of them; as if each were left out, where asked."""
+    """Scores (N,) of the training images of all processes, in every process; with `left_out`, leave-one-out scores."""
     indices, scores = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for batch in machine.batches(loader, "scores of normal images"):
         seen = batch.image, batch.content
@@ -87,7 +87,7 @@ def score_images(
 def test_images(
     model: Detector, loader: DataLoader[Batch], images: int, machine: Machine
 ) -> tuple[ScoredImages, PixelResult | None] | None:
-    """Score each of a split's test images once; None on all processes but the first, which gathers what all found."""
+    """Score each of a split's test images once; the first process gathers all results, the others return None."""
     release_free_memory()
     rows: list[ScoredImages] = []
     pixels = PixelMetrics(sync_on_compute=False)
@@ -111,13 +111,13 @@ def test_images(
 
 
 def content_of(maps: Tensor, batch: Batch) -> Iterator[Tensor]:
-    """The part of each map (B, side, side) in which its image lies: no padding is judged."""
+    """The part of each map (B, side, side) that its image covers: padding is not judged."""
     for place, anomaly_map in enumerate(maps):
         yield anomaly_map if batch.content is None else anomaly_map[batch.content[place].rows_and_columns]
 
 
 def judged_masks(batch: Batch) -> Iterator[Tensor | None]:
-    """The masks of a batch without padding; those in their own size have none."""
+    """The masks of a batch without padding; masks in their own size have no padding."""
     assert batch.mask is not None
     side = batch.image.shape[-2:]
     for place, mask in enumerate(batch.mask):

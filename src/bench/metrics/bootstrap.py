@@ -1,12 +1,12 @@
-"""Intervals from a stratified bootstrap: how far figures would move with other test images of the same kinds.
+"""Intervals from a stratified bootstrap: how far metrics would move with other test images of the same kinds.
 
-Images are drawn again with replacement within strata, the true classes, whose sizes are the design of the split. An
-interval holds what the choice of test images is worth; seeds and other training images it does not hold.
+Images are drawn again with replacement within strata, the true classes, whose sizes the split fixes. An interval
+covers the choice of test images; it does not cover seeds and other training images.
 
-Percentiles need images and mistakes: a class without a mistake would have a recall of [1, 1], however few its images,
-and of 8 images with a true recall of .9 the interval would hold it in 54 of 100 cases. Recall by class, a binomial
-share, has Wilson's interval therefore, which holds it in 96. Calibration error grows with
-noise and so with resampling: its interval lies too high, and now and then above the figure itself.
+Percentiles need images and mistakes: a class without a mistake would have a recall of [1, 1], however few its images.
+With 8 images and a true recall of .9 the interval would contain it in 54 of 100 cases. Therefore recall by class, a
+binomial share, has Wilson's interval, which contains it in 96. Calibration error grows with noise and so with
+resampling: its interval lies too high, and sometimes above the metric itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,28 +32,28 @@ from bench.metrics.ranking import Counts
 
 CONFIDENCE = 0.95
 NUMBER = 2000
-_AT_ONCE = 2**16  # drawn images: their counts stay in the cache
+_AT_ONCE = 2**16  # images drawn at once, so that their counts stay in the cache
 ROUNDING = 1e-12  # .1 + .2 against .3 + 0 is no difference between two sums of recalls
 
 Resamples = NDArray[np.intp]  # (R, N): the images of each of R resamples
 Interval = tuple[float, float]
 Predictions = NDArray[Any]  # (N, ...)
 Strata = NDArray[Any]  # (N,): the true classes
-# A figure (R,) of the resamples of predictions and their true classes.
+# A metric (R,) of each resample of predictions and their true classes.
 Statistic = Callable[[Predictions, Strata, Resamples], NDArray[np.float64]]
-# The same from how often each distinct score was drawn, ascending: of defective and of normal images, (R, S) each.
+# The same from the number of draws of each distinct score, ascending: of defective and normal images, (R, S) each.
 CountFigure = Callable[[Counts, Counts], NDArray[np.float64]]
 
 
 class Intervals(NamedTuple):
-    """Intervals by figure, over all images and by class; None for a figure that is not defined."""
+    """Intervals by metric, over all images and by class; None for a metric that is not defined."""
 
     overall: dict[str, Interval | None]
     by_class: dict[str, dict[str, Interval | None]]
 
 
 class Difference(NamedTuple):
-    """A figure after minus the figure before, and its interval; nan where the figure is not defined."""
+    """A metric after minus the metric before, and its interval; nan where the metric is not defined."""
 
     value: float
     low: float
@@ -66,7 +66,7 @@ class Difference(NamedTuple):
 
 
 def resample(strata: ArrayLike, seed: int = 0, number: int = NUMBER) -> Resamples:
-    """Draw N images `number` times, with replacement within strata (N,): each place keeps its stratum."""
+    """Draw N images `number` times, with replacement within strata (N,): each position keeps its stratum."""
     strata = np.asarray(strata)
     rng = np.random.default_rng(seed)
     rows = np.empty((number, strata.size), dtype=np.intp)
@@ -77,7 +77,7 @@ def resample(strata: ArrayLike, seed: int = 0, number: int = NUMBER) -> Resample
 
 
 def percentile_interval(figures: NDArray[np.float64]) -> Interval | None:
-    """The middle `CONFIDENCE` of the figures (R,) of resamples, without those where it is nan; None if all are."""
+    """The middle `CONFIDENCE` of a metric (R,) over resamples, without those where it is nan; None if all are."""
     defined = figures[~np.isnan(figures)]
     if not defined.size:
         return None
@@ -88,7 +88,7 @@ def percentile_interval(figures: NDArray[np.float64]) -> Interval | None:
 def classification_intervals(
     logits: ArrayLike, targets: ArrayLike, classes: Sequence[str], seed: int = 0, number: int = NUMBER
 ) -> Intervals:
-    """The intervals of the supervised track, and by name of class of recall, precision and F1."""
+    """The intervals of the supervised track, and those of recall, precision and F1 by the name of the class."""
     logits, targets = check_classification(logits, targets)
     if len(classes) != logits.shape[1]:
         raise ValueError(f"{len(classes)} names for {logits.shape[1]} classes")
@@ -106,7 +106,7 @@ def classification_intervals(
 
 
 def _share_interval(right: NDArray[np.bool_]) -> Interval | None:
-    """Wilson's interval of a binomial share, which recall is within its class; None without an image."""
+    """Wilson's interval of a binomial share, as recall within a class is one; None without an image."""
     if not right.size:
         return None
     interval = binomtest(int(right.sum()), right.size).proportion_ci(CONFIDENCE, "wilson")
@@ -128,10 +128,10 @@ def detection_intervals(
 def paired_difference(
     before: ArrayLike, after: ArrayLike, statistic: Statistic, strata: ArrayLike, seed: int = 0, number: int = NUMBER
 ) -> Difference:
-    """Compare two predictions (N, ...) of the same images, resampled together, by one figure.
+    """Compare two predictions (N, ...) of the same images, resampled together, by one metric.
 
-    The statistic is one of `CLASSIFICATION_STATISTICS` for logits, with the true classes as strata, one of
-    `DETECTION_STATISTICS` for scores, with the names of the defect types, or any other of that signature.
+    For logits, `statistic` is one of `CLASSIFICATION_STATISTICS`, and the strata are the true classes. For scores, it
+    is one of `DETECTION_STATISTICS`, and the strata are the names of the defect types. Others of that signature work.
     """
     before, after, strata = np.asarray(before), np.asarray(after), np.asarray(strata)
     if not len(before) == len(after) == len(strata):
@@ -166,7 +166,7 @@ def _calibration_error(logits: Predictions, targets: Strata, rows: Resamples) ->
 
 
 def _apart(cells: NDArray[np.int64], rows: Resamples, size: int) -> NDArray[np.int64]:
-    """The cells (N,), below `size`, of all resampled images, numbered on from one resample to the next."""
+    """The cells (N,), below `size`, of all resampled images, offset so that no two resamples share a cell."""
     return (cells[rows] + size * np.arange(len(rows))[:, None]).ravel()
 
 
@@ -184,7 +184,7 @@ def _detection_figure(
 def _ranked(
     figure: CountFigure, scores: Predictions, defective: NDArray[np.bool_], rows: Resamples
 ) -> NDArray[np.float64]:
-    """A figure of each resample, from how often each distinct score is drawn: one sort serves all of them."""
+    """A metric of each resample, from the number of draws of each distinct score: one sort serves all resamples."""
     if scores.shape != defective.shape:
         raise ValueError(f"expected one score for each of {defective.size} images, got {scores.shape}")
     if not np.isfinite(scores).all():
@@ -211,10 +211,10 @@ def _auroc(anomalous: Counts, normal: Counts) -> NDArray[np.float64]:
 def _average_precision(anomalous: Counts, normal: Counts) -> NDArray[np.float64]:
     """`ranking.average_precision` of counts (R, S) by ascending score."""
     true = _at_or_above(anomalous)
-    precision = true / np.maximum(true + _at_or_above(normal), 1)  # where nothing is found nothing is gained
+    precision = true / np.maximum(true + _at_or_above(normal), 1)  # no 0 / 0 where nothing is found
     gained = anomalous / anomalous.sum(axis=1, keepdims=True) * precision
     found = anomalous > 0
-    # Without the zeros between them, so that the terms are added up in the same order, to the same bits.
+    # Without the zeros between the terms, so that they are added in the same order, to the same bits.
     parts = np.split(gained[found], found.sum(axis=1).cumsum()[:-1])
     return np.array([part.sum() for part in parts])
 

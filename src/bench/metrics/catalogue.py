@@ -1,4 +1,4 @@
-"""Every metric, declared once: what it is called, how it is written, which way it is better, where it is shown.
+"""Every metric, declared once: its names, its digits, its better direction, and where it is shown.
 
 Each track has its own columns, and its own metrics with an interval and with a test of differences.
 """
@@ -14,11 +14,11 @@ class Metric:
 
     Args:
         name: its key in a record.
-        title: what it is called where a run is shown alone.
-        short: what it is called in a table of one track; without it the title.
-        of_a_type: what it is called in a table by defect type; without it, it has no column there.
-        smaller_is_better: None where neither way is better.
-        digits: how many are written behind the point.
+        title: its name where a run is shown alone.
+        short: its name in a table of one track; without it the title.
+        of_a_type: its name in a table by defect type; without it, it has no column there.
+        smaller_is_better: None where neither direction is better.
+        digits: the number of digits after the decimal point.
     """
 
     name: str
@@ -58,7 +58,7 @@ METRICS = _by_name(
     Metric("aupro_0.05", "AUPRO@0.05"),
     Metric("threshold", "threshold", smaller_is_better=None),
 )
-# Figures of a class or defect type that no whole run has.
+# Metrics of a class or defect type that no whole run has.
 _OF_A_TYPE = _by_name(
     Metric("count", "images", smaller_is_better=None),
     Metric("recall", "recall"),
@@ -74,14 +74,14 @@ BY_TYPE: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Columns:
-    """What is shown of a track: methods are ranked by `headline`, larger being better."""
+    """The metrics shown for a track: methods are ranked by `headline`, where larger is better."""
 
     headline: str
     quality: Mapping[str, str]  # metrics of its tables, with their titles
     published: Sequence[str]
     study: Mapping[str, str]  # metrics of a study, with their titles: the first one decides its verdict
     intervals: Sequence[str]  # metrics whose interval a record has
-    differences: Sequence[str]  # metrics that predictions decide, so that a difference of two runs has an interval
+    differences: Sequence[str]  # metrics that predictions determine, so that a difference of two runs has an interval
 
 
 def _titled(*names: str) -> Mapping[str, str]:
@@ -112,23 +112,23 @@ TRACKS = {
 
 
 def title_of(name: str) -> str:
-    """What a metric is called where a run is shown alone; that of another release by its name."""
+    """A metric's title where a run is shown alone; its name for a metric of another release."""
     return METRICS[name].title if name in METRICS else name
 
 
 def smaller_is_better(name: str) -> bool | None:
-    """Which way a metric of a run, or of one of its defect types, is better; None where neither way is."""
+    """Whether a smaller value of a metric, of a run or a defect type, is better; None where neither direction is."""
     metric = METRICS.get(name) or _OF_A_TYPE.get(name)
     return metric.smaller_is_better if metric else False
 
 
 def digits_of(name: str) -> int:
-    """How many digits of a metric are written behind the point; that of another release like the others."""
+    """The number of digits of a metric after the decimal point; the default for a metric of another release."""
     return METRICS[name].digits if name in METRICS else Metric.digits
 
 
 def figure_text(value: float | None) -> str:
-    """Four digits, `-` for a figure that is not defined."""
+    """A metric's value with four digits, `-` where it is not defined."""
     if value is None:
         return "-"
     if abs(value) <= 1:
@@ -137,5 +137,5 @@ def figure_text(value: float | None) -> str:
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:
-    """`0.912 to 0.987`, or nothing."""
+    """`0.912 to 0.987`, or '' without an interval."""
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""

@@ -1,6 +1,6 @@
-"""Exact figures of a classifier of defect types from raw logits; class 0 is the good image.
+"""Exact metrics of a classifier of defect types from raw logits; class 0 is the good image.
 
-Where a figure is not defined (no image of a class, none predicted) it is nan.
+A metric that is not defined (no image of a class, none predicted) is nan.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Figures = dict[str, NDArray[np.float64]]
 def classification_metrics(logits: ArrayLike, targets: ArrayLike) -> dict[str, float]:
     """Metrics of logits (N, K) against classes (N,): over all classes, and `image_*` for good against any defect.
 
-    The class is the largest logit, an image is called a defect when that is not class 0; AUROC and AP are those of
+    The predicted class has the largest logit; any class but 0 counts as a defect. AUROC and AP are those of
     `defect_score`. `balanced_accuracy` and `macro_f1` are means over the classes that occur in `targets`.
     """
     logits, targets = check_classification(logits, targets)
@@ -39,9 +39,10 @@ def classification_metrics(logits: ArrayLike, targets: ArrayLike) -> dict[str, f
 
 
 def class_metrics(predicted: ArrayLike, targets: ArrayLike, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """`count`, `recall`, `precision` and `f1` of each class, good too, by name; (N,) indices into `classes`.
+    """`count`, `recall`, `precision` and `f1` of each class, good included, by name.
 
-    Precision is nan where the class is never predicted, recall where it has no image, F1 where both hold.
+    `predicted` and `targets` (N,) are indices into `classes`. Precision is nan where the class is never predicted,
+    recall where it has no image, F1 where both hold.
     """
     confusion = confusion_matrix(predicted, targets, len(classes))
     figures = {"count": confusion.sum(axis=1), **class_figures(confusion)}
@@ -67,7 +68,7 @@ def defect_score(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def count_figures(confusion: Counts) -> Figures:
-    """The figures of `classification_metrics` that confusion matrices (..., K, K) decide, each (...)."""
+    """The metrics of `classification_metrics` that confusion matrices (..., K, K) determine, each (...)."""
     by_class = class_figures(confusion)
     kept, alarms = confusion[..., GOOD, GOOD], confusion[..., GOOD, 1:].sum(axis=-1)
     missed, found = confusion[..., 1:, GOOD].sum(axis=-1), confusion[..., 1:, 1:].sum(axis=(-2, -1))
@@ -92,7 +93,7 @@ def class_figures(confusion: Counts) -> Figures:
 
 
 def calibration_gaps(logits: NDArray[np.float64], targets: Counts) -> tuple[Counts, NDArray[np.float64]]:
-    """The bin (N,) of each image by the probability of its top class, and that probability minus 1 if it is right."""
+    """The bin (N,) of each image by its top class's probability, and that probability minus 1 if the class is right."""
     probability = softmax(logits, axis=1).max(axis=1)
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]  # not the outer two: a probability of 1 is in the last bin
     return np.digitize(probability, edges), probability - (logits.argmax(axis=1) == targets)
@@ -104,7 +105,7 @@ def calibration_error(gaps: NDArray[Any], images: int) -> NDArray[np.float64]:
 
 
 def check_classification(logits: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64], Counts]:
-    """Logits (N, K) and classes (N,) as arrays; a ValueError where they are not that."""
+    """Logits (N, K) and classes (N,) as arrays; a ValueError for other shapes or values."""
     logits, targets = np.asarray(logits, dtype=np.float64), np.asarray(targets)
     if logits.ndim != 2 or logits.shape[1] < 2 or targets.shape != logits.shape[:1]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Curves behind the areas: exact corners from a ranking, and fewer of them where nobody could see the others."""
+"""Curves behind the areas: exact corners from a ranking, thinned where the difference is invisible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,14 @@ from bench.metrics.ranking import Ranking
 
 Points = NDArray[np.float64]
 
-_GRID = 2000  # cells along an axis of what can be seen: a fifth of a pixel where an axis has 400
+_GRID = 2000  # cells along a visible axis: a fifth of a pixel where an axis has 400
 
 
 def overlap_curve(ranking: Ranking, weights: Points | None = None, limit: float = 1.0) -> Points:
     """Corners (N, 2) of the ROC curve, or with 1 / |region| of each pixel as `weights` of the PRO curve, up to `limit`.
 
-    x is the false positive rate, y the mean share that is found; a group of equal scores is one straight line, so that
-    the area below is that of `auroc` or, divided by `limit`, of `aupro`.
+    x is the false positive rate, y the mean share that is found. A group of equal scores is one straight line, so the
+    area under the curve is `auroc` or, divided by `limit`, `aupro`.
     """
     if not ranking.defined:
         return np.empty((0, 2))
@@ -48,7 +48,7 @@ def precision_recall_curve(ranking: Ranking) -> Points:
 def thin(
     points: Points, low: tuple[float, float] = (0.0, 0.0), high: tuple[float, float] = (1.0, 1.0), cells: int = _GRID
 ) -> Points:
-    """The first and the last of neighbouring points in the same cell of a grid of `cells` x `cells`."""
+    """The first and the last of consecutive points in the same cell of a grid of `cells` x `cells`."""
     places = np.floor((points - low) / np.subtract(high, low) * cells)
     changes = (places[1:] != places[:-1]).any(axis=1)
     keep = np.concatenate(([True], changes)) | np.concatenate((changes, [True]))

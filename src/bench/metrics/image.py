@@ -32,7 +32,7 @@ def image_metrics_by_defect(
     """Metrics of scores (B,) for each defect type, by name; `defect_types` (B,) are names, `good` for a normal image.
 
     Positives are the images of the type, negatives all good images, so the mean over types is not the category's
-    figure. `count` is the number of positives; `image_recall` is left out without a threshold.
+    metric. `count` is the number of positives; `image_recall` is left out without a threshold.
     """
     scores, types = np.asarray(scores, dtype=np.float64), np.asarray(defect_types, dtype=str)
     good = scores[types == "good"]

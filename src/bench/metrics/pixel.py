@@ -21,7 +21,7 @@ from bench.metrics.regions import region_sizes
 
 GOOD = 0
 
-_BLOCK = 9 * 2**20  # normal pixels ranked at a time by one thread, 36 MiB: glibc returns pieces above 32 at once
+_BLOCK = 9 * 2**20  # normal pixels ranked at a time by one thread, 36 MiB: glibc returns blocks above 32 MiB at once
 
 # One number per normal pixel, in no particular order, and three per anomalous pixel.
 _STATES = {
@@ -44,7 +44,7 @@ class PixelMetrics(Metric):
     """Pixel AUROC, AP, F1-max and AUPRO, exact, from anomaly maps kept as float32.
 
     Overall, the negatives are all normal pixels, those of defective images included. By defect type, the positives are
-    the pixels of the type and the negatives all pixels of good images: the mean over types is not the overall figure.
+    the pixels of the type and the negatives all pixels of good images: the mean over types is not the overall metric.
     AUPRO gives every 8-connected region of the category the same weight.
     """
 
@@ -65,10 +65,10 @@ class PixelMetrics(Metric):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all pixels."""
+        """Remove all pixels."""
         super().reset()
-        # A process that sees no image takes part in the gathering with an empty tensor. torchmetrics would make one of
-        # its own, but of float32, and the bits of other processes' integers would be read as floats.
+        # A process that sees no image joins the gathering with an empty tensor. torchmetrics would make one as well,
+        # but of float32, and the bits of other processes' integers would be read as floats.
         for name, dtype in _STATES.items():
             setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
 
@@ -92,9 +92,9 @@ class PixelMetrics(Metric):
         self._add("defect_type", np.repeat(types, mask.sum(axis=(1, 2))).astype(np.int32))
 
     def gather(self, device: torch.device) -> None:
-        """Bring the pixels of all processes to the first one, by `device`; the others keep none.
+        """Move the pixels of all processes to the first one, through `device`; the others keep none.
 
-        Gathered by torchmetrics, every process would hold all pixels and compute all metrics.
+        With the gathering of torchmetrics, every process would hold all pixels and compute all metrics.
         """
         if rank_and_processes()[1] > 1:
             for name in _STATES:
@@ -102,7 +102,7 @@ class PixelMetrics(Metric):
 
     @property
     def has_pixels(self) -> bool:
-        """Whether there is anything to judge; after a gathering, of all processes: the first may have seen no mask."""
+        """Whether there is any pixel; after a gathering, in any process: the first one may have seen no mask."""
         return any(len(part) for name in _STATES for part in _pieces(getattr(self, name)))
 
     def compute(self) -> PixelResult:
@@ -134,7 +134,7 @@ class PixelMetrics(Metric):
         return overlap_curve(self._rank(scores)[0], weights, limit)
 
     def _rank(self, scores: Scores) -> tuple[Ranking, Ranking]:
-        """The anomalous pixels among all normal ones, and among those of good images alone."""
+        """The rankings of the anomalous pixels among all normal ones, and among those of good images alone."""
         good, defective = _blocks(self.normal_of_good), _blocks(self.normal_of_defective)
 
         def rank_block(pieces: list[Tensor]) -> Ranking:
@@ -142,7 +142,7 @@ class PixelMetrics(Metric):
             release_free_memory()
             return ranking
 
-        # Ranks among blocks add up, so that all pixels are never copied at once; numpy sorts and searches in parallel.
+        # Rankings of blocks add up, so that all pixels are never copied at once; numpy sorts and searches in parallel.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             rankings = pool.map(rank_block, [*good, *defective])
             among_good = reduce(operator.add, islice(rankings, len(good)))
@@ -162,7 +162,7 @@ class PixelMetrics(Metric):
 
 
 def _pieces(state: list[Tensor] | Tensor) -> list[Tensor]:
-    """The pieces of a state, one after a gathering."""
+    """The tensors of a state: after a gathering, a single one."""
     return state if isinstance(state, list) else [state]
 
 

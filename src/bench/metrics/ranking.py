@@ -1,7 +1,7 @@
-"""Exact figures of binary detection from two sets of raw scores, with one sort of the normal ones.
+"""Exact metrics of binary detection from two sets of raw scores, with one sort of the normal ones.
 
-A score is raw and unbounded, and larger means more anomalous. Equal scores are one threshold. Where a figure is not
-defined (no normal score, no anomalous one) it is nan.
+A score is raw and unbounded, and larger means more anomalous. Equal scores are one threshold. A metric that is not
+defined (no normal score, no anomalous one) is nan.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class F1Max(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """What one threshold decides right; precision is nan where nothing is called anomalous."""
+    """The metrics at one threshold; precision is nan where nothing is called anomalous."""
 
     accuracy: float
     balanced_accuracy: float
@@ -116,10 +116,10 @@ def aupro(ranking: Ranking, weights: NDArray[np.float64], limit: float) -> float
 
 
 def operating_point(normal: Scores, anomalous: Scores, threshold: float) -> OperatingPoint:
-    """Decide `score > threshold` for every score and compare with the truth."""
+    """The metrics of the decision `score > threshold`, compared with the truth for every score."""
     for values in (normal, anomalous, np.asarray(threshold)):
         _require_finite(values)
-    # As a float64 scalar, for a plain float would be rounded to the type of float32 scores before it is compared.
+    # A float64 scalar: a plain float would be rounded to the type of float32 scores before the comparison.
     exact = np.float64(threshold)
     true, false = int(np.sum(anomalous > exact)), int(np.sum(normal > exact))
     recall, specificity = _ratio(true, anomalous.size), _ratio(normal.size - false, normal.size)
@@ -132,14 +132,14 @@ def operating_point(normal: Scores, anomalous: Scores, threshold: float) -> Oper
 
 
 def _positives(ranking: Ranking) -> tuple[Scores, Counts, Counts]:
-    """The distinct anomalous scores, and the true and false positives when each is the least score flagged."""
+    """The distinct anomalous scores, and the true and false positives when each is the lowest positive score."""
     scores = ranking.anomalous
     first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))
     return scores[first], scores.size - first, ranking.at_or_above[first]
 
 
 def _rest(total: int, counts: Counts) -> Counts:
-    """What is left of the total, in the smallest type: a ranking of each block of scores waits to be added."""
+    """The total minus the counts, in the smallest type: one ranking per block of scores waits to be added."""
     return np.subtract(total, counts, out=counts).astype(np.min_scalar_type(total))
 
 

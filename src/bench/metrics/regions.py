@@ -8,7 +8,7 @@ _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 def label_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """The 8-connected regions of a mask (H, W): the number of each pixel's, 0 outside, and how many there are."""
+    """The 8-connected regions of a mask (H, W): the index of each pixel's region, 0 outside, and their number."""
     labels, count = ndimage.label(mask, structure=_EIGHT_CONNECTED)
     return labels, int(count)
 

@@ -1,1 +1,1 @@
-"""What a run leaves: its record and predictions; and what others published."""
+"""The record and the predictions that a run leaves, and published metrics."""

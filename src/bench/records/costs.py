@@ -1,4 +1,4 @@
-"""What a run costs, declared once: each number of a record that is a cost, its names, unit and digits."""
+"""The costs of a run, declared once: each number of a record that is a cost, with its names, unit and digits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from bench.records.record import CostRecord
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost.
+    """One cost of a run.
 
     Args:
-        name: what it is called where one run is shown.
-        unit: in which it is shown.
-        digits: how many are written behind the point.
-        size: of the unit, in the record's.
-        title: what it is called in tables, with its unit; without one it has no column there.
-        recorded: the same in the record's unit, where that is another.
-        smaller_is_better: a throughput is the other way round.
+        name: its name where one run is shown.
+        unit: the unit in which it is shown.
+        digits: the number of digits after the decimal point.
+        size: the size of the unit, in units of the record.
+        title: its name in tables, with its unit; without one it has no column there.
+        recorded: its name with the record's unit, where that is another.
+        smaller_is_better: False for a throughput.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Cost:
     smaller_is_better: bool = True
 
     def text(self, value: float) -> str:
-        """A record's number, to stand below `title`."""
+        """A record's value as text, for a column with `title`."""
         return f"{value / self.size:.{self.digits}f}"
 
     def with_unit(self, value: float) -> str:
-        """A record's number, to stand alone."""
+        """A record's value as text with its unit."""
         return f"{self.text(value)} {self.unit}"
 
 
@@ -49,17 +49,17 @@ _COSTS = {
     "parameters": Cost("parameters", "M", 2, 1e6, title="parameters (M)", recorded="parameters"),
     "checkpoint_bytes": Cost("checkpoint", "MiB", 1, 2.0**20),
 }
-# Those of the leaderboards' tables, in the order of their columns.
+# The costs in the leaderboards' tables, in the order of their columns.
 COSTS: Mapping[str, Cost] = MappingProxyType({name: cost for name, cost in _COSTS.items() if cost.title})
 
 
 def smaller_cost_is_better(name: str) -> bool | None:
-    """Which way a number of a `CostRecord` is better; None where it is no cost."""
+    """Whether a smaller value of this field of a `CostRecord` is better; None where the field is no cost."""
     return _COSTS[name].smaller_is_better if name in _COSTS else None
 
 
 def cost_rows(cost: CostRecord) -> list[tuple[str, str]]:
-    """What one run took, in words and with units."""
+    """The costs of one run: their names, and their values with units."""
     rows = {name: (declared.name, declared.with_unit(getattr(cost, name))) for name, declared in _COSTS.items()}
     memory, parameters = rows["peak_memory_bytes"], rows["parameters"]
     rows["peak_memory_bytes"] = f"{memory[0]} ({cost.peak_memory_of})", memory[1]

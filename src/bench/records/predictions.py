@@ -1,4 +1,4 @@
-"""The predictions of a run and their file: written whole; read and checked, or refused with the line of the mistake."""
+"""The predictions of a run and their file: written whole; read and checked, or refused with the line of the error."""
 
 import csv
 import hashlib
@@ -18,38 +18,38 @@ _COLUMNS = ("path", "sha256", "defect_type", "label", "score", "logits")
 
 
 class Predicted(NamedTuple):
-    """What a run said of one test image."""
+    """A run's prediction for one test image."""
 
     path: str  # below the data root
     sha256: str
     defect_type: str
     is_defect: bool
     score: float  # raw, larger = more anomalous
-    logits: tuple[float, ...]  # of each class; empty but for classifiers
+    logits: tuple[float, ...]  # one per class; empty except for classifiers
 
 
 def write_predictions(folder: Path, rows: Iterable[Predicted]) -> str:
-    """Write `predictions.csv` in `folder`; its SHA-256."""
+    """Write `predictions.csv` in `folder`; return its SHA-256."""
     text = "".join(_csv_line(line) for line in (_COLUMNS, *map(_fields, rows)))
     write_atomically(folder / PREDICTIONS, text)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _fields(row: Predicted) -> list[str]:
-    """The fields of a row; `repr` of a double: reading it back gives the very same number."""
+    """The fields of a row; doubles are written by `repr`, which reads back to exactly the same number."""
     names = csv_field(row.path), row.sha256, csv_field(row.defect_type)
     return [*names, str(int(row.is_defect)), repr(row.score), " ".join(map(repr, row.logits))]
 
 
 def _csv_line(fields: Iterable[str]) -> str:
-    """A row that ends with a newline; only a writer whose rows end otherwise quotes a carriage return in a name."""
+    """A row that ends with a newline; only a writer whose rows end with `\\r\\n` quotes a carriage return in a name."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(fields)
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def parse_predictions(content: bytes, file: Path, record: Record | None = None) -> list[Predicted]:
-    """The rows of `file`, which holds `content`; those of a classifier must be of the classes of its record."""
+    """The rows of `file`, whose bytes are `content`; a classifier's rows must be of the classes of its record."""
     try:
         reader = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         columns = next(reader, [])
@@ -89,7 +89,7 @@ def _check_classes(rows: list[Predicted], classes: list[str], file: Path) -> Non
 
 
 def check_predictions(record: Record, file: Path) -> None:
-    """A UsageError where the file is not the one that the record names, or gives another image AUROC."""
+    """Raise a UsageError where the file is not the one that the record names, or gives another image AUROC."""
     if not file.is_file():
         return
     content = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Figures that others published on MVTec AD, each with its source: `published.json`."""
+"""Published metrics on MVTec AD, each with its source: `published.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from bench.errors import unknown
 
-DATASET = "mvtec_ad"  # that all figures of published.json are of
+DATASET = "mvtec_ad"  # the dataset of all values in published.json
 # Published means are over these categories of MVTec AD.
 _TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 _OBJECTS = (
@@ -21,7 +21,7 @@ Kind = Literal["paper", "authors code", "reimplementation", "independent re-eval
 
 
 class Figure(NamedTuple):
-    """One published value, and what it is the value of: a category, `mean`, `textures` or `objects`."""
+    """One published value, and its scope: a category, `mean`, `textures` or `objects`."""
 
     value: float
     of: str
@@ -29,14 +29,14 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """One metric by category, as far as it is known; `mean`, `textures` and `objects` where the source prints them."""
+    """One metric by category, as far as known; `mean`, `textures` and `objects` where the source prints them."""
 
     kind: Kind
     source: str
     values: Mapping[str, float]
 
     def value(self, of: str) -> float | None:
-        """The figure of a category; that of a group as printed, else the mean of its categories where all are known."""
+        """The value of a category; of a group as printed, else the mean of its categories where all are known."""
         members = groups().get(of)
         if of in self.values or members is None or not self.values.keys() >= set(members):
             return self.values.get(of)
@@ -45,7 +45,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Reference:
-    """One variant of a method in one source; no metric at all says that no figure is known."""
+    """One variant of a method in one source; `metrics` is empty where no value is known."""
 
     id: str  # method/variant/source
     name: str
@@ -53,7 +53,7 @@ class Reference:
     note: str = ""
 
     def figure(self, metric: str, category: str) -> Figure | None:
-        """The category's own figure, else the mean over all categories."""
+        """The category's own value, else the mean over all categories."""
         published = self.metrics.get(metric)
         if published is None:
             return None
@@ -64,7 +64,7 @@ class Reference:
 
 @cache
 def references() -> Mapping[str, Reference]:
-    """All references by their ids."""
+    """All references by id."""
     text = files("bench.records").joinpath("published.json").read_text(encoding="utf-8")
     return {
         id: Reference(
@@ -75,7 +75,7 @@ def references() -> Mapping[str, Reference]:
 
 
 def find_reference(id: str) -> Reference:
-    """A reference by its id; a UsageError names the nearest."""
+    """A reference by its id; for an unknown id, a UsageError names the nearest."""
     if id not in references():
         raise unknown("reference", id, references(), hint="published.json of the package lists them")
     return references()[id]

@@ -21,7 +21,7 @@ PREDICTIONS = "predictions.csv"
 CHECKPOINT = "model.ckpt"  # the finished model
 Status = Literal["finished", "failed", "interrupted"]
 Name = Annotated[str, AfterValidator(plain_name)]
-# Raw scores are single precision: what lies beyond is no figure, and sums of such overflow.
+# Raw scores are single precision: a value beyond that is no metric, and sums of such values overflow.
 Figure = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
 Metrics = dict[str, Figure | None]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -30,7 +30,7 @@ Interval = tuple[Figure, Figure]
 
 
 class DataRecord(BaseModel):
-    """What was learned from and tested on."""
+    """The data that a run learned from and was tested on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     digest: str
@@ -39,9 +39,9 @@ class DataRecord(BaseModel):
     validation_images: int
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
-    without_masks: int = 0  # defect images whose pixels are not judged, for nobody drew a mask
-    conversions: dict[str, int] = {}  # what reading did to the pixels, in words, and of how many images
-    shapes: str | None = None  # what became of images that are not square
+    without_masks: int = 0  # defect images without a mask, whose pixels are not judged
+    conversions: dict[str, int] = {}  # what reading changed in the pixels, in words, and the number of images
+    shapes: str | None = None  # how images that are not square were made square
     predictions_sha256: str | None = None
 
 
@@ -54,7 +54,7 @@ class ConfusionMatrix(BaseModel):
 
 
 class CostRecord(BaseModel):
-    """What the run took; `peak_memory_bytes` is the GPU's where there is one, else the process's."""
+    """The costs of the run; `peak_memory_bytes` is the GPU's where there is one, else the process's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     device: str
@@ -72,7 +72,7 @@ class CostRecord(BaseModel):
 
 
 class Record(BaseModel):
-    """Everything that one run decided, measured and cost."""
+    """Everything about one run: its settings, data, metrics, costs and environment."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -88,8 +88,8 @@ class Record(BaseModel):
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     config: dict[str, Any]
     overrides: dict[str, Any]
-    reference: str | None = None  # id of the published figures that the preset names
-    differs: str = ""  # in what the preset's protocol is not that of the reference
+    reference: str | None = None  # id of the published metrics that the preset names
+    differs: str = ""  # how the preset's protocol differs from that of the reference
     data: DataRecord
     weights: dict[str, str]
     metrics: Metrics = {}
@@ -106,11 +106,11 @@ class Record(BaseModel):
 
     @property
     def device(self) -> str:
-        """What it was computed on: `cpu`, or a GPU by its name."""
+        """The device that the run was computed on: `cpu`, or a GPU by its name."""
         return self.cost.device if self.cost else str(self.environment.get("gpu") or "cpu")
 
     def changed(self, **fields: Any) -> "Record":
-        """Another record with these fields, checked as all are."""
+        """A copy of the record with these fields, validated as all records are."""
         return self.model_validate({**dict(self), **fields})
 
     def write(self, folder: Path) -> Path:
@@ -118,14 +118,14 @@ class Record(BaseModel):
         return write_atomically(folder / RECORD, self.to_json())
 
     def to_json(self) -> str:
-        """What `record.json` holds."""
+        """The content of `record.json`."""
         return json.dumps(self.model_dump(by_alias=True), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Record":
-        """Read a record; a UsageError names a file that is none."""
+        """Read a record; a UsageError names a file that is no record."""
         file = path / RECORD if path.is_dir() else path
-        if file.exists() and not file.is_file():  # a named pipe would be waited for
+        if file.exists() and not file.is_file():  # reading a named pipe would block
             raise UsageError(f"{file} is no file that can be read")
         try:
             record = cls.model_validate_json(file.read_bytes())
@@ -149,7 +149,7 @@ class Record(BaseModel):
 
 
 def _problem(record: Record) -> str:
-    """What a record that has the right fields contradicts itself in, or holds that is no plain value; else ''."""
+    """The contradiction, or the value that is not plain, in a record that has the right fields; else ''."""
     for name in ("model", "data", "trainer"):
         if not isinstance(record.config.get(name, {}), dict):
             return f"config: '{name}' is no mapping of settings"
@@ -169,7 +169,7 @@ def _problem(record: Record) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON can hold it, and Python write it: numbers of any length and NaN come in as well."""
+    """Whether JSON can hold a value, and Python write it: a read record may hold NaN and numbers of any length."""
     if isinstance(value, dict):
         return all(_is_plain(each) for each in value.values())
     if isinstance(value, list):
@@ -180,7 +180,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _newer_schema(file: Path) -> int | None:
-    """The schema of a later release, where that is why the record cannot be read."""
+    """The schema number of a later release, if that is why the record cannot be read."""
     with suppress(ValueError, AttributeError, RecursionError):
         schema = json.loads(file.read_bytes()).get("schema")
         return schema if isinstance(schema, int) and schema > SCHEMA else None
@@ -192,18 +192,18 @@ def _too_new(file: Path, schema: int) -> UsageError:
 
 
 def changed_settings(record: Record) -> dict[str, Any]:
-    """The overrides that make it another method or protocol than its preset's; weights are recorded apart."""
+    """The overrides that make a run another method or protocol than its preset's; weights are recorded apart."""
     return {key: value for key, value in sorted(record.overrides.items()) if makes_method(key)}
 
 
 def flat_settings(record: Record) -> dict[str, Any]:
-    """All settings that a method or protocol consists of, by their dotted names."""
+    """All settings that define a method or protocol, by dotted name."""
     settings = flatten(record.config)
     settings |= {key: present_path(value) for key, value in settings.items() if key.endswith(".class_path")}
     return {key: value for key, value in settings.items() if makes_method(key) and not is_as_before(key, value)}
 
 
 def settings_to_read(record: Record) -> dict[str, Any]:
-    """Its settings for a command that only reads the run: where its cache lay is no place to write to."""
+    """A record's settings, without its cache, for a command that only reads the run: it must not write there."""
     data = {key: value for key, value in record.config.get("data", {}).items() if key != "cache"}
     return {**record.config, "data": data}

@@ -1,1 +1,1 @@
-"""The run: its plan, its processes, training, test and record."""
+"""A run: its plan, its processes, training, test and record."""

@@ -1,4 +1,4 @@
-"""What happens beside training: seeds per epoch, statistics, a stop at a broken loss, what is logged."""
+"""Callbacks of training: seeds per epoch, statistics, a stop at a loss that is not finite, logs."""
 
 from typing import Any
 
@@ -15,24 +15,24 @@ from bench.models.base import Detector
 
 
 class EpochSeed(Callback):
-    """Seed torch anew at each epoch, so that a resumed run draws what an undisturbed one would have drawn."""
+    """Seed torch at each epoch, so that a resumed run draws the same numbers as an uninterrupted one."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Not when the epoch starts: a loader draws from torch when it begins, before that moment in a resumed run and
-        # after it in an undisturbed one.
+        # after it in an uninterrupted one.
         if batch_idx == 0:
             draw = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
             torch.manual_seed(int(draw[0]))
 
 
 class StatisticsPasses(Callback):
-    """Before the epochs that a method's passes name, these passes: over the training images as they are.
+    """Run a method's passes before the epochs that they name, over the training images as they are.
 
-    Inside training, so that it sees what earlier epochs learned, and so that a resumed run, which finds its results in
-    the checkpoint, repeats it only when it goes on with that very epoch.
+    The passes run inside training, so that they see what earlier epochs learned. A resumed run finds their results in
+    the checkpoint, and repeats a pass only if it resumes with the epoch that the pass names.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class StatisticsPasses(Callback):
 
 
 class FiniteLoss(Callback):
-    """End the run when a loss is no number; looked at once an epoch, so that a GPU never waits."""
+    """End the run when a loss is not finite; checked once an epoch, so that a GPU never waits."""
 
     def __init__(self) -> None:
         self._first_bad: Tensor | None = None
@@ -87,7 +87,7 @@ class FiniteLoss(Callback):
 
 
 class LearningRate(Callback):
-    """Log the rate at the start of each epoch: the largest, where groups of parameters differ."""
+    """Log the learning rate at the start of each epoch: the largest, where groups of parameters differ."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
@@ -95,7 +95,7 @@ class LearningRate(Callback):
 
 
 def quieten_lightning() -> None:
-    """Leave only Lightning's errors: its hints on devices and loaders say nothing about a result."""
+    """Silence Lightning except for errors: its hints on devices and loaders concern no result."""
     import logging
     import warnings
 

@@ -1,4 +1,4 @@
-"""Checkpoints that hold tensors and plain values only, and are refused when they are another model's."""
+"""Checkpoints hold tensors and plain values only; a checkpoint of another model is refused."""
 
 import math
 import pickle
@@ -21,39 +21,39 @@ from bench.models.base import Detector
 from bench.records.record import CHECKPOINT
 from bench.writing import whole_file
 
-RESUME = "last.ckpt"  # everything that training goes on from
+RESUME = "last.ckpt"  # everything that training resumes from
 _SECONDS = "fit_seconds"
-_SHARE = 0.05  # of training's time that may go into saving
-_LOST_AT_MOST = 180.0  # seconds of training between two saves, whatever these take
+_SHARE = 0.05  # of training's time that saving may take
+_LOST_AT_MOST = 180.0  # seconds of training between two saves, however long these take
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning writes elsewhere and copies: a kill or a full disk in between leaves half a checkpoint."""
+    """Write checkpoints whole: Lightning writes elsewhere and copies, so a kill or a full disk leaves half of one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         _write_whole(checkpoint, Path(path))
 
 
 class ResumeCheckpoint(ModelCheckpoint):
-    """After an epoch, everything that training goes on from, in one file.
+    """Save everything that training resumes from, in one file, after an epoch.
 
-    After each epoch where that costs less than a twentieth of the time; else as often as it does not, and after some
-    minutes at the latest. Nothing is saved in the midst of an epoch: an interrupted run goes on from the end of one,
-    and comes to the figures of an undisturbed run.
+    It saves after each epoch if that costs less than a twentieth of the time; else as often as this share allows, and
+    after some minutes at the latest. Nothing is saved within an epoch: an interrupted run resumes from the end of one,
+    and reaches the metrics of an uninterrupted run.
     """
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         super().__init__(folder, Path(RESUME).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         self.stamp = stamp(cell)
         self.begin = time.perf_counter()
-        self._saved_at, self._took = -math.inf, 0.0  # when training went on after the last save, and what it took
+        self._saved_at, self._took = -math.inf, 0.0  # when the last save ended, and how long it took
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save where it is time, by the clock of the first process: all of them take part in saving."""
+        """Save when it is due, by the clock of the first process: all processes take part in saving."""
         start = time.perf_counter()
         wait = min(self._took / _SHARE, _LOST_AT_MOST)
         if not trainer.strategy.broadcast(start - self._saved_at >= wait):
@@ -70,12 +70,12 @@ class ResumeCheckpoint(ModelCheckpoint):
 
 
 def save_checkpoint(model: Detector, cell: Cell, folder: Path, seconds: float) -> Path:
-    """Write the finished model, which took `seconds` to fit, readable by `load_from_checkpoint` as well."""
+    """Write the finished model, which took `seconds` to fit; `load_from_checkpoint` can read it as well."""
     content = {
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": model.state_dict(),
         "bench": {**stamp(cell), _SECONDS: seconds},
-        # What the constructor must know of the data: the model can be built again where they are not.
+        # The constructor's knowledge of the data: the model can be built again where they are absent.
         "spec": model.spec._asdict(),
     }
     _write_whole(content, folder / CHECKPOINT)
@@ -100,7 +100,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}")
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch tells of what it finds odd in a damaged file
+        with warnings.catch_warnings(action="ignore"):  # torch warns about oddities of a damaged file
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path} holds pickled code, which is never run; it is no checkpoint of bench") from error
@@ -115,7 +115,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 
 def _is_whole(content: Mapping[Any, Any]) -> bool:
-    """Whether it says which run it is of, and holds tensors by their names."""
+    """Whether a checkpoint names its run, and holds tensors by name."""
     about, tensors = content.get("bench"), content.get("state_dict")
     if not isinstance(about, Mapping) or not isinstance(tensors, Mapping):
         return False
@@ -126,14 +126,14 @@ def _is_whole(content: Mapping[Any, Any]) -> bool:
 
 
 def _check_numbers(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse what is no number, but where the method itself begins with such, as for a threshold that it lacks."""
+    """Refuse NaN, except in a tensor where the method itself begins with NaN, such as a threshold that it lacks."""
     for name, tensor in tensors.items():
         if name in own and torch.isnan(tensor).any() and not torch.isnan(own[name]).any():
             raise UsageError(f"{path} is damaged: its {name} holds NaN; run the cell again")
 
 
 def fit_seconds(path: Path) -> float:
-    """What the fit had taken when the checkpoint was written; 0 where there is none."""
+    """The seconds that the fit had taken when the checkpoint was written; 0 where there is no checkpoint."""
     return float(read_checkpoint(path)["bench"].get(_SECONDS, 0.0)) if path.is_file() else 0.0
 
 
@@ -147,7 +147,7 @@ def check_stamp(path: Path, cell: Cell) -> None:
 
 
 def stamp(cell: Cell) -> dict[str, str]:
-    """What a checkpoint says of itself."""
+    """The class and the fingerprint by which a checkpoint names its run."""
     return {"class_path": first_path(cell.config.model.class_path), "fingerprint": cell.fingerprint}
 
 

@@ -1,4 +1,4 @@
-"""On what a run ran: code, packages, machine."""
+"""The environment of a run: code, packages, machine."""
 
 import os
 import platform
@@ -28,13 +28,13 @@ _PACKAGES = (
 def trainer_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The Trainer's settings on this machine: `auto` is CUDA where there is one, else the CPU.
 
-    Lightning's own `auto` is Apple's GPU on every Mac, which holds nothing in double precision.
+    Lightning's own `auto` is Apple's GPU on every Mac; that GPU has no double precision.
     """
     return {**settings, "accelerator": find_accelerator(settings.get("accelerator", "auto"))}
 
 
 def find_accelerator(asked: str) -> str:
-    """What `auto` means on this machine; any other name as it is."""
+    """The accelerator that `auto` means on this machine; any other name unchanged."""
     import torch
 
     if asked != "auto":
@@ -56,15 +56,15 @@ def device_of(settings: Mapping[str, Any]) -> "torch.device":
 
 
 def use_full_precision() -> None:
-    """Single precision is single precision: no TF32, whose products have 10 bits, in convolutions or in products.
+    """Keep single precision: turn off TF32, whose products have 10 bits, in convolutions and in matrix products.
 
-    torch leaves it on for convolutions alone, and every process that computes a figure has to say so for itself.
+    torch leaves it on for convolutions alone. Every process that computes a metric has to call this function itself.
     """
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
-    if hasattr(torch.backends.cudnn, "conv"):  # since torch 2.9 a flag for each operation, which wins over those above
+    if hasattr(torch.backends.cudnn, "conv"):  # since torch 2.9 a flag for each operation, which overrides those above
         torch.backends.cudnn.conv.fp32_precision = "ieee"
         torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = "ieee"
@@ -94,7 +94,7 @@ def describe_environment(device: "torch.device") -> dict[str, Any]:
 
 
 def _uses_tf32() -> bool:
-    """Whether convolutions or products of single precision may take fewer bits, where the GPU can."""
+    """Whether convolutions or matrix products of single precision may use fewer bits, where the GPU can."""
     import torch
 
     if hasattr(torch.backends.cudnn, "conv"):

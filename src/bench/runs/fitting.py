@@ -1,4 +1,4 @@
-"""One fit of a run and its test: all of a run, or one fold of several."""
+"""One fit of a run and its test: the whole run, or one fold of several."""
 
 import time
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from bench.tracking.run import Tracker
 
 @dataclass(frozen=True)
 class Part:
-    """What is fitted and tested at once, and the folder of its checkpoint."""
+    """The data of one fit and its test, and the folder of the checkpoint."""
 
     data: DefectData
     folder: Path
@@ -34,12 +34,12 @@ class Part:
 
     @property
     def fitted(self) -> bool:
-        """Whether an earlier, interrupted run has done its training; of a run's only part it never has."""
+        """Whether an earlier, interrupted run has finished this part's fit; always False for a run's only part."""
         return bool(self.name) and (self.folder / CHECKPOINT).is_file()
 
 
 def located(config: Config, data: DefectData) -> Config:
-    """The settings with the folder where the data lie, for their record; those of our own making are made anywhere."""
+    """The settings with the folder where the data lie, for the record; synthetic data are made anywhere."""
     return config if data.is_synthetic else config.lying_at(str(data.find_root().absolute()))
 
 
@@ -53,7 +53,7 @@ def parts_of(data: DefectData, folder: Path) -> list[Part]:
 
 def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> Detector:
     """Seed everything, then construct the method; `weights` replaces its backbone's, as a checkpoint brings its own."""
-    use_full_precision()  # here, for whatever computes has built its method
+    use_full_precision()  # here, because every process that computes builds its method
     seed_everything(config.settings["seed"], workers=True, verbose=False)
     settings = config.section("model")
     if weights is not None and "weights" in settings:
@@ -69,7 +69,7 @@ def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> D
 def fit_part(
     model: Detector, part: Part, cell: Cell, trainer: Trainer, machine: Machine, *, resume: bool
 ) -> Tested | None:
-    """Learn, choose the threshold, save, test; what the first process found in the test of the part."""
+    """Learn, choose the threshold, save, test; return the part's test on the first process, None on the others."""
     data, folder = part.data, part.folder
     fitted = resume and part.fitted
     earlier = fit_seconds(folder / (CHECKPOINT if fitted else RESUME)) if resume else 0.0
@@ -100,12 +100,12 @@ def test_part(model: Detector, part: Part, machine: Machine) -> Tested | None:
 
 
 def start_machine(trainer: Trainer, *, progress: bool) -> Machine:
-    """Join the processes of the run, where it has several, before anything is computed."""
+    """Join the processes of the run, where it has several, before anything is computed; return this one's device."""
     trainer.strategy.setup_environment()
     return Machine(trainer.strategy.root_device, ProgressBar("batches") if progress and is_main_process() else None)
 
 
 def part_trainer(part: Part, cell: Cell, tracker: Tracker | None, *, progress: bool) -> Trainer:
-    """The Trainer of a part; its curves in W&B bear the part's name."""
+    """The Trainer of a part; its curves in W&B carry the part's name."""
     logger = tracker.logger(part.name.replace(" ", "-")) if tracker else False
     return make_trainer(cell, part.folder, logger, progress=progress and is_main_process())

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the midst of Lightning: both mean that the run was interrupted."""
+"""Ctrl-C and SIGTERM while Lightning runs: both mean that the run was interrupted."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 @contextmanager
 def interruptible(trainer: Trainer) -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit with 1, and a SIGTERM into one of its own: both mean interrupted."""
+    """Raise KeyboardInterrupt: Lightning turns Ctrl-C into exit status 1, and SIGTERM into an exception of its own."""
     trainer.callbacks.append(_OwnSignal())  # type: ignore[attr-defined] # a list
     try:
         yield
@@ -26,10 +26,10 @@ def interruptible(trainer: Trainer) -> Iterator[None]:
 
 
 class _OwnSignal(Callback):
-    """Answer a SIGTERM as before the training.
+    """Handle SIGTERM as before the training.
 
-    Lightning's own answer tells the other processes of it from within the signal's handler, in the midst of whatever
-    they tell each other: both sides wait for ever.
+    Lightning's own handler notifies the other processes from within the signal's handler, in the middle of any other
+    communication between them: both sides wait for ever.
     """
 
     def __init__(self) -> None:

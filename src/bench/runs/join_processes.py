@@ -1,4 +1,4 @@
-"""How a run joins processes that somebody else started, and speaks with one voice from then on."""
+"""Join processes of a run that were started from outside, and report an error of theirs only once."""
 
 import os
 import socket
@@ -18,17 +18,17 @@ from bench.errors import RunError, UsageError, first_line
 from bench.processes import Launch, find_launch, is_main_process, meeting_point, own_numbers, process_name
 from bench.runs.environment import find_accelerator
 
-# What gloo, NCCL and torch's store say where the other end of a connection is gone.
+# Parts of the errors of gloo, NCCL and torch's store when the other end of a connection is gone.
 _LOST = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused", "remote process exited", "RemoteError")
 _SECONDS_TO_MEET, _TICK = 1800.0, 0.2
 _SECONDS_TO_NOTICE, _SECONDS_TO_END = 5.0, 15.0
-_stores: list[Any] = []  # those of the first process are the others' server, and must not end before them
+_stores: list[Any] = []  # those of the first process serve the others, and must not end before them
 
 
 def join(settings: Mapping[str, Any]) -> int:
-    """Join the processes that were started with this one; how many this one has to start instead, 1 for none.
+    """Join the processes that were started with this one; return how many this one has to start itself, 1 for none.
 
-    Where their number is not that of the Trainer's settings all end here, before any data are read.
+    If their number is not that of the Trainer's settings, all end here, before any data are read.
     """
     devices, nodes = _devices_here(settings), int(settings.get("num_nodes", 1))
     if launch := find_launch():
@@ -86,7 +86,7 @@ def _advice(launch: Launch, devices: int, nodes: int) -> str:
 
 
 def _check_meeting_point(devices: int, nodes: int) -> None:
-    """Where nobody tells the processes of a run how to meet, they would wait for each other for half an hour."""
+    """Refuse a run without MASTER_ADDR and MASTER_PORT: its processes would wait for each other for half an hour."""
     if os.environ.get("MASTER_ADDR") and os.environ.get("MASTER_PORT", "").isdecimal():
         return
     if nodes == 1:
@@ -100,7 +100,7 @@ def _check_meeting_point(devices: int, nodes: int) -> None:
 
 
 def _leave(message: str, *, alone: bool = False) -> NoReturn:
-    """End with this mistake, which the first process says; also one that stands alone, whatever its number."""
+    """End with this mistake, which the first process reports; with `alone`, this one reports it, whatever its rank."""
     if is_main_process() or alone:
         raise UsageError(message)
     raise SystemExit(2)
@@ -108,11 +108,11 @@ def _leave(message: str, *, alone: bool = False) -> NoReturn:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """Make checks that all joined processes make: where one of them fails all end, and the first one says why."""
+    """Make checks that all joined processes make: if one process fails, all end, and the first one reports why."""
     launch, error = find_launch(), None
     try:
         yield
-    except Exception as failed:  # whatever it is, the others wait to hear of it
+    except Exception as failed:  # whatever the error is, the others wait for the outcome
         if launch is None:
             raise
         error = failed
@@ -143,7 +143,7 @@ def _exchange(launch: Launch, error: Exception | None) -> None:
 
 
 def same_as_first(value: bool) -> bool:
-    """What the first of the joined processes says."""
+    """The value of the first of the joined processes."""
     launch = find_launch()
     if launch is None:
         return value
@@ -158,15 +158,15 @@ def same_as_first(value: bool) -> bool:
 
 
 def _wait_until_heard(store: Any, launch: Launch) -> None:
-    """What the others have not read yet would end with this process, which may be about to."""
+    """Wait until the others have read the value: it is lost when this process ends, which may be soon."""
     for rank in range(1, launch.world):
         _read(store, f"heard/{rank}")
 
 
 def _meet(launch: Launch) -> Any:
-    """What the processes tell each other by before there is a process group, which begins with the same server.
+    """The store for communication before there is a process group, which begins with the same server.
 
-    Nothing here waits in torch: Ctrl-C would not be heard there.
+    Nothing here waits in torch, where Ctrl-C has no effect.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     serves = launch.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
@@ -204,7 +204,7 @@ def _read(store: Any, key: str) -> str:
 
 @contextmanager
 def own_voice() -> Iterator[None]:
-    """Say what ended this process where it is not the first one, which cannot know it; end with that one."""
+    """Print what ended this process if it is not the first one, which cannot know it; end when the first one ends."""
     launch = find_launch()
     if launch is not None and launch.rank:
         Thread(target=_follow_first, daemon=True).start()
@@ -219,7 +219,7 @@ def own_voice() -> Iterator[None]:
 
 
 def _follow_first() -> None:
-    """NCCL would wait half an hour for a first process that is gone, and hold its GPU."""
+    """End when the first process is gone: NCCL would wait half an hour for it, and hold its GPU."""
     try:
         while not _stores[-1].check(["never"]):
             time.sleep(_SECONDS_TO_NOTICE)
@@ -229,7 +229,7 @@ def _follow_first() -> None:
 
 
 def lost_another(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says no more than that another process of the run is gone."""
+    """Whether an error, or its cause, reports only that another process of the run is gone."""
     while error is not None:
         if isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST):
             return True

@@ -1,4 +1,4 @@
-"""What a run costs: time, memory, size."""
+"""The costs of a run: time, memory, size."""
 
 import time
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _SECONDS = 0.3
 
 
 def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, trainer: Trainer) -> CostRecord:
-    """Measure inference of the last part's model on a batch of its test, and put all costs of a run together."""
+    """Measure inference of the last part's model on a batch of its test, and collect all costs of a run."""
     data = tested[-1].data
     memory, of = _peak_memory(trainer.strategy.root_device)
     model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
@@ -46,7 +46,7 @@ def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, tr
 
 
 def _batch_of(data: DefectData) -> Tensor:
-    """Bytes of a batch of test images, or of training images where there are no others."""
+    """Bytes of a batch of test images, or of training images where there are no test images."""
     if data.category.test:
         return data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image
     batch: Batch = next(iter(data.ordered_train_loader(data.training_indices[: data.batch_size])))

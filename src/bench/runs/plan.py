@@ -1,4 +1,4 @@
-"""What a run is refused for before it begins: a plan without an honest figure at its end, what Lightning cannot do."""
+"""Checks before a run begins: they refuse plans that cannot end in an honest metric, and what Lightning cannot do."""
 
 from math import ceil
 from typing import Any
@@ -22,7 +22,7 @@ _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unuse
 
 
 def check_settings(config: Config, *, here: bool = True) -> None:
-    """Refuse what no run can honour, before any image is decoded; `here`: the run is this machine's."""
+    """Refuse settings that no run supports, before any image is decoded; `here`: the run is on this machine."""
     check_preset(config)
     trainer = config.section("trainer")
     _check_limits(trainer)
@@ -44,7 +44,7 @@ def check_settings(config: Config, *, here: bool = True) -> None:
 
 
 def _check_limits(trainer: dict[str, Any]) -> None:
-    """Refuse Lightning's limits where they would leave images out of a figure without a word."""
+    """Refuse Lightning's limits where they would silently leave images out of a metric."""
     if trainer["limit_predict_batches"] is not None:
         raise UsageError(
             f"--trainer.limit_predict_batches {trainer['limit_predict_batches']}: statistics and thresholds are of all "
@@ -77,7 +77,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def check_preset(config: Config) -> None:
-    """Refuse published figures that nobody knows, a classifier without labelled defects, other methods with them."""
+    """Refuse unknown published references, a classifier without labelled defects, other methods with them."""
     if config.model.reference is not None:
         find_reference(config.model.reference)
     supervised = config.model.load_class().track == "supervised"  # type: ignore[attr-defined]
@@ -122,13 +122,13 @@ def check_plan(model: Detector, data: DefectData, config: Config) -> None:
 
 
 def check_device(model: Detector, device: torch.device, name: str, option: str = "--trainer.accelerator") -> None:
-    """Refuse Apple's GPUs, which hold nothing in double precision, for what is kept in it."""
+    """Refuse Apple's GPUs, which have no double precision, for a model with buffers in double precision."""
     if device.type == "mps" and any(buffer.dtype == torch.float64 for buffer in model.buffers()):
         raise UsageError(f"{name} holds double precision, which Apple's GPUs lack; use {option} cpu")
 
 
 def _check_images(model: Detector, data: DefectData, name: str) -> None:
-    """Too few images to learn from, by the method's own count, at any moment of the run."""
+    """Refuse too few images to learn from, by the method's own count, at any moment of the run."""
     images, fewest = len(data.training_indices), model.fewest_images
     if model.track == "supervised" or data.validation_indices:
         if images < fewest:
@@ -150,7 +150,7 @@ def _check_images(model: Detector, data: DefectData, name: str) -> None:
 
 
 def _check_processes(processes: int, model: Detector, data: DefectData) -> None:
-    """More processes than images to learn from, or an uneven share of a training step for each."""
+    """Refuse more processes than images to learn from, and uneven shares of a training step."""
     shared = {"training images": len(data.training_indices)}
     if model.is_trained() and data.validation_indices:
         shared["held-out images"] = len(data.validation_indices)
@@ -164,7 +164,7 @@ def _check_processes(processes: int, model: Detector, data: DefectData) -> None:
 
 
 def _check_batches(trainer: Trainer, data: DefectData) -> None:
-    """A share of the batches that is less than one of them, at which Lightning stops when training begins."""
+    """Refuse a share of the batches that is less than one batch: Lightning would stop when training begins."""
     images = data.samples_per_epoch or len(data.training_indices)
     own = ceil(len(data.validation_indices) / trainer.world_size)
     counts = {
@@ -178,7 +178,7 @@ def _check_batches(trainer: Trainer, data: DefectData) -> None:
 
 
 def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
-    """What comes before epoch `first` only prepares the method."""
+    """Refuse too few epochs, and patience, for a method that the epochs before `first` only prepare."""
     if epochs is not None and 0 <= epochs <= first:
         raise UsageError(
             f"{first} epochs of preparation leave none of --trainer.max_epochs {epochs} for the method itself; raise "
@@ -189,7 +189,7 @@ def _check_phases(first: int, epochs: int | None, patience: int | None) -> None:
 
 
 def _check_own_steps(trainer: Trainer, patience: int | None) -> None:
-    """What Lightning cannot do for a method that takes its own steps, with more than one optimiser."""
+    """Refuse what Lightning cannot do for a method that takes its own steps, with more than one optimiser."""
     if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1 or trainer.max_steps != -1:
         raise UsageError(
             "this method takes its own steps, several a batch: leave out --trainer.gradient_clip_val, "

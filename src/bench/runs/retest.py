@@ -1,4 +1,4 @@
-"""The test of a finished run, done again from its checkpoints."""
+"""The test of a finished run, repeated from its checkpoints."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bench.runs.supervisor import share
 
 
 def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple[Evaluation | None, Record]:
-    """Test the checkpoints of a finished run again; the new figures, on the first process, beside the run's record."""
+    """Test the checkpoints of a finished run again; return the new metrics, on the first process, and the record."""
     quieten_lightning()
     settings = config.section("trainer")
     count = join(settings)
@@ -37,7 +37,7 @@ def test_again(config: Config, folder: Path, *, progress: bool = False) -> tuple
 
 
 def test_share(config: Config, folder: Path, progress: bool) -> Evaluation | None:
-    """What each of the processes does that share a test."""
+    """The work of each process that shares a test."""
     quieten_lightning()
     return _test_here(*prepare(config), folder, progress=progress)
 

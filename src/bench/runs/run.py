@@ -1,4 +1,4 @@
-"""The whole life of a run, from top to bottom."""
+"""A run from its settings to its record, step by step."""
 
 import traceback
 from contextlib import suppress
@@ -40,22 +40,22 @@ from bench.writing import write_atomically, writing_to
 
 @dataclass(frozen=True)
 class Options:
-    """What changes no figure: where the run lies, how it is watched, whether it begins anew."""
+    """Options that change no metric: where the run lies, how it is watched, whether it begins anew."""
 
     runs: Path = Path("runs")
     force: bool = False
     resume: Path | None = None
     wandb: str | None = None
     group: str | None = None
-    wandb_images: Images = "auto"  # test images go to W&B: auto = those of our own making
+    wandb_images: Images = "auto"  # test images go to W&B: auto = synthetic ones only
     wandb_checkpoint: bool = False
-    tell_offline: bool = True  # how to send the run; a sweep tells it once
+    tell_offline: bool = True  # print how to send the run; a sweep prints it once
     progress: bool = False
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """What a run has before it learns from its first image."""
+    """The state of a run before it learns from its first image."""
 
     data: DefectData
     cell: Cell
@@ -75,7 +75,7 @@ class _Fitted:
 
 
 def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
-    """Run one cell; its record, its folder, and whether it was already there."""
+    """Run one cell; return its record, its folder, and whether the run was finished already."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     quieten_lightning()
     forget_peak()
@@ -85,7 +85,7 @@ def fit(config: Config, options: Options) -> tuple[Record, Path, bool]:
         with writing_to(begun.folder):
             done = None if options.force else read_finished(begun.folder)
     if same_as_first(done is not None):
-        if done is None:  # on a disk that this process does not share
+        if done is None:  # the record is on a disk that this process does not share
             raise SystemExit(0)
         return done, begun.folder, True
     with agreed():
@@ -105,7 +105,7 @@ def _begin(config: Config, options: Options, started: str) -> _Begun:
     folder = options.resume or cell.folder(options.runs)
     if folder.resolve().name != cell.fingerprint:
         advice = "is no run of these settings and data; leave out what differs, or --resume"
-        with suppress(UsageError):  # what lies there may be no record
+        with suppress(UsageError):  # the folder may hold no valid record
             if Record.read(folder).fingerprint == cell.fingerprint:
                 advice = f"was renamed, and a run's folder bears its fingerprint; name it {cell.fingerprint} again"
         raise UsageError(f"{folder} {advice}")
@@ -113,7 +113,7 @@ def _begin(config: Config, options: Options, started: str) -> _Begun:
 
 
 def _check(begun: _Begun, options: Options) -> Detector:
-    """Refuse what cannot end well; the model of the first part."""
+    """Refuse runs that cannot succeed; return the model of the first part."""
     if is_main_process():
         choose_mode(options.wandb)
     model = build_model(begun.cell.config, begun.parts[0].data.spec)
@@ -123,14 +123,14 @@ def _check(begun: _Begun, options: Options) -> Detector:
 
 
 def _fit_together(begun: _Begun, options: Options, count: int) -> Record:
-    """Have processes of this machine do it, and see to it that the record says how it ended."""
+    """Have several processes of this machine do the run, and make sure that the record says how it ended."""
     draft, nodes = _draft(begun, options), begun.cell.config.section("trainer").get("num_nodes", 1)
 
     def correct(error: BaseException, reason: str, details: str) -> None:
         if not is_main_process():
             return
         record = draft
-        with suppress(UsageError):  # none is there, or one of another version
+        with suppress(UsageError):  # no record, or one of another version
             if (written := Record.read(begun.folder)).started == draft.started:
                 record = written
         if record.status == "finished":
@@ -147,7 +147,7 @@ def _fit_together(begun: _Begun, options: Options, count: int) -> Record:
 
 
 def fit_share(config: Config, options: Options, started: str) -> Record:
-    """What each of the processes does that share a run; its checks have been made."""
+    """The work of each process that shares a run; the checks have been made before."""
     quieten_lightning()
     forget_peak()
     begun = _begin(config, options, started)
@@ -162,7 +162,7 @@ def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
         draft = record = _draft(begun, options).changed(wandb=tracker.describe())
         try:
             tested = _fit_parts(begun, model, tracker, options)
-            if tested is not None:  # the first process has what all have found
+            if tested is not None:  # only the first process, which has the results of all
                 record = _conclude(begun, draft, tested, tracker)
         except BaseException as error:
             reason = "another process of the run has ended" if lost_another(error) else first_line(error)
@@ -187,7 +187,7 @@ def _status_after(error: BaseException) -> Status:
 
 
 def _draft(begun: _Begun, options: Options) -> Record:
-    """The record of a run that has begun, without figures."""
+    """The record of a run that has begun, without metrics."""
     draft, data = new_record(begun.cell, begun.data, begun.started), begun.data
     found = {
         "classes": data.class_counts,
@@ -206,8 +206,9 @@ def _track(begun: _Begun, model: Detector, options: Options) -> Tracker:
 
 
 def _fit_parts(begun: _Begun, model: Detector, tracker: Tracker, options: Options) -> _Fitted | None:
-    """Fit and test each part; None on all processes but the first. Of a classifier's parts, each model is asked at once
-    where it looked: the next part has another.
+    """Fit and test each part; None on all processes but the first.
+
+    A classifier's worst mistakes are explained after each part, because the next part has another model.
     """
     tested, mistakes = [], []
     for number, part in enumerate(begun.parts):
@@ -227,7 +228,7 @@ def _fit_parts(begun: _Begun, model: Detector, tracker: Tracker, options: Option
 
 
 def _conclude(begun: _Begun, draft: Record, fitted: _Fitted, tracker: Tracker) -> Record:
-    """From all parts to the record of a finished run; its predictions, pictures and charts are written on the way."""
+    """The record of a finished run from all its parts; writes its predictions, pictures and charts as well."""
     model, data = fitted.model, begun.parts[0].data
     evaluation = evaluate(fitted.tested)
     digest = write_predictions(begun.folder, evaluation.predictions)
@@ -255,7 +256,7 @@ def prepare(config: Config) -> tuple[DefectData, Cell]:
 
 
 def new_record(cell: Cell, data: DefectData, started: str) -> Record:
-    """The record of a run that has begun, as far as its settings and its files decide it: failed until it is more."""
+    """The record of a run that has begun, from its settings and files; its status is `failed` until the run ends."""
     config = cell.config
     return Record(
         status="failed",

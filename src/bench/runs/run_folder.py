@@ -1,4 +1,4 @@
-"""The folder of a run: made, refused, found finished."""
+"""The folder of a run: creating it, refusing it, finding a finished run in it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_finished(folder: Path) -> Record | None:
 
 
 def make_folders(parts: Sequence[Part], folder: Path, cell: Cell, *, resume: bool) -> None:
-    """Make them for a run that begins, or check that what lies in them is what is to be resumed."""
+    """Make the parts' folders for a new run, or check that their content is of the run that is resumed."""
     if resume:
         for part in parts:
             if (part.folder / RESUME).is_file():
@@ -39,7 +39,7 @@ def make_folders(parts: Sequence[Part], folder: Path, cell: Cell, *, resume: boo
                 part.folder.mkdir(parents=True, exist_ok=True)
                 if not resume:
                     (part.folder / CHECKPOINT).unlink(missing_ok=True)
-        except FileNotFoundError as error:  # below /proc, for one
+        except FileNotFoundError as error:  # for example below /proc
             raise UsageError(f"cannot write to {folder}; name another folder: --runs FOLDER") from error
         (folder / TRACEBACK).unlink(missing_ok=True)
         write_atomically(folder / SETTINGS, cell.config.to_yaml())

@@ -1,4 +1,4 @@
-"""One process of a run that a supervisor started: it does its share of the work and tells how that ended."""
+"""One process of a run that a supervisor started: it does its share of the work and reports how that ended."""
 
 import atexit
 import os
@@ -16,31 +16,31 @@ from bench.errors import CrashError, RunError, UsageError, first_line
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SECONDS_TO_END = 15.0  # between the request to end and the end by force
+SECONDS_TO_END = 15.0  # between the request to end and SIGKILL
 
 
 @dataclass(frozen=True)
 class Done:
-    """The work has been done."""
+    """The result of work that succeeded."""
 
     result: Any
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What ended the work instead."""
+    """The error that ended the work."""
 
     error: Exception
-    cause: BaseException | None  # a full disk, for one
-    reason: str  # what the record says
-    trace: str  # where it happened, if nobody foresaw it
+    cause: BaseException | None  # for example a full disk
+    reason: str  # the error in the record
+    trace: str  # the traceback of an unforeseen error
     lost_another: bool  # only the consequence of another process's end
 
 
 def serve(channel: int, voice: int) -> NoReturn:
-    """Do what comes through the pipe `channel`; Python's stderr is the descriptor `voice`, that of libraries is not.
+    """Do the work that the pipe `channel` delivers; `voice` is the descriptor of Python's stderr, not of libraries'.
 
-    When another process dies, gloo and NCCL write of it what would bury the one line that names it.
+    When another process dies, gloo and NCCL print messages that would bury the one line that names it.
     """
     if voice >= 0:
         sys.stderr = os.fdopen(voice, "w", buffering=1, errors="backslashreplace")
@@ -50,15 +50,15 @@ def serve(channel: int, voice: int) -> NoReturn:
         status = _work(Connection(channel))
         _ignore_signals()
     except KeyboardInterrupt:
-        _ignore_signals()  # whatever the work has set meanwhile
+        _ignore_signals()  # whatever handlers the work has set
         status = INTERRUPTED
     _leave(status)
 
 
 def _work(connection: Connection) -> int:
-    """The exit status of the work."""
+    """Do the work; return the exit status."""
     try:
-        work, arguments = connection.recv()  # imports what the work needs
+        work, arguments = connection.recv()  # unpickling imports what the work needs
         Thread(target=_follow_supervisor, args=(connection,), daemon=True).start()
         connection.send(Done(work(*arguments)))
     except EOFError:  # the supervisor is gone
@@ -81,12 +81,12 @@ def _tell(connection: Connection, error: Exception) -> None:
 
 
 def _plain(cause: BaseException | None) -> BaseException | None:
-    """A cause of Python's own: others may not travel."""
+    """The cause, if it is an OSError: other types may not survive pickling."""
     return cause if isinstance(cause, OSError) else None
 
 
 def _interrupt_once(*_: Any) -> NoReturn:
-    """The record of an interrupted run is still to be written: no second signal ends that."""
+    """Raise KeyboardInterrupt once: no second signal may stop the writing of the interrupted run's record."""
     _ignore_signals()
     raise KeyboardInterrupt
 
@@ -98,14 +98,14 @@ def _ignore_signals() -> None:
 
 def _follow_supervisor(connection: Connection) -> None:
     with suppress(OSError):
-        connection.poll(None)  # it says no more: what can be read is its end
+        connection.poll(None)  # the supervisor sends no more: readable means closed
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(SECONDS_TO_END)
-    os.kill(os.getpid(), signal.SIGKILL)  # in a collective, where no signal reaches Python
+    os.kill(os.getpid(), signal.SIGKILL)  # a collective keeps signals from Python
 
 
 def _leave(status: int) -> NoReturn:
-    """End without pulling torch's modules apart; where something failed at once, as NCCL would wait for who is gone."""
+    """Exit without tearing down torch's modules; after a failure without exit functions, in which NCCL would wait."""
     if not status:
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""Starting the processes of a run on this machine, waiting for them, and telling which one failed and how."""
+"""Start the processes of a run on this machine, wait for them, and report which one failed and how."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ from bench.runs.supervised_process import INTERRUPTED, SECONDS_TO_END, Done, Fai
 T = TypeVar("T")
 Told = Callable[[BaseException, str, str], None]
 
-_TICK = 0.2  # seconds between two looks at who is alive
-_SECONDS_TO_JUDGE = 3.0  # a process that fails takes others along: the first to be seen need not be the first
+_TICK = 0.2  # seconds between two checks of which processes are alive
+_SECONDS_TO_JUDGE = 3.0  # a process that fails takes others along: the first one noticed need not be the cause
 
 
 class Child:
-    """One of the processes."""
+    """One of the processes that share a run."""
 
     def __init__(self, launch: Launch, meeting_point: tuple[str, int]) -> None:
         self.launch = launch
@@ -42,7 +42,7 @@ class Child:
             stderr=self.noise,
             pass_fds=[theirs.fileno(), *([voice] if voice >= 0 else [])],
             env=_environment(launch, meeting_point),
-            start_new_session=True,  # Ctrl-C is the supervisor's to answer
+            start_new_session=True,  # only the supervisor handles Ctrl-C
         )
         theirs.close()
         if voice >= 0:
@@ -50,33 +50,33 @@ class Child:
 
     @property
     def connection(self) -> Connection | None:
-        """What to wait for."""
+        """The connection to wait for; None once it is closed."""
         return None if self._connection.closed else self._connection
 
     @property
     def signal(self) -> str | None:
-        """By which signal it was killed."""
+        """The name of the signal that killed the process, if any."""
         code = self.process.poll()
         return signal.Signals(-code).name if code is not None and code < 0 else None
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended in any way but the right one."""
+        """Whether the process reported a failure or ended with another status than 0."""
         return self.failure is not None or bool(self.process.poll())
 
     @property
     def last_words(self) -> str:
-        """What its libraries wrote."""
+        """The output of the process's libraries."""
         self.noise.seek(0)
         return self.noise.read().decode(errors="replace").strip()
 
     def begin(self, work: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        """Hand over its share."""
-        with suppress(OSError):  # dead by now
+        """Send the process its share of the work."""
+        with suppress(OSError):  # the process may be dead already
             self._connection.send((work, arguments))
 
     def read(self) -> None:
-        """Hear what it has to say."""
+        """Receive the process's messages."""
         try:
             while self.connection and self._connection.poll():
                 word = self._connection.recv()
@@ -91,12 +91,12 @@ class Child:
 def share(
     work: Callable[..., T], arguments: Sequence[Any], *, count: int, nodes: int = 1, told: Told | None = None
 ) -> T:
-    """Have `count` processes of this machine do `work` together; what the first one returns.
+    """Have `count` processes of this machine do `work` together; return the result of the first one.
 
-    Where it ends otherwise `told` hears why, once no process is left: the error, the reason in a few words, details.
+    After a failure, `told` is called once no process is left: with the error, the reason in a few words, and details.
     """
     node = own_numbers()[1]
-    # What is set for several nodes is not for runs of one: two of them at once would meet each other.
+    # Runs of one node ignore MASTER_ADDR and MASTER_PORT: two of them at once would connect to each other.
     point = _own_point() if nodes == 1 else (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     children: list[Child] = []
     try:
@@ -121,7 +121,7 @@ def share(
 
 
 class _EndedError(Exception):
-    """Why the work came to no end."""
+    """The reason why the work did not finish."""
 
     def __init__(self, error: Exception, reason: str, details: str = "") -> None:
         super().__init__(reason)
@@ -147,7 +147,7 @@ def _wait(children: Sequence[Child]) -> Any:
 
 
 def _cause(children: Sequence[Child]) -> _EndedError | KeyboardInterrupt:
-    """What the others are a consequence of: who was killed, else who says why, else who left without a word."""
+    """The failure that caused the others: a process killed by a signal, else a reported error, else a silent exit."""
     for child in children:
         if name := child.signal:
             reason = f"{child.launch.name} was killed by {name}"
@@ -168,7 +168,7 @@ def _cause(children: Sequence[Child]) -> _EndedError | KeyboardInterrupt:
 
 
 def _end(children: Sequence[Child]) -> None:
-    """Ask those that are left to end, then make them."""
+    """Ask the remaining processes to end, then kill them."""
     try:
         done = children[0].done is not None  # the others have nothing left to do either, and end by themselves
         for child in children:
@@ -177,7 +177,7 @@ def _end(children: Sequence[Child]) -> None:
         end = time.monotonic() + SECONDS_TO_END
         while any(child.process.poll() is None for child in children) and time.monotonic() < end:
             for child in children:
-                child.read()  # none waits for a listener
+                child.read()  # no process may block on a full pipe
             time.sleep(0.05)
     finally:
         for child in children:

@@ -8,11 +8,11 @@ from bench.data.datamodule import DefectData
 from bench.evaluation.passes import Machine, learn_statistics, score_images
 from bench.models.base import Detector
 
-FOLDS = 5  # of refits for scores of images that a method without held-out ones has not seen
+FOLDS = 5  # number of refits that score unseen images, where a method has no held-out ones
 
 
 def learn_and_choose_threshold(model: Detector, data: DefectData, machine: Machine, quantile: float) -> None:
-    """Learn the statistics that come after training, or instead of it, and take the operating threshold.
+    """Learn the statistics that follow or replace training, and choose the operating threshold.
 
     The threshold comes from normal images that the method did not learn from; classifiers need none.
     """
@@ -30,7 +30,7 @@ def learn_and_choose_threshold(model: Detector, data: DefectData, machine: Machi
     else:
         scores = score_out_of_fold(model, data, machine)
         learn(model, data, data.training_indices, machine)
-    # The lowest score seen that enough normal images lie at or below; never one in between.
+    # The lowest observed score with enough normal images at or below it; never a value between two scores.
     model.threshold.fill_(float(np.quantile(scores, quantile, method="higher")))
 
 
@@ -41,7 +41,7 @@ def learn(model: Detector, data: DefectData, indices: list[int], machine: Machin
 
 
 def score_out_of_fold(model: Detector, data: DefectData, machine: Machine) -> NDArray[np.float64]:
-    """Scores of all training images, each by statistics of the images of the other folds."""
+    """Scores of all training images, each from statistics of the images of the other folds."""
     order = np.random.default_rng(data.seed).permutation(data.training_indices)
     scores = []
     for fold in np.array_split(order, min(FOLDS, len(order))):

@@ -21,7 +21,7 @@ from bench.runs.environment import device_of, trainer_settings
 
 def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: bool) -> Trainer:
     """The one Trainer of a run."""
-    # Lightning's `deterministic` has torch fill all new memory with NaN as well: a fifteenth of a PaDiM run on a CPU.
+    # Lightning's `deterministic` also makes torch fill all new memory with NaN: a fifteenth of a PaDiM run on a CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settings = trainer_settings(cell.config.section("trainer"))
     patience = cell.config.settings["patience"]
@@ -50,7 +50,7 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
 
 
 def train(trainer: Trainer, model: Detector, data: DefectData, folder: Path, *, resume: bool) -> None:
-    """Learn by gradient, from the last checkpoint where it is to be resumed; statistics before an epoch are in it."""
+    """Train by gradient; `resume` starts from the last checkpoint, which holds statistics learned before an epoch."""
     keep_freed_memory()
     checkpoint = folder / RESUME
     again = str(checkpoint) if resume and checkpoint.is_file() else None

@@ -1,4 +1,4 @@
-"""Which images a command line names, and how the files made from them are called."""
+"""The images that a command line names, and the names of the files made from them."""
 
 import os
 from collections import Counter
@@ -18,15 +18,15 @@ _SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image: its path as it was named, and the relative path, without suffix, of the files made from it."""
+    """An image: its path as the user gave it, and the relative path, without suffix, of the files made from it."""
 
     path: Path
     name: PurePosixPath
 
 
 def find_images(paths: Sequence[Path]) -> list[FoundImage]:
-    """All images at the paths, each once, folders with all that lies below them, in the order of their names."""
-    found: dict[Path, Path] = {}  # where each lies, whatever it was named by
+    """All images at the paths and, where a path is a folder, below it; each once, a folder's in the order of names."""
+    found: dict[Path, Path] = {}  # the path given for each real path
     for path in paths:
         if not path.exists():
             raise UsageError(f"no image and no folder at {path}")
@@ -59,13 +59,13 @@ def _relative_images(folder: Path) -> list[Path]:
 
 
 def _dataset_root(places: Sequence[Path]) -> Path | None:
-    """The folder of the categories where all images lie in one dataset of MVTec AD's layout."""
+    """The folder of the categories, if all images lie in one dataset of MVTec AD's layout."""
     roots = {p.parents[3] if len(p.parents) > 3 and p.parts[-3] in _SPLITS else None for p in places}
     return roots.pop() if len(roots) == 1 else None
 
 
 def _without_suffix(paths: Sequence[Path]) -> Iterator[PurePosixPath]:
-    """Names without suffix; with it, in folders where two differ in nothing else."""
+    """Names without suffix; with it, in folders where two names differ only in the suffix."""
     stems = Counter(path.with_suffix("") for path in paths)
     ambiguous = {stem.parent for stem, count in stems.items() if count > 1}
     for path in paths:

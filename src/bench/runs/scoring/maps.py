@@ -15,9 +15,9 @@ Values = NDArray[np.float32]
 
 
 def fit_map(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> tuple[Values, NDArray[np.bool_]]:
-    """A map (side, side) brought to an image of `size` (width, height), bilinearly, and where the model looked.
+    """A map (side, side) resized bilinearly to an image of `size` (width, height), and a mask of the pixels it covers.
 
-    Where a run crops, the border was never seen: there the map holds its own lowest value.
+    Where a run crops, the model never saw the border: there the map holds its own lowest value.
     """
     if geometry.aspect == "crop" and size[0] != size[1]:
         return _fit_middle(anomaly_map, geometry, size)
@@ -41,7 +41,7 @@ def _fit_middle(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) 
 
 
 def write_map(values: Values, path: Path) -> None:
-    """Write (height, width) as one uncompressed page of 32-bit floats: read back exactly, by tifffile and by Pillow."""
+    """Write (height, width) as one uncompressed page of 32-bit floats, which tifffile and Pillow read back exactly."""
     path.write_bytes(encode(Image.fromarray(values), "TIFF"))
 
 

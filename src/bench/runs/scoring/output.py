@@ -1,4 +1,4 @@
-"""What a call of `bench predict` leaves: a folder that is there whole or not at all, or lines on stdout."""
+"""The output of `bench predict`: a folder that is written whole or not at all, or lines on stdout."""
 
 import csv
 import json
@@ -32,10 +32,10 @@ def check_free(out: Path) -> None:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` once everything is in it; whatever happens before, nothing is left."""
+    """A folder that becomes `out` once everything is in it; after an error, nothing is left."""
     with writing_to(out, "--out FOLDER"), whole_folder(out) as folder:
         yield folder
-        check_free(out)  # scoring took its time
+        check_free(out)  # `out` may have been filled while scoring ran
 
 
 class Table:
@@ -47,9 +47,9 @@ class Table:
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, row: Row) -> None:
-        """Add a row; all have the same columns."""
+        """Write a row; all rows have the same columns."""
         if self.form == "jsonl":
-            # A name that is no Unicode holds lone surrogates, and one that is may hold what cannot be seen.
+            # A name that is no Unicode holds lone surrogates, and one that is may hold invisible characters.
             line = json.dumps(row, ensure_ascii=False, allow_nan=False)
             self.stream.write(json_line(line) + "\n")
             return
@@ -68,9 +68,9 @@ def open_table(folder: Path, form: Format) -> Iterator[Table]:
 
 
 def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) -> Row:
-    """The row of an image; `files` are those made from it, by column."""
+    """The row of an image; `files` are the paths of the files made from it, by column."""
     path = str(scored.image.found.path)
-    # The same path, but no formula to a spreadsheet.
+    # `./` gives the same path, but no formula in a spreadsheet.
     row: Row = {"path": path if csv_cell(path) == visible(path) else f"./{path}", "score": scored.score}
     if scored.named is not None:
         row |= {"class": csv_cell(scored.named[0]), "probability": scored.named[1]}
@@ -82,7 +82,7 @@ def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) ->
 def write_pictures(
     run: FinishedRun, scored: ScoredImage, folder: Path, *, maps: bool, overlays: bool
 ) -> dict[str, str]:
-    """Write the raw map and the overlay of an image where asked; their paths below the folder, by column."""
+    """Write the raw map and the overlay of an image, if requested; return their paths below the folder, by column."""
     image = scored.image
     if scored.anomaly_map is None or not (maps or overlays):
         return {}
@@ -107,5 +107,5 @@ def _make_room(path: Path) -> Path:
 
 
 def _text(value: str | float | bool) -> str:
-    """As JSON writes it: a float's digits read back to the same number, `true` and `false` as there."""
+    """A value as JSON writes it: a float's digits read back to the same number; booleans are `true` and `false`."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""A heat map over its image, with a colour bar: one picture that says all it takes to read it."""
+"""A heat map over its image, with a colour bar and a caption: one picture that explains itself."""
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ def _draw_bar(
     tall: int,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """The colours from low, at the foot, to high, with ticks; a value beyond takes the colour of the end."""
+    """Draw the colours from low, at the bottom, to high, with ticks; values beyond take the colour of that end."""
     canvas.paste(Image.fromarray(colour_bar(_BAR, tall)), (left, _LINE))
     for tick, text in zip(scale.ticks, scale.texts(), strict=True):
         place = round(scale.place(tick))

@@ -28,7 +28,7 @@ from bench.runs.environment import find_accelerator
 from bench.runs.fitting import build_model
 from bench.runs.plan import check_device
 
-_MOST_FOLDS = 1000  # there is a folder of each
+_MOST_FOLDS = 1000  # each fold has a folder
 Device = Literal["auto", "cpu", "gpu", "mps"]
 
 _ENDED = {"failed": "failed", "interrupted": "was interrupted"}
@@ -43,7 +43,7 @@ class FinishedRun:
     config: Config
     spec: DataSpec
     geometry: Geometry
-    models: Sequence[Detector]  # a classifier of each fold; else one
+    models: Sequence[Detector]  # one classifier per fold; else one model
     device: torch.device
 
     @property
@@ -53,11 +53,11 @@ class FinishedRun:
 
     @property
     def batch_size(self) -> int:
-        """As in the run's test."""
+        """The batch size of the run's test."""
         return int(self.config.settings["data"]["batch_size"])
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """An image of any size as in the run's test, (side, side, channels); a ValueError where it has colours."""
+        """An image of any size as in the run's test, (side, side, channels); a ValueError for colour in a grey run."""
         if self.spec.channels == 1 and image.mode == "RGB":
             red, green, blue = (np.asarray(band) for band in image.split())
             if not (np.array_equal(red, green) and np.array_equal(green, blue)):
@@ -67,7 +67,7 @@ class FinishedRun:
 
     @torch.inference_mode()
     def score(self, pixels: NDArray[np.uint8], content: Sequence[Box] | None = None) -> Prediction:
-        """Score (B, side, side, channels) images, whose `content` tells where they lie in their squares if padded.
+        """Score images (B, side, side, channels); if padded, `content` holds the box of each image in its square.
 
         Over several folds, log-probabilities are averaged.
         """
@@ -79,7 +79,7 @@ class FinishedRun:
         return Prediction(logits[:, 1:].logsumexp(dim=1) - logits[:, 0], None, logits)
 
     def own_images(self) -> frozenset[str]:
-        """SHA-256 of the images that some fold of a run of several folds learned from: all of them."""
+        """SHA-256 of the images that some fold learned from: all images, for a run of several folds."""
         table = self.folder / PREDICTIONS
         if self.record.fold != "all" or not table.is_file():
             return frozenset()
@@ -93,7 +93,7 @@ def load_run(
     data: str | None = None,
     device: Device = "auto",
 ) -> FinishedRun:
-    """Build the run's method again and fill it from its checkpoints; `model`, `data` name YAML files of one's own."""
+    """Build the run's method again and fill it from its checkpoints; `model`, `data` name a user's own YAML files."""
     record = read_finished(folder)
     names = {"model": record.model, "data": record.dataset}
     check_is_of_run(folder, names, record.config, {"model": model, "data": data})
@@ -126,7 +126,7 @@ def load_run(
 
 
 def read_finished(folder: Path) -> Record:
-    """The record of a run that has come to its end."""
+    """The record of a finished run; a UsageError for any other."""
     record = Record.read(folder)
     if record.status != "finished":
         raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
@@ -138,7 +138,7 @@ def read_finished(folder: Path) -> Record:
 
 
 def read_spec(checkpoint: Path) -> DataSpec:
-    """What the model in a checkpoint must know of its data."""
+    """What the model in a checkpoint needs to know of its data."""
     content = read_checkpoint(checkpoint)
     if "spec" not in content:
         raise UsageError(
@@ -158,10 +158,10 @@ def read_spec(checkpoint: Path) -> DataSpec:
 
 
 def _fabric(device: Device) -> Fabric:
-    """One device, without any Trainer: nothing is trained. In which precision a model scores it knows itself."""
+    """One device, without any Trainer: nothing is trained. The model itself knows the precision of its scores."""
     try:
         return Fabric(accelerator=find_accelerator(device), devices=1, plugins=[LightningEnvironment()])
-    except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is one of the former
+    except (RuntimeError, ValueError) as error:
         raise UsageError(f"no device '{device}': {first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Images in, scores out, a batch at a time: however many there are, memory holds two batches."""
+"""Images in, scores out, one batch at a time: however many images there are, memory holds two batches."""
 
 import hashlib
 import os
@@ -16,24 +16,24 @@ from bench.errors import RunError, UsageError, first_line
 from bench.runs.scoring.images import FoundImage
 from bench.runs.scoring.scorer import FinishedRun
 
-LARGEST_PICTURE = 1024  # pixels of the longer side of what a heat map is laid over
+LARGEST_PICTURE = 1024  # pixels of the longer side of the picture under a heat map
 
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image as the model sees it, and what its pictures need of it."""
+    """An image as the model sees it, and the data for its pictures."""
 
     found: FoundImage
     pixels: NDArray[np.uint8]  # (side, side, channels)
     size: tuple[int, int]  # width and height of the file's image
     picture: Image.Image | None  # reduced, where overlays are drawn
     is_own: bool  # whether a fold of the run learned from it
-    conversion: str  # what reading did to its pixels, in words; empty where nothing
+    conversion: str  # what reading changed in its pixels, in words; empty if nothing
 
 
 @dataclass(frozen=True)
 class BrokenImage:
-    """An image that could not be read, and why, in one line that names it."""
+    """An image that could not be read, and the reason, in one line that names it."""
 
     found: FoundImage
     reason: str
@@ -41,7 +41,7 @@ class BrokenImage:
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """What the run's method says of one image."""
+    """The result of the run's method for one image."""
 
     image: ReadImage
     score: float
@@ -53,7 +53,7 @@ class ScoredImage:
 def score_images(
     run: FinishedRun, images: Sequence[FoundImage], *, pictures: bool
 ) -> Generator[ScoredImage | BrokenImage, None, None]:
-    """Score images in their order; what cannot be read comes as it is, in its place."""
+    """Score images in their order; one that cannot be read yields a `BrokenImage` at its position."""
     own = run.own_images()
 
     def read(found: FoundImage) -> ReadImage | BrokenImage:
@@ -90,7 +90,7 @@ def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures:
 def _read_ahead(
     images: Sequence[FoundImage], read: Callable[[FoundImage], ReadImage | BrokenImage], size: int
 ) -> Iterator[list[ReadImage | BrokenImage]]:
-    """Batches; while one is scored, threads read the next."""
+    """Batches of images; while one is scored, threads read the next."""
     waiting: list[Future[ReadImage | BrokenImage]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(images), size):
@@ -119,7 +119,7 @@ def _score(run: FinishedRun, images: Sequence[ReadImage]) -> Iterator[ScoredImag
 
 
 def _is_anomalous(run: FinishedRun, score: float, named: tuple[str, float] | None) -> bool:
-    """As in the run's test: above its threshold, or of a classifier, taken for a defect."""
+    """As in the run's test: a score above the threshold or, for a classifier, any class but good."""
     if named is not None:
         return named[0] != run.spec.classes[0]
     assert run.threshold is not None
