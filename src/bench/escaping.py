@@ -99,7 +99,7 @@ def markdown(text: str) -> Markdown:
 
 
 def pieces(sentence: str) -> list[Piece]:
-    """A sentence of `leaderboard.text`, whose single words between backticks are code."""
+    """The pieces of a sentence of `leaderboard.text`: single words between backticks are code."""
     return [Piece(text, bool(n % 2)) for n, text in enumerate(_CODE.split(sentence))]
 
 

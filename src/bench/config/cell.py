@@ -54,10 +54,10 @@ def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> 
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
     members = {key: _member(key, value) for key, value in decisive.items()}
     if str(settings["trainer"].get("precision")).endswith("mixed"):
-        # Scores of earlier releases were computed in half precision, and are another cell's.
+        # Earlier releases computed scores in half precision: those scores belong to another cell.
         members["scored"] = _member("scored", "outside autocast")
     if settings["data"].get("aspect") == "pad":
-        # Earlier builds took the largest value of a padded map for the score, wherever it lay.
+        # Earlier releases scored a padded image by the largest value of its map, padding included.
         members["padding"] = _member("padding", "not scored")
     return members
 

@@ -40,7 +40,7 @@ def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default:
 def check_is_of_run(
     run: Path, own: Mapping[str, str], config: Mapping[str, Any], typed: Mapping[str, str | None]
 ) -> None:
-    """Refuse a method or dataset that was typed, by its kind, and is not the run's: it would be read as another's.
+    """Refuse a typed method or dataset, by its kind, that is not the run's: the run would be read as another's.
 
     `own` are the names in the run's record, `config` its settings.
     """
@@ -50,7 +50,7 @@ def check_is_of_run(
         section = config.get(kind)
         first = section.get("class_path") if isinstance(section, Mapping) else None
         travels = own[kind] in preset_names(kind)
-        # A folder of one's own gives the dataset its name, and `--data folder` reads it again.
+        # A user's own folder gives the dataset its name, and `--data folder` reads it again.
         if not travels and isinstance(first, str) and present_path(first) == preset.class_path:
             continue
         advice = f"leave out --{kind} {word}" if travels else f"name its own file: --{kind} {own[kind]}.yaml"
