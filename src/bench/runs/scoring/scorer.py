@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
@@ -161,7 +162,7 @@ def _fabric(device: Device) -> Fabric:
     """One device, without any Trainer: nothing is trained. The model itself knows the precision of its scores."""
     try:
         return Fabric(accelerator=find_accelerator(device), devices=1, plugins=[LightningEnvironment()])
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise UsageError(f"no device '{device}': {first_line(error)}") from error
 
 
