@@ -53,9 +53,9 @@ def test_a_cell_that_is_refused_before_its_run_begins_has_a_record_as_well(bench
 
 
 def test_only_failed_cells_are_run_again_where_that_is_asked_for(bench, two, monkeypatch):
-    import bench.sweep.run_cell as work
+    from bench.sweep import run_cell
 
-    real, calls = work.fit, []
+    real, calls = run_cell.fit, []
 
     def fit(config, options):
         calls.append(config.settings["model"]["latent_dim"])
@@ -63,7 +63,7 @@ def test_only_failed_cells_are_run_again_where_that_is_asked_for(bench, two, mon
             raise OSError("a passing trouble")
         return real(config, options)
 
-    monkeypatch.setattr(work, "fit", fit)
+    monkeypatch.setattr(run_cell, "fit", fit)
     first = bench("sweep", *two, *HERE)
     assert (first.status, calls) == (1, [2, 4])
     assert "latent_dim=2, screw, seed 0: failed: a passing trouble" in first.stdout
@@ -76,9 +76,9 @@ def test_only_failed_cells_are_run_again_where_that_is_asked_for(bench, two, mon
 
 
 def test_a_cell_is_tried_again_as_often_as_asked(bench, two, monkeypatch):
-    import bench.sweep.run_cell as work
+    from bench.sweep import run_cell
 
-    real, calls = work.fit, []
+    real, calls = run_cell.fit, []
 
     def fit(config, options):
         calls.append(config.settings["model"]["latent_dim"])
@@ -86,7 +86,7 @@ def test_a_cell_is_tried_again_as_often_as_asked(bench, two, monkeypatch):
             raise OSError("a passing trouble")
         return real(config, options)
 
-    monkeypatch.setattr(work, "fit", fit)
+    monkeypatch.setattr(run_cell, "fit", fit)
     outcome = bench("sweep", *two, "--retry", "2", *HERE)
     assert (outcome.status, calls) == (0, [2, 2, 2, 4])
 

@@ -24,21 +24,21 @@ def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
     if not due:
         return outcomes
     tasks = [entry.task for entry in due.values()]
-    with ProgressTable(due, len(entries) - len(due)) as board, launcher.open(tasks) as pool:
+    with ProgressTable(due, len(entries) - len(due)) as table, launcher.open(tasks) as pool:
         while len(outcomes) < len(due):
             batch = [task for task in tasks if task.number not in outcomes and not _is_taken(task)]
             if not batch:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                board.show(None)
+                table.show(None)
                 continue
             for event in pool.run(batch):
                 if not isinstance(event, Outcome):
-                    board.show(event)
+                    table.show(event)
                     continue
-                board.show(event, describe(due[event.number], event))
+                table.show(event, describe(due[event.number], event))
                 if event.unreached and not told:
                     told = True
-                    board.show("W&B did not answer any more; what is tracked is kept offline")
+                    table.show("W&B did not answer any more; what is tracked is kept offline")
                 if event.disk_full:
                     raise UsageError(f"{event.error}; the sweep has ended, its finished records are whole")
                 if event.status != "elsewhere":

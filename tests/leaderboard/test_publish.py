@@ -132,6 +132,6 @@ def test_a_folder_without_a_finished_run_is_refused(refuse, own_folder):
 
 
 def test_the_committed_tables_are_those_of_the_committed_records(bench, own_folder):
-    committed = Path(__file__).parents[1] / "leaderboards"
+    committed = Path(__file__).parents[2] / "leaderboards"
     outcome = bench("leaderboard", committed / "records", "--out", committed, "--check")
     assert (outcome.status, outcome.stderr) == (0, "")
