@@ -1,7 +1,7 @@
-"""Decode once: resized images as memory-mapped uint8 arrays, found again by their content, checked before use.
+"""The image cache: resized images as memory-mapped uint8 arrays, keyed by their content and checked before use.
 
-A file of the cache is a .npy file with the SHA-256 of its bytes behind them: readers of arrays look no further than
-the array, and a disk that lost or changed a part of it is found out once a run.
+A cache file is a .npy file followed by the SHA-256 of its bytes. NumPy reads only the array. The checksum detects, once
+per run, bytes that the disk lost or changed.
 """
 
 import hashlib
@@ -24,23 +24,23 @@ from bench.data.geometry import Geometry
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
 
-_VERSION = 3  # 2: images are turned as their EXIF tag says; 3: a checksum follows the array
+_VERSION = 3  # 2: images are turned by their EXIF tag; 3: a checksum follows the array
 _CHECKSUM = hashlib.sha256().digest_size
 _PARTIAL = ".partial"
 IMAGES = "images"  # the folder of the decoded images in the cache
-_ABANDONED = 24 * 3600  # seconds: what is being written for longer is of a process that has ended
-_checked: set[Path] = set()  # files that this process has looked through since the last run began
+_ABANDONED = 24 * 3600  # seconds; an older partial file belongs to a process that has ended
+_checked: set[Path] = set()  # files that this process has verified since the last run began
 
 
 def cache_folder() -> Path:
-    """Where derived data lie: BENCH_CACHE, else `bench` in the user's cache folder."""
+    """The folder of derived data: BENCH_CACHE, else `bench` in the user's cache folder."""
     if named := os.environ.get("BENCH_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
 
 
 def cached_images(category: Category, samples: Sequence[Sample], geometry: Geometry, folder: Path) -> Path:
-    """The .npy file of `samples` as (N, side, side, channels) uint8, made first where it is missing."""
+    """The .npy file of `samples` as (N, side, side, channels) uint8; it is created if it is missing."""
     channels = category.channels
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
@@ -66,18 +66,18 @@ def cached_masks(category: Category, samples: Sequence[Sample], geometry: Geomet
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files that this module left in a folder: arrays, their locks, and what a killed process began."""
+    """The files that this module wrote to a folder: arrays, their locks, and partial files of killed processes."""
     names = ("images-*.npy", "masks-*.npy", "images-*.lock", "masks-*.lock", f"*{_PARTIAL}")
     return sorted(path for name in names for path in folder.glob(name))
 
 
 def begin_run() -> None:
-    """From here on each file is looked through once more before it is used."""
+    """Begin a run: each file is verified once more before its next use."""
     _checked.clear()
 
 
 def _bits(category: Category, sample: Sample) -> str:
-    """What decides the pixels of a file beside its content and the geometry."""
+    """The key's part for the bits of a converted image, which decide its pixels beside content and geometry."""
     return f" {sample.reading.bits}" if category.headers[sample.path].conversion else ""
 
 
@@ -93,7 +93,7 @@ def _build_once(
     shape: tuple[int, ...],
     decode: Callable[[Sample], NDArray[np.uint8]],
 ) -> Path:
-    """Write the array under another name and rename it, so that no reader ever sees half a file."""
+    """Write the array under another name and rename it, so that no reader ever opens half a file."""
     if target in _checked and target.exists():
         return target
     try:
@@ -114,7 +114,7 @@ def _build_once(
 
 
 def _is_whole(target: Path) -> bool:
-    """Whether a file is there and its bytes are those that were written."""
+    """Whether the file exists and its bytes match its checksum."""
     try:
         with target.open("rb") as file:
             content = os.fstat(file.fileno()).st_size - _CHECKSUM
@@ -124,12 +124,12 @@ def _is_whole(target: Path) -> bool:
 
 
 def _digest(file: IO[bytes], content: int) -> bytes:
-    """SHA-256 of the first bytes of a file; what follows them is left to be read."""
+    """SHA-256 of the first `content` bytes of a file; the file's position is then behind them."""
     file.seek(0)
     found = hashlib.sha256()
     piece = memoryview(bytearray(2**20))
     while content:
-        count = file.readinto(piece[: min(content, len(piece))])  # type: ignore[attr-defined] # of files it is there
+        count = file.readinto(piece[: min(content, len(piece))])  # type: ignore[attr-defined] # files have it
         if not count:
             break
         found.update(piece[:count])
@@ -156,7 +156,7 @@ def _write(
                         file.write(array.tobytes())
             file.write(_digest(file, file.tell()))
             file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave the name of a file without its bytes
+            os.fsync(file.fileno())  # a power cut must not leave a file name without its bytes
             partial.replace(target)
         finally:
             with suppress(FileNotFoundError):
@@ -165,6 +165,6 @@ def _write(
 
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"*{_PARTIAL}"):
-        with suppress(FileNotFoundError):  # by another process at the same moment
+        with suppress(FileNotFoundError):  # another process may remove it at the same moment
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()

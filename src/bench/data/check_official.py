@@ -1,4 +1,4 @@
-"""How a folder differs from the category that MVTec published: every deviation in a line of its own."""
+"""Compare a folder with the category that MVTec published: one line for each deviation."""
 
 import os
 from collections import defaultdict
@@ -17,7 +17,7 @@ from bench.data.masks import marks_surroundings, read_mask
 from bench.errors import UsageError
 
 _SPLITS = ("train", "test", "ground_truth")
-_NAMED = 3  # files of one deviation that are named
+_NAMED = 3  # files that are named for one deviation
 _EXTRA = frozenset({"license.txt", "readme.txt", DIGESTS})
 
 
@@ -30,19 +30,19 @@ class _File:
 
     @property
     def folder(self) -> str:
-        """`train/good`."""
+        """The folder of the file, such as `train/good`."""
         return self.relative.rpartition("/")[0]
 
     @property
     def is_mask(self) -> bool:
-        """Whether it lies where masks lie."""
+        """Whether the file lies in `ground_truth`."""
         return self.relative.startswith("ground_truth/")
 
 
 def deviations(folder: Path, published: Published, *, seen_one: Callable[[], None] = lambda: None) -> list[str]:
-    """What is not as published: files, counts, pairs of image and mask, sizes, modes, pixels, digests.
+    """Deviations from what was published: files, counts, pairs of image and mask, sizes, modes, pixels, digests.
 
-    Every file is read whole, `seen_one` called after each. Empty where nothing deviates.
+    Every file is read completely; `seen_one` is called after each. The list is empty if nothing deviates.
     """
     if not folder.is_dir():
         return [f"no folder {folder}"]
@@ -57,7 +57,7 @@ def deviations(folder: Path, published: Published, *, seen_one: Callable[[], Non
 
 
 def image_files(folder: Path) -> "list[_File]":
-    """Images and masks below a category's folder, by name."""
+    """Images and masks below a category's folder, sorted by path."""
     found = (path for split in _SPLITS for path in folder.glob(f"{split}/*/*") if path.suffix.lower() in SUFFIXES)
     visible = (path for path in found if not path.name.startswith("."))
     return [_File(path, path.relative_to(folder).as_posix()) for path in sorted(visible)]
@@ -101,7 +101,7 @@ def _mask_of(file: _File) -> str:
 
 
 def _contents(files: Sequence[_File], published: Published, seen_one: Callable[[], None]) -> Iterator[str]:
-    """Files of a folder that deviate alike share a line."""
+    """Deviations of file contents; files of a folder with the same deviation share a line."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
@@ -121,7 +121,7 @@ def _contents(files: Sequence[_File], published: Published, seen_one: Callable[[
 
 
 def _problems(file: _File, published: Published) -> list[str]:
-    """What deviates in one file, in words that fit others as well."""
+    """The deviations of one file, worded so that files with the same deviation can share a line."""
     try:
         size, mode, *_ = read_header(file.path)
         pixels = np.asarray(read_image(file.path))
@@ -145,7 +145,7 @@ def _problems(file: _File, published: Published) -> list[str]:
 
 
 def _marks(path: Path) -> list[str]:
-    """What is odd about where a mask of two values has marks."""
+    """Problems with the marked area of a mask of two values."""
     try:
         marked = read_mask(path)
     except UsageError as error:

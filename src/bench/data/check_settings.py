@@ -1,4 +1,4 @@
-"""Settings of the data that cannot be meant."""
+"""Checks of the data's settings: a UsageError for values that are impossible or contradict each other."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from bench.errors import UsageError
 
 
 def check_geometry(image_size: int, crop: int | None, texture_patch: int | None, protocol: str, aspect: str) -> None:
-    """Sizes in pixels that fit each other."""
+    """Check that the sizes in pixels fit each other."""
     if not 16 <= image_size <= 4096:
         raise UsageError(f"--data.image_size {image_size} does not lie between 16 and 4096")
     if crop is not None and not 16 <= crop <= image_size:
@@ -22,7 +22,7 @@ def check_geometry(image_size: int, crop: int | None, texture_patch: int | None,
 
 
 def check_reading(bits: int, mask_threshold: int | None) -> None:
-    """Values that files can hold."""
+    """Check that files can hold these values."""
     if not 9 <= bits <= 16:
         raise UsageError(f"--data.bits {bits} does not lie between 9 and 16, what grey images with more than 8 use")
     if mask_threshold is not None and not 1 <= mask_threshold <= 255:
@@ -32,7 +32,7 @@ def check_reading(bits: int, mask_threshold: int | None) -> None:
 def check_draws(
     validation_share: float, batch_size: int, samples_per_epoch: int | None, num_workers: int | Literal["auto"]
 ) -> None:
-    """Shares and numbers of images, and who draws them."""
+    """Check shares and numbers of images, and the number of loader processes."""
     if not 0 <= validation_share < 1:
         raise UsageError(f"--data.validation_share {validation_share} does not lie in [0, 1)")
     if batch_size < 1:
@@ -44,7 +44,7 @@ def check_draws(
 
 
 def check_fold(fold: int | Literal["all"] | None, folds: int, per_class: int | None, *, random_pose: bool) -> None:
-    """A fold that exists, and nothing that only one of the two tracks knows."""
+    """Check that the fold exists, and that no setting belongs to the other track."""
     if fold is None:
         if per_class is not None:
             raise UsageError("--data.per_class counts images of labelled classes: set --data.fold to a fold or to all")

@@ -28,23 +28,23 @@ from bench.errors import UsageError
 
 
 class DataSpec(NamedTuple):
-    """What a model must know of its data when it is built."""
+    """What a model needs to know of its data when it is built."""
 
     size: int  # side of the square input in pixels
     channels: int  # 1 (grey) or 3
     train_images: int  # images in the statistics pass
-    patch: int | None = None  # side of the patches of a texture that training sees; None: whole images
-    aligned: bool = False  # whether the object always lies in the same place
-    classes: tuple[str, ...] = ()  # of a labelled split, good first
-    class_counts: tuple[int, ...] = ()  # training images of each
+    patch: int | None = None  # side of the patches of a texture that training uses; None: whole images
+    aligned: bool = False  # whether the object always lies in the same position
+    classes: tuple[str, ...] = ()  # classes of a labelled split, good first
+    class_counts: tuple[int, ...] = ()  # training images of each class
 
 
 class DefectData(LightningDataModule):
     """One category of a dataset.
 
-    What is a dataset's own, its class says: how a category is read (`read`; here as MVTec AD is laid out), which there
-    are (`category_names`), what is known of them (`facts`), whose they are (`licence`, `notice`), whether they are the
-    published ones (`official`), what it is called in records (`dataset_name`).
+    A subclass defines what is specific to its dataset: how a category is read (`read`; here in the layout of MVTec AD),
+    which categories there are (`category_names`), what is known of them (`facts`), their licence (`licence`, `notice`),
+    whether they are the published ones (`official`), and the dataset's name in records (`dataset_name`).
 
     Args:
         category: name of the category's folder.
@@ -55,25 +55,26 @@ class DefectData(LightningDataModule):
         crop: side of the centre crop after resizing; null keeps all.
         interpolation: filter of the resizing; some weights were trained on bicubic images.
         aspect: what becomes of images that are not square: `squash` them, `pad` them around, or `crop` their middle.
-            What is padded is scored neither in pixels nor in maps.
+            The padding is scored neither in pixels nor in maps.
         bits: bits that grey images with more than 8 use, 9 to 16; their largest value is white.
-        masks: `required`: each defect image has its mask, or none has; `optional`: pixels of images without are not
-            judged.
+        masks: `required`: each defect image has its mask, or none has; `optional`: pixels of images without a mask are
+            not scored.
         mask_threshold: grey value, 1 to 255, from which on masks with shades mark a defect; null refuses shades.
         validation_share: share of train/good that no method learns from: loss curves, early stopping, threshold.
         batch_size: images per step over all processes together.
-        augmentation: how training images are changed at random (see `bench.data.transforms.Augmentation`).
+        augmentation: how training images are changed at random (`bench.data.transforms.Augmentation`).
         samples_per_epoch: images drawn per training epoch, however many there are; null takes each once.
-        texture_patch: side in pixels of the random patches that training sees of textures; null: whole images.
+        texture_patch: side in pixels of the random patches of textures that training uses; null: whole images.
         random_pose: rotate within 10 degrees and crop at random all images, of the test too (PaDiM's Rd-MVTec).
-        fold: one of `folds` to test in, or `all` of them, one after the other: methods that learn from labelled defects
-            see all images of the category (train/good and test), stratified by type; null for all other methods.
-        folds: how many there are; fold 0 of 5 is an 80/20 split.
-        per_class: images at most of each class, drawn by the seed; null takes all.
+        fold: the fold to test on, from 0, or `all` folds, one after the other. Methods that learn from labelled defects
+            use all images of the category (train/good and test), stratified by type; null for all other methods.
+        folds: number of folds; fold 0 of 5 is an 80/20 split.
+        per_class: largest number of images of each class, drawn by the seed; null takes all.
         sampling: how often classes are drawn: `each_once` as often as they have images, `balanced` all alike,
             `square_root` in between.
         minority_augmentation: another policy for classes with less than half as many images as the largest.
-        num_workers: loader processes per training process; auto: where a GPU waits for augmentation one per core to 8.
+        num_workers: loader processes per training process; auto: one per core, 8 at most, if a GPU waits for
+            augmentation, else 0.
         cache: folder of the decoded images; without it BENCH_CACHE or the user's cache folder.
     """
 
@@ -133,7 +134,7 @@ class DefectData(LightningDataModule):
 
     @classmethod
     def dataset_name(cls, preset: str, settings: Mapping[str, Any]) -> str:
-        """What records call the dataset: as its preset, unless the `settings` of the data say better."""
+        """The dataset's name in records: that of its preset, unless the `settings` of the data give a better one."""
         return preset
 
     def find_root(self) -> Path:
@@ -141,7 +142,7 @@ class DefectData(LightningDataModule):
         return named_root(self.root)
 
     def category_names(self) -> list[str]:
-        """Every category that the data have."""
+        """The names of all categories of the dataset."""
         return categories_below(self.find_root())
 
     @property
@@ -151,12 +152,12 @@ class DefectData(LightningDataModule):
 
     @property
     def licence(self) -> str | None:
-        """The text that goes with exported images, with {category} and {version} left open; None: it is not known."""
+        """The licence text of exported images, with placeholders {category} and {version}; None: not known."""
         return None
 
     @property
     def notice(self) -> str:
-        """A sentence below pictures of the images, for whoever passes them on."""
+        """The sentence below pictures of the images, for people who pass them on."""
         return "The images are those of your data: whoever gets this page gets them."
 
     def read(self) -> Category:
@@ -165,12 +166,12 @@ class DefectData(LightningDataModule):
 
     @cached_property
     def whole(self) -> Category:
-        """The category's files as they lie on the disk."""
+        """The category as it lies on the disk, with its facts."""
         return replace(self.read(), facts=self.facts)
 
     @cached_property
     def split(self) -> OneClassSplit | LabelledFold:
-        """What is learned from and tested on."""
+        """The split into training and test images."""
         if self.fold is None:
             pose, protocol = self.random_pose, self.protocol
             return OneClassSplit(self.whole, self.geometry, protocol, pose, self.seed, self.cache)
@@ -178,38 +179,38 @@ class DefectData(LightningDataModule):
 
     @property
     def category(self) -> Category:
-        """Its files."""
+        """The category of the split: its training and test images."""
         return self.split.category
 
     def parts(self) -> list["DefectData"]:
-        """What is fitted one after the other: each fold of `fold: all`, else only this."""
+        """The datamodules that are fitted one after the other: one per fold with `fold: all`, else only this one."""
         if self.fold != "all":
             return [self]
         parts = [copy(self) for _ in range(self.folds)]
         for fold, part in enumerate(parts):
             part.__dict__.pop("split", None)
-            part.fold, part._labelled = fold, self._labelled  # their images are looked through once
+            part.fold, part._labelled = fold, self._labelled  # images are compared once for all folds
         return parts
 
     @property
     def official(self) -> bool:
-        """Whether counts, sizes and poses are those that the dataset's makers published; false where nobody did."""
+        """Whether counts, sizes and poses are those that the dataset's makers published; false if they did not."""
         return False
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the images are of our own making, and may be shown to anybody."""
+        """Whether the images are synthetic, and may be shown to anybody."""
         return False
 
     @property
     def differences(self) -> list[str]:
-        """What is not as it was published, in words."""
+        """The differences from the published images, in words."""
         posed = ["images rotated within 10 degrees and cropped at random"] if self.random_pose else []
         return [*self.whole.differences, *posed]
 
     @cached_property
     def spec(self) -> DataSpec:
-        """What a model must know when it is built."""
+        """What a model needs to know when it is built."""
         facts, size = self.facts, self.geometry.output
         patch = self.texture_patch if facts and facts.group == "texture" else None
         if patch and patch > size:
@@ -226,21 +227,21 @@ class DefectData(LightningDataModule):
 
     @cached_property
     def validation_indices(self) -> list[int]:
-        """Places among the training images that no method learns from."""
+        """Indices of the held-out training images, which no method learns from."""
         return self.split.held_out(self.validation_share)
 
     @cached_property
     def training_indices(self) -> list[int]:
-        """Places among the training images that methods learn from."""
+        """Indices of the training images that methods learn from."""
         return sorted(set(range(len(self.category.train))) - set(self.validation_indices))
 
     @property
     def class_counts(self) -> dict[str, int] | None:
-        """Images that are used of each class, where all are labelled."""
+        """The number of images used of each class; None for a one-class split."""
         return None if self.fold is None else self._labelled.counts
 
     def prepare_data(self) -> None:
-        """Fill the cache, on one process; a mistake in the data is found here, what is unusual in them is said."""
+        """Fill the cache, on one process; raise a UsageError for a mistake in the data, print what is unusual."""
         begin_run()
         if self.fold != "all":
             _ = self.spec
@@ -249,7 +250,7 @@ class DefectData(LightningDataModule):
             say(f"bench: {line}")
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, augmented and cut into patches where asked."""
+        """The loader of training images: shuffled, and augmented and cut into patches if the settings ask for it."""
         types = [self.category.train[i].defect_type for i in self.training_indices]
         sampler = BatchSampler(
             self.training_indices,
@@ -262,25 +263,25 @@ class DefectData(LightningDataModule):
         return make_loader(dataset, sampler, self._loader_workers if self.num_workers == "auto" else self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """The held-out normal images; no loader where none are held out."""
+        """The loader of the held-out training images; an empty list if none are held out."""
         return self.ordered_train_loader(self.validation_indices) if self.validation_indices else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test split, each image once."""
+        """The loader of the test split, each image once."""
         count = len(self.category.test)
         return make_loader(self.split.test_dataset(), BatchSampler(range(count), self.batch_size), 0)
 
     def test_batch(self, indices: list[int]) -> Batch:
-        """A few test images, outside any loop."""
+        """A batch of a few test images, without a loader."""
         return self.split.test_dataset()[BatchIndices(indices)]
 
     def ordered_train_loader(self, indices: list[int]) -> DataLoader[Batch]:
-        """Training images as they are, each once: for statistics, held-out scores and validation."""
+        """The loader of unchanged training images, each once: for statistics, held-out scores and validation."""
         return make_loader(self.split.train_dataset(), BatchSampler(indices, self.batch_size), 0)
 
     @property
     def _loader_workers(self) -> int:
-        """Only augmentation makes a loader slower than a method, and only a GPU is so fast that it would wait."""
+        """Loader processes of `auto`: only augmentation is slower than a method, and only a GPU would wait for it."""
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
         return min(8, cores_per_process()) if on_gpu and self._augments else 0
 
@@ -298,7 +299,7 @@ class DefectData(LightningDataModule):
         return self.augmentation != "none" or patch or self.minority_augmentation is not None
 
     def _augmentations(self) -> list[Augmentation]:
-        """One for each class; of a one-class split, one for good images."""
+        """One augmentation per class; for a one-class split, the one of good images."""
         counts = self.spec.class_counts or (1,)
         policies = [
             self.minority_augmentation if self.minority_augmentation and 2 * count < max(counts) else self.augmentation

@@ -1,6 +1,6 @@
-"""SHA256SUMS: the digests of a category's files, written where they come from an archive that is MVTec's to the byte.
+"""SHA256SUMS: the digests of a category's files, written if they come from an archive that is MVTec's to the byte.
 
-The form is that of coreutils: `sha256sum --check SHA256SUMS` in the category's folder reads it as well.
+The format is that of coreutils: `sha256sum --check SHA256SUMS` works in the category's folder as well.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ def file_sha256(path: Path) -> str:
 
 
 def write_digests(folder: Path, digests: Mapping[str, str], archive: str) -> None:
-    """Write the digests of files by their paths below `folder`; `archive` says where they come from."""
+    """Write the digests of files by their paths below `folder`; `archive` names their origin."""
     lines = [f"# {archive}\n", *(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))]
     write_atomically(folder / DIGESTS, "".join(lines))
 
 
 def read_digests(folder: Path) -> dict[str, str] | None:
-    """Digests by path below `folder`; None where there is no such file, a UsageError where it is torn."""
+    """Digests by path below `folder`; None if there is no such file, a UsageError if it is damaged."""
     file = folder / DIGESTS
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a dataset says of its categories beside their images: groups, symmetries, and what was published."""
+"""Facts of a dataset's categories beside their images: groups, symmetries, and published counts."""
 
 import json
 from collections.abc import Mapping
@@ -42,9 +42,9 @@ class Published:
 
 @dataclass(frozen=True)
 class CategoryFacts:
-    """One category; `published` is None where nobody published images of this very category.
+    """One category; `published` is None if no images of this very category were published.
 
-    `aligned` objects always lie in the same place (CutPaste, appendix: they get one density per position).
+    `aligned` objects always lie in the same position (CutPaste, appendix: they get one density per position).
     """
 
     name: str
@@ -56,9 +56,9 @@ class CategoryFacts:
 
 @cache
 def known_categories(dataset: str) -> Mapping[str, CategoryFacts]:
-    """What is known of the categories of a dataset, by its name in a record; nothing of one that is not in `conf/`.
+    """The facts of a dataset's categories, by its name in a record; empty if the dataset is not in `conf/`.
 
-    No class is imported: tables need no torch.
+    No dataset class is imported, so that tables need no torch.
     """
     if dataset not in preset_names("data"):
         return {}
@@ -69,13 +69,13 @@ def known_categories(dataset: str) -> Mapping[str, CategoryFacts]:
 
 @cache
 def categories_of(family: str) -> Mapping[str, CategoryFacts]:
-    """The categories in the JSON file that lies beside a file of `datasets/`, textures first; none without one."""
+    """The categories in the JSON file beside a module of `datasets/`, textures first; empty without that file."""
     return {name: _category(name, entry) for name, entry in read_facts(family).get("categories", {}).items()}
 
 
 @cache
 def read_facts(family: str) -> Mapping[str, Any]:
-    """The whole of that JSON file."""
+    """The whole content of that JSON file; empty if it is missing."""
     file = files(_DATASETS).joinpath(f"{family}.json")
     facts: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return facts

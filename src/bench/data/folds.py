@@ -1,4 +1,4 @@
-"""How labelled images are divided: a cap per class, stratified folds, how often each class is drawn in training."""
+"""Divide labelled images: a cap per class, stratified folds, and how often training draws each class."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from bench.errors import UsageError
 Sampling = Literal["each_once", "square_root", "balanced"]
 Groups = Sequence[int] | NDArray[np.int64]
 
-_FEW = 20  # images of a class below which its recall is hardly known
+_FEW = 20  # below so many images, the recall of a class is hardly known
 
 
 def choose_per_class(types: Sequence[str], per_class: int | None, seed: int) -> list[int]:
-    """Places of at most `per_class` images of each class, drawn by the seed, in ascending order; None keeps all.
+    """Indices of at most `per_class` images of each class, drawn by the seed, in ascending order; None keeps all.
 
-    The images of a smaller cap are among those of a larger one.
+    A larger cap keeps all images of a smaller one.
     """
     if per_class is None:
         return list(range(len(types)))
@@ -33,7 +33,7 @@ def choose_per_class(types: Sequence[str], per_class: int | None, seed: int) -> 
 
 
 def assign_folds(types: Sequence[str], groups: Groups, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold (N,) that tests each image, as `stratify`; a UsageError where a class cannot be learned and tested."""
+    """The fold (N,) that tests each image, by `stratify`; a UsageError if a class cannot be learned and tested."""
     _check(types, groups, folds)
     return stratify(types, groups, folds, seed)
 
@@ -41,18 +41,19 @@ def assign_folds(types: Sequence[str], groups: Groups, folds: int, seed: int) ->
 def stratify(
     types: Sequence[str], groups: Groups, folds: int, seed: int, shares: Sequence[float] | None = None
 ) -> NDArray[np.int64]:
-    """Deal images into folds, of each class about as many to every fold; images of one group are never parted.
+    """Deal images into folds (N,), about equally many of each class per fold; images of a group stay together.
 
-    Where each image is a group of its own, no fold has more than one image of a class, nor more than one image in all,
-    beyond another. With `shares`, all above 0, folds are as large as these say, each class rounded by Sainte-Laguë.
+    If each image is its own group, folds differ by at most one image of each class and by at most one image in total.
+    With `shares`, all above 0, the folds have these shares of the images, each class rounded by Sainte-Laguë.
     """
-    # scikit-learn's StratifiedGroupKFold divides other images in other releases, at random groups when shuffled before
-    # 1.8 (pull request 32540), and may leave a fold empty (issue 34828); folds decide a result and must last.
+    # scikit-learn's StratifiedGroupKFold divides differently in different releases (shuffled before 1.8, it takes
+    # groups at random: pull request 32540) and may leave a fold empty (issue 34828). Folds decide a result and must not
+    # change.
     _, labels, sizes = np.unique(np.asarray(types), return_inverse=True, return_counts=True)
     _, members = np.unique(np.asarray(groups), return_inverse=True)
     contents = np.zeros((members.max() + 1, len(sizes)), np.int64)  # images of each class in each group
     np.add.at(contents, (members, labels), 1)
-    # Large groups first, then class by class; the shuffle decides between groups that are alike in both.
+    # Large groups first, then class by class; the shuffle orders groups that are equal in both.
     shuffled = np.random.default_rng(seed).permutation(len(contents))
     order = shuffled[np.lexsort((contents[shuffled].argmax(axis=1), -contents[shuffled].sum(axis=1)))]
     counts = np.zeros((folds, len(sizes)), np.int64)
@@ -69,8 +70,8 @@ def stratify(
 
 
 def describe_limits(types: Sequence[str], folds: int) -> list[str]:
-    """What a split of these images cannot tell, a line each."""
-    from scipy.stats import binomtest  # half a second, which a run need not wait for
+    """What a split of these images cannot measure, one line each."""
+    from scipy.stats import binomtest  # takes half a second, so it is imported only here
 
     lines = []
     for name, count in Counter(types).items():

@@ -1,4 +1,4 @@
-"""How an image of any shape becomes the square that a model sees, and where in the square it lies."""
+"""How an image of any shape becomes the square input of a model, and where it lies in the square."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -10,12 +10,12 @@ from PIL import Image
 Interpolation = Literal["bilinear", "bicubic"]
 Aspect = Literal["squash", "pad", "crop"]
 
-# Around an image that is padded. The mean of ImageNet's pixels: to its networks it is 0, as what they pad with is.
+# The padding: the mean of ImageNet's pixels, which its networks normalise to 0, the value that they pad with.
 _AROUND: dict[str, int | tuple[int, int, int]] = {"L": 115, "RGB": (124, 116, 104)}
 
 
 class Box(NamedTuple):
-    """Part of a square: pixels from `left` and `top` on, before `right` and `bottom`."""
+    """Part of a square: pixels from `left` and `top` on, up to but without `right` and `bottom`."""
 
     left: int
     top: int
@@ -32,7 +32,7 @@ class Box(NamedTuple):
 class Geometry:
     """How an image becomes the model's input: resized to a square of `size` pixels, then its centre of `crop`.
 
-    An image that is not square is squashed, padded around, or cut to its middle square first.
+    An image that is not square is first squashed, padded, or cropped to its middle square.
     """
 
     size: int
@@ -42,7 +42,7 @@ class Geometry:
 
     @property
     def whole(self) -> "Geometry":
-        """The same without the crop."""
+        """The same geometry without the crop."""
         return replace(self, crop=None)
 
     @property
@@ -51,7 +51,7 @@ class Geometry:
         return self.crop or self.size
 
     def content(self, size: tuple[int, int]) -> Box:
-        """Where in the model's input an image of `size` (width, height) lies; all of it but where it is padded."""
+        """The part of the model's input that an image of `size` (width, height) fills: all of it unless padded."""
         if self.aspect != "pad":
             return Box(0, 0, self.output, self.output)
         width, height = (max(1, round(side * self.size / max(size))) for side in size)
@@ -59,7 +59,7 @@ class Geometry:
         return Box(left, top, left + width, top + height)
 
     def apply(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        """Resize, pad or crop; Pillow's filters are antialiased when they shrink. What is padded around masks is 0."""
+        """Resize, pad or crop; Pillow's filters are antialiased when they shrink. The padding of masks is 0."""
         square = (self.size, self.size)
         if self.aspect == "pad" and image.width != image.height:
             box = self.content(image.size)
@@ -75,7 +75,7 @@ class Geometry:
         return image
 
     def pixels(self, image: Image.Image, channels: int) -> NDArray[np.uint8]:
-        """An image as the model sees it, (side, side, channels)."""
+        """An image as the model's input, (side, side, channels) uint8."""
         fitted = self.apply(image, Image.Resampling[self.interpolation.upper()])
         array = np.asarray(fitted if channels == 1 else fitted.convert("RGB"))
         return array.reshape(self.output, self.output, channels)
@@ -88,7 +88,7 @@ def middle_square(size: tuple[int, int]) -> Box:
 
 
 def hide_padding(anomaly_map: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    """A map (side, side) that holds its lowest value where no image lies: nothing there is a finding."""
+    """The map (side, side) with its lowest value in the padding, so that nothing there counts as a finding."""
     inside = anomaly_map[box.rows_and_columns]
     if inside.shape == anomaly_map.shape:
         return anomaly_map

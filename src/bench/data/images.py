@@ -1,4 +1,4 @@
-"""Reading image files: upright, as 8-bit grey or colour; what cannot be read exactly is refused by name."""
+"""Read image files: upright, as 8-bit grey or colour; a file that cannot be read exactly is refused by name."""
 
 import re
 from functools import partial
@@ -13,12 +13,12 @@ from bench.errors import UsageError, first_line
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
 GREY_IN_COLOUR = "grey, taken as three equal channels"
-BITS = 16  # of grey images with more than 8: what their files can hold
+BITS = 16  # of grey images with more than 8: the most that their files can hold
 
-# Whatever a file's name says, no other reader of Pillow's is started: of EPS that would be Ghostscript.
+# Pillow starts no other reader, whatever a file's name: for EPS it would start Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _HEIF = (".heic", ".heif")
-_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond, Pillow takes a file for an attack
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond this, Pillow treats a file as an attack
 _UPRIGHT, _ON_ITS_SIDE = 1, (5, 6, 7, 8)  # EXIF orientations
 _GREY, _COLOUR = {"1", "L"}, {"P", "RGB"}
 _WITH_ALPHA = {"LA": "L", "RGBA": "RGB", "PA": "RGB"}
@@ -26,17 +26,17 @@ _DEEP_GREY = {"I", "I;16", "I;16B", "I;16L"}
 
 
 class Header(NamedTuple):
-    """What an image's file says before its pixels are decoded."""
+    """What an image file states before its pixels are decoded."""
 
-    size: tuple[int, int]  # width and height in pixels of the image as it is meant to be seen
-    mode: str  # Pillow's word for how pixels are stored, such as L (grey) or RGB
+    size: tuple[int, int]  # width and height in pixels of the upright image
+    mode: str  # Pillow's name for how pixels are stored, such as L (grey) or RGB
     channels: int  # 1 for a grey image, 3 for a coloured one
     upright: bool  # else an EXIF tag asks viewers to turn the image
     conversion: str  # what reading does to the pixels, in words; empty where it does nothing
 
 
 def read_header(path: Path) -> Header:
-    """Read what a file says of its image; a UsageError where it is none."""
+    """Read the header of an image file; a UsageError if the file is no image."""
     with _open(path) as image:
         width, height = image.size
         orientation = _orientation(image)
@@ -46,12 +46,12 @@ def read_header(path: Path) -> Header:
 
 
 def read_image(path: Path, bits: int = BITS) -> Image.Image:
-    """Read an image as 8-bit grey (mode L) or colour (mode RGB), turned as its EXIF tag says.
+    """Read an image as 8-bit grey (mode L) or colour (mode RGB), turned by its EXIF tag.
 
-    Cameras store what they saw and a tag that tells viewers to turn it; a method would see a part lying on its side.
-    An alpha channel is dropped where nothing is transparent. Of grey images with more than 8 bits the largest value
-    that `bits` can write is white. CMYK becomes RGB by the file's own colour profile. Anything else is a UsageError
-    that names the file.
+    Cameras store the sensor's image and a tag by which viewers turn it; without the turn, a method would get a part
+    that lies on its side. An alpha channel is dropped if nothing is transparent. In grey images with more than 8 bits,
+    the largest value of `bits` bits is white. CMYK becomes RGB by the file's own colour profile. Anything else is a
+    UsageError that names the file.
     """
     image = read_upright(path)
     if image.mode in _DEEP_GREY:
@@ -66,15 +66,15 @@ def read_image(path: Path, bits: int = BITS) -> Image.Image:
 
 
 def read_upright(path: Path) -> Image.Image:
-    """Read an image with its pixels as the file holds them, turned as its EXIF tag says."""
+    """Read an image with its pixels as the file holds them, turned by its EXIF tag."""
     with _open(path) as image:
-        # Pillow opens colours of 16 bits as mode RGB and would drop half of each without a word.
+        # Pillow opens colours of 16 bits as mode RGB and would silently drop half of each.
         if image.mode not in _DEEP_GREY and any(";16" in str(tile[3]) for tile in image.tile):
             raise UsageError(f"{path} has colours of 16 bits; save it as an 8-bit grey or RGB image")
         told = _orientation(image)
         try:
             image.load()
-        except Exception as error:  # decoders raise what they like: struct.error, SyntaxError, IndexError, ...
+        except Exception as error:  # decoders raise anything: struct.error, SyntaxError, IndexError, ...
             raise UsageError(f"{path} is damaged ({first_line(error)}); copy it again") from error
         if _orientation(image) != told:
             raise UsageError(f"{path} has its EXIF orientation behind its pixels, where few look; save it upright")
@@ -120,17 +120,17 @@ def _opaque(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """How the image is stored, 1 to 8; what is no such number means nothing to viewers either."""
-    if image.format == "TIFF":  # Pillow turns these by itself, and tells the size that they have then
+    """The EXIF orientation, 1 to 8; any other value counts as upright, as in viewers."""
+    if image.format == "TIFF":  # Pillow turns these by itself, and returns their size after the turn
         return _UPRIGHT
-    # Pillow decodes a whole PNG to look for an EXIF block behind its pixels.
+    # Pillow would decode a whole PNG to find an EXIF block behind its pixels.
     tagged = image.format != "PNG" or "exif" in image.info
     found = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) if tagged else _UPRIGHT
     return found if found in range(_UPRIGHT, 9) else _UPRIGHT
 
 
 def _open(path: Path) -> ImageFile.ImageFile:
-    if not path.is_file():  # a named pipe would be waited for
+    if not path.is_file():  # opening a named pipe would block
         raise UsageError(f"{path} is no file that can be read; remove it")
     opened = _open_heif if path.suffix.lower() in _HEIF else partial(Image.open, formats=_FORMATS)
     try:
@@ -145,10 +145,10 @@ def _open(path: Path) -> ImageFile.ImageFile:
             "make it smaller"
         ) from error
     except OSError as error:
-        if error.errno is None:  # Pillow's own
+        if error.errno is None:  # an error of Pillow's own
             raise _unreadable(path) from error
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header makes readers raise what they like
+    except Exception as error:  # a damaged header makes readers raise anything
         raise _unreadable(path) from error
     return image
 
@@ -159,7 +159,7 @@ def _unreadable(path: Path) -> UsageError:
 
 
 def _check_pages(image: ImageFile.ImageFile, path: Path) -> None:
-    """Refuse several pictures in one file; what phones put behind the first one (MPO, HEIF) is no other picture."""
+    """Refuse several pictures in one file; those that phones add behind the first (MPO, HEIF) do not count."""
     pages = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
     if pages > 1:
         raise UsageError(f"{path} holds {pages} pictures; save the one that is meant as a file of its own")

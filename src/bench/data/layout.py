@@ -21,15 +21,15 @@ from bench.data.listing import GOOD, find_images, find_masks, type_folders
 from bench.data.masks import read_mask
 from bench.errors import UsageError, unknown
 
-ALL = "all"  # in the place of a category
+ALL = "all"  # given instead of a category
 Masks = Literal["required", "optional"]
 
 
 class Reading(NamedTuple):
-    """How files become pixels, where they leave a choice."""
+    """How files become pixels, where there is a choice."""
 
-    bits: int = BITS  # that grey images with more than 8 use
-    masks: Masks = "required"  # whether each defect image has one, or none has; optional: some may lack theirs
+    bits: int = BITS  # used by grey images with more than 8
+    masks: Masks = "required"  # required: each defect image has one, or none has; optional: some may lack theirs
     mask_threshold: int | None = None  # the least grey value of a defect, in masks with shades
 
 
@@ -39,9 +39,9 @@ NONE_KNOWN: Mapping[str, str] = {}
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a category; `relative` is its path below the data root, in text that any file can hold.
+    """One image of a category; `relative` is its path below the data root, as valid Unicode.
 
-    `mask` is None for good images, and where nobody drew one.
+    `mask` is None for good images, and for defect images without one.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Sample:
         return read_image(self.path, self.reading.bits)
 
     def read_mask(self) -> NDArray[np.bool_] | None:
-        """The mask (height, width); nothing is marked in a good image, and None says that nobody drew one."""
+        """The mask (height, width): empty for a good image, None for a defect image without one."""
         if self.mask is not None:
             return read_mask(self.mask, self.reading.mask_threshold)
         if self.is_defect:
@@ -71,16 +71,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """All images of one category, in the order of their names, and what its dataset says of it.
+    """All images of one category, in the order of their names, and what is known of it.
 
-    `apart` says in what the images are not the published ones, as far as no image tells it; `notes` are lines about
-    them that a person should see. Where the seed deals `train` and `test`, the digest is of all images, however dealt.
+    `apart` lists differences from the published images that the images do not show themselves; `notes` are lines to
+    print. With `dealt`, the seed divides `train` and `test`, and the digest is of all images, whatever the division.
     """
 
     name: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
-    left_out: tuple[Path, ...] = field(default=(), compare=False)  # files beside the images that are read as none
+    left_out: tuple[Path, ...] = field(default=(), compare=False)  # files beside the images that are none
     facts: CategoryFacts | None = field(default=None, compare=False)
     apart: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -93,16 +93,16 @@ class Category:
 
     @property
     def without_masks(self) -> int:
-        """Defect images that nobody drew a mask for."""
+        """The number of defect images without a mask."""
         return sum(s.is_defect and s.mask is None for s in self.test)
 
     @property
     def has_masks(self) -> bool:
-        """Whether pixels can be judged: some defect image has a mask."""
+        """Whether pixels can be scored: some defect image has a mask."""
         return any(s.mask is not None for s in self.test)
 
     def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
-        """Some of the images, split otherwise; hashes and classes stay those of the whole."""
+        """A category of some of the images, in another split; it keeps the hashes and classes of the whole."""
         part = Category(self.name, train, test, facts=self.facts)
         part.__dict__.update(
             defect_types=self.defect_types, hashes=self.hashes, headers=self.headers, channels=self.channels
@@ -118,17 +118,17 @@ class Category:
 
     @cached_property
     def headers(self) -> dict[Path, Header]:
-        """What the file of every image says of it; a UsageError names the first that is none."""
+        """The header of every image file; a UsageError names the first file that is no image."""
         return {s.path: read_header(s.path) for s in (*self.train, *self.test)}
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the relative paths and contents of all files: what the figures of a run depend on."""
+        """SHA-256 over the relative paths and contents of all files, on which the metrics of a run depend."""
         lines = []
         samples = (*self.train, *self.test)
         for sample in sorted(samples, key=lambda each: each.relative) if self.dealt else samples:
             mask = self.hashes[sample.mask] if sample.mask else "-"
-            # As earlier releases wrote it, but for files that they read without turning them.
+            # As in earlier releases, except for files that those read without turning them.
             turned = "" if self.headers[sample.path].upright else " turned"
             lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -140,7 +140,7 @@ class Category:
 
     @cached_property
     def conversions(self) -> dict[str, int]:
-        """What reading does to the pixels of images, in words, and of how many of them."""
+        """How reading changes pixels, in words, each with the number of images concerned."""
         found = [header.conversion for header in self.headers.values() if header.conversion]
         if self.channels > 1:
             found += [GREY_IN_COLOUR for header in self.headers.values() if header.channels == 1]
@@ -154,7 +154,7 @@ class Category:
 
     @cached_property
     def differences(self) -> tuple[str, ...]:
-        """In what these data are not the published ones (counts, image size); empty where they are, or none are."""
+        """Differences from the published data: `apart`, counts, image size; only `apart` if nothing was published."""
         published = self.facts.published if self.facts else None
         if published is None:
             return self.apart
@@ -186,7 +186,7 @@ def read_category(
 ) -> Category:
     """List the images of `root/name`; a UsageError names what is missing and what to do.
 
-    `obtainable` says of categories how they get into the root: `unpack screw.tar.xz there`.
+    `obtainable` maps categories to how they get into the root: `unpack screw.tar.xz there`.
     """
     if not root.is_dir():
         raise UsageError(
@@ -244,7 +244,7 @@ def _test_samples(folder: Path, root: Path, left_out: list[Path], reading: Readi
 
 
 def _check_masks(category: Category, folder: Path, reading: Reading) -> None:
-    """All defect images have a mask, or none has; some, only where a person says so."""
+    """Require a mask for all defect images or for none; for some only with `masks: optional`."""
     missing = [s for s in category.test if s.is_defect and s.mask is None]
     if missing and category.has_masks and reading.masks == "required":
         count, path = sum(s.is_defect for s in category.test), missing[0].path
@@ -256,7 +256,7 @@ def _check_masks(category: Category, folder: Path, reading: Reading) -> None:
 
 
 def categories_below(root: Path) -> list[str]:
-    """Names of the folders with training images; a UsageError where there is none."""
+    """Names of the folders with training images; a UsageError if there is none."""
     found = sorted(path.parents[1].name for path in root.glob("*/train/good"))
     if not found:
         raise UsageError(f"no category in {root}; expected CATEGORY/train/good there")

@@ -1,4 +1,4 @@
-"""What lies in the folders of a category: images, masks, and files that are neither."""
+"""List the folders of a category: images, masks, and files that are neither."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from bench.errors import UsageError
 GOOD = "good"
 _MASK = "_mask"
 _MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
-# What systems, servers and notebooks put beside people's files; besides these, all that begins with a dot.
+# What operating systems, servers and notebooks put beside people's files, besides names that begin with a dot.
 _SYSTEM = frozenset({
     "@eaDir", "#recycle", "__MACOSX", "__pycache__", "lost+found", "$RECYCLE.BIN", "System Volume Information",
     "Thumbs.db", "ehthumbs.db", "desktop.ini",
@@ -36,7 +36,7 @@ def type_folders(folder: Path, left_out: list[Path]) -> list[Path]:
 
 
 def find_images(folder: Path, left_out: list[Path]) -> list[Path]:
-    """The images of one type, by name; what is none is added to `left_out`, images in a sub-folder are refused."""
+    """The images of one type, by name; other files are added to `left_out`, images in a sub-folder are refused."""
     found = []
     for path in _entries(folder):
         if path.suffix.lower() in SUFFIXES:
@@ -61,7 +61,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """People's files and folders in a folder, by name; none where there is no such folder."""
+    """People's files and folders in a folder, by name; none if the folder does not exist."""
     if folder.is_dir():
         yield from (path for path in sorted(folder.iterdir()) if not is_systems(path.name))
 

@@ -19,21 +19,21 @@ from bench.errors import UsageError
 
 
 class Batch(NamedTuple):
-    """What a model sees: (B, C, H, W) images, their place in the split and, in a test, the truth about them."""
+    """A model's input: (B, C, H, W) images, their indices in the split and, in a test, the ground truth."""
 
     image: Tensor  # uint8 when loaded; floats in [0, 1] when a hook of the model gets it
-    indices: Tensor  # (B,) places in the split
+    indices: Tensor  # (B,) in the split
     defect_type: Tensor | None = None  # (B,) 0 = good
-    # B boolean masks (H, W), in the resolution of the protocol; None where nobody drew one.
+    # B boolean masks (H, W), at the resolution of the protocol; None for an image without a mask.
     mask: Sequence[Tensor | None] | None = None
-    # Places in the training split, for the host, of images that are the same in every epoch; None where augmentation
+    # Indices in the training split, on the host, of images that are the same in every epoch; None if augmentation
     # changes them, and in a test.
     unchanging: list[int] | None = None
-    content: Sequence[Box] | None = None  # B parts of the square that hold the image, where it is padded
+    content: Sequence[Box] | None = None  # B boxes of the images in their squares, if they are padded
 
 
 class BatchIndices(NamedTuple):
-    """The images of one batch, the epoch it is drawn in, and where in the epoch each of them stands."""
+    """The images of one batch, its epoch, and the position of each image in the epoch."""
 
     indices: list[int]
     epoch: int = 0
@@ -41,11 +41,11 @@ class BatchIndices(NamedTuple):
 
 
 class BatchSampler(Sampler[BatchIndices]):
-    """Deals batches to the processes; `batch_size` counts the images of all processes together.
+    """Distributes batches over the processes; `batch_size` counts the images of all processes together.
 
-    Shuffled batches depend on seed and epoch alone: with k processes each takes every k-th image of the same global
-    batch. `samples` images make an epoch, each used as often as any other or once more; None: as many as there are.
-    With `weights`, one for each of `indices`, they are drawn with replacement in these proportions. In order (not
+    Shuffled batches depend only on seed and epoch: each of k processes takes every k-th image of the same global batch.
+    An epoch has `samples` images, each used as often as any other or once more; None: as many as there are. With
+    `weights`, one for each of `indices`, images are drawn with replacement in these proportions. In order (not
     shuffled) no image is repeated, so that each is scored exactly once.
     """
 
@@ -90,7 +90,7 @@ class BatchSampler(Sampler[BatchIndices]):
 
     def _batches(self, count: int) -> Iterator[np.ndarray]:
         """Positions in the epoch of this process's part of each batch."""
-        rank, processes = rank_and_processes()  # asked when a loader starts: the process group may come after it
+        rank, processes = rank_and_processes()  # read when a loader starts: the process group may come later
         positions = np.arange(count)
         if self.shuffle_seed is None:
             own = positions[rank::processes]
@@ -101,13 +101,13 @@ class BatchSampler(Sampler[BatchIndices]):
             raise UsageError(f"--data.batch_size {self.batch_size} cannot be split over {processes} processes evenly")
         for start in range(0, count, self.batch_size):
             batch = positions[start : start + self.batch_size]
-            # Every process must take the same number of steps: a last, uneven batch begins again at its first images.
+            # Every process must take the same number of steps: a last, uneven batch repeats its first images.
             batch = np.resize(batch, -(-len(batch) // processes) * processes)
             yield batch[rank::processes]
 
 
 class ImageDataset(Dataset[Batch]):
-    """Whole batches out of the memory-mapped cache; `content` tells where in its square each padded image lies."""
+    """Whole batches from the memory-mapped cache; `content` holds the box of each padded image in its square."""
 
     def __init__(
         self,
@@ -136,9 +136,9 @@ class ImageDataset(Dataset[Batch]):
 
 
 class TestDataset(ImageDataset):
-    """Test images with their defect type and mask; `masks` None reads each mask in its own size."""
+    """Test images with their defect type and mask; `masks` None reads each mask at its own size."""
 
-    __test__ = False  # not a test case, whatever pytest thinks of its name
+    __test__ = False  # not a test case, as pytest would conclude from its name
 
     def __init__(
         self,
@@ -161,9 +161,9 @@ class TestDataset(ImageDataset):
         return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)
 
     def mask(self, index: int) -> Tensor | None:
-        """The mask (H, W) of one image in the resolution of the protocol, in its pose.
+        """The mask (H, W) of one image at the resolution of the protocol, in the image's pose.
 
-        None where nobody drew it, and of good images where nobody drew any: then no pixel is judged.
+        None for a defect image without a mask, and for good images if no image has one: then no pixel is scored.
         """
         sample = self.samples[index]
         if not self.has_masks or (sample.is_defect and sample.mask is None):
@@ -178,11 +178,11 @@ class TestDataset(ImageDataset):
 
 
 def cores_per_process() -> int:
-    """Cores of this machine that are this training process's own."""
+    """The number of this machine's cores that this training process may use."""
     together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // together
-    # A sweep gives each of its workers a share of the cores, and says so as torch's threads; so does Lightning where it
-    # starts several processes. torchrun says one thread whatever there is.
+    # A sweep sets torch's threads to each worker's share of the cores; so does Lightning if it starts several
+    # processes. torchrun sets one thread on any machine.
     return max(1, cores if "TORCHELASTIC_RUN_ID" in os.environ else min(cores, torch.get_num_threads()))
 
 

@@ -1,4 +1,4 @@
-"""Reading masks of defects: two values or one clear line, never a guess."""
+"""Read masks of defects: two values, or an error in one clear line; never a guess."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from bench.errors import UsageError
 from bench.metrics.regions import label_regions
 
 _VALUES = 2
-_NAMED = 4  # values of a mask with too many of them
-_SPECK = 5  # pixels that a region has at least, where masks are not made of crumbs
-_FEW = 8  # small regions that a mask may have in any case: pinholes are defects, and thin lines fall to pieces
+_NAMED = 4  # values that an error names
+_SPECK = 5  # pixels; a smaller region is a speck
+_FEW = 8  # specks that any mask may have: pinholes are defects, and thin lines break up
 
 
 def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
     """Read a mask as (height, width) booleans: of its two values the larger one is the defect.
 
     A palette is read by its indices, whatever colours they have; of two colours the brighter one is the larger value.
-    Shades, as a JPEG leaves them around each region, are a UsageError: every threshold makes other regions of them.
-    With a `threshold`, 1 to 255, shades from there on are the defect.
+    Shades, as a JPEG leaves them around each region, are a UsageError: every threshold gives other regions. With a
+    `threshold`, 1 to 255, grey values from it on are the defect.
     """
     image = read_upright(path)
     values = _ranks(image, path)
@@ -43,13 +43,13 @@ def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
 
 
 def marks_surroundings(mask: NDArray[np.bool_]) -> bool:
-    """Whether most of an image and nearly all of its border are marked; a flipped part may fill half of it as well."""
+    """Whether most of an image and nearly all of its border are marked; a flipped part, too, may fill over half."""
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return bool(mask.mean() > 0.5 and border.mean() > 0.9)
 
 
 def _ranks(image: Image.Image, path: Path) -> NDArray[np.int64]:
-    """A number for each pixel (height, width), equal where pixels are, larger where they are brighter."""
+    """A number for each pixel (height, width): equal for equal pixels, larger for brighter ones."""
     if image.mode == "P" or image.mode.startswith("I"):  # indices of a palette, or grey of more than 8 bits
         return np.asarray(image).astype(np.int64)
     pixels = np.atleast_3d(np.asarray(read_image(path))).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Images that show the same photograph again: they must not be learned from and tested on."""
+"""Find images that show the same photograph: they must not be both learned from and tested on."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,14 @@ SIDE = 64  # pixels of the images that are compared
 #   different images                   .9424    .9811             .9054              .6257   highest over all pairs
 # The screw in 512 pixels, the others in 256. Two pairs of MVTec AD are above, and do show one object in one pose:
 # screw train/good 053 and 173, in another light (.9927), bottle train/good 069 and 070, slightly moved (.9906).
-# Correlation of the images themselves does not tell: .9994 between two bottles, .9909 between a carpet and its copy.
+# Correlation of the images themselves separates nothing: .9994 between two bottles, .9909 between a carpet and its
+# copy.
 _SAME = 0.988
 _BLOCK = 512  # images compared with all others at a time
 
 
 def near_duplicates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Group numbers (N,) of images (N, side, side, channels) of 64 pixels: near-duplicates, and theirs, share one.
+    """Group numbers (N,) of images (N, side, side, channels) of 64 pixels; chains of near-duplicates share one.
 
     Another encoding, size, brightness or contrast of the same photograph is found; another object in the same pose is
     not, nor a copy of an image so flat that its encoding's noise is all its detail (correlation .77 at a standard
@@ -36,7 +37,7 @@ def near_duplicates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def similar_pairs(images: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Places of the first and the second of each pair of near-duplicates, and their correlation: three arrays (P,)."""
+    """Indices of the first and second of each pair of near-duplicates, and their correlation: three arrays (P,)."""
     details = np.empty((len(images), images.shape[1] * images.shape[2]), np.float32)
     for start in range(0, len(images), _BLOCK):
         details[start : start + _BLOCK] = _detail(images[start : start + _BLOCK])
@@ -53,7 +54,7 @@ def similar_pairs(images: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray
 
 
 def _detail(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Unit vectors (N, side * side): what the 3 x 3 pixels around each do not tell of it, whatever the light."""
+    """Unit vectors (N, side * side) of each pixel less the mean of its 3 x 3, independent of the light."""
     channels = images.shape[3]
     grey = images.astype(np.float32) @ np.full(channels, 1 / channels, np.float32)  # 20 times faster than mean()
     detail = (grey - uniform_filter(grey, size=(0, 3, 3))).reshape(len(images), -1)

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 
 @dataclass(frozen=True)
 class OneClassSplit:
-    """Images as they lie in their folders; with `random_pose` each in a pose of its own."""
+    """The split as images lie in their folders; with `random_pose`, each image has a pose of its own."""
 
     category: Category
     geometry: Geometry
@@ -28,18 +28,18 @@ class OneClassSplit:
     cache: Path
 
     def prepare(self, *, augmented: bool) -> None:
-        """Fill the cache; a mistake in the data is found here."""
+        """Fill the cache; raise a UsageError for a mistake in the data."""
         self.train_dataset()
         if augmented:
             cached_images(self.category, self.category.train, self.geometry.whole, self.cache)
-        if self.protocol == "full":  # read one by one in the test: a damaged one must be known before a run begins
+        if self.protocol == "full":  # read one by one in the test: a damaged one must be found before the run
             for sample in self.category.test:
                 if sample.mask is not None:
                     sample.read_mask()
         self._check_inverted()
 
     def _check_inverted(self) -> None:
-        """Refuse masks that mark all but the defect: those of a whole type cover their images, borders included."""
+        """Refuse inverted masks: all masks of a type mark most of their images, borders included."""
         test = self.test_dataset()
         for defect_type in self.category.defect_types[1:]:
             places = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
@@ -51,7 +51,7 @@ class OneClassSplit:
                 )
 
     def held_out(self, share: float) -> list[int]:
-        """Places in train/good that no method learns from."""
+        """Indices in train/good that no method learns from."""
         count = len(self.category.train)
         held_out = round(count * share)
         if share and not 0 < held_out < count:
@@ -61,10 +61,10 @@ class OneClassSplit:
 
     def train_dataset(self, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
         """Images of train/good, changed by the first augmentation, that of good images."""
-        # What moves an image is cropped afterwards, so that nothing moves in from beyond a border that was no border.
+        # Images are moved before they are cropped, so that real pixels move in at the border of the crop.
         geometry = self.geometry.whole if augmentations else self._stored
         images = cached_images(self.category, self.category.train, geometry, self.cache)
-        if augmentations:  # an image that was moved lies elsewhere
+        if augmentations:  # the boxes of moved images are unknown
             return ImageDataset(images, augmentations[0], self._pose("train"))
         return ImageDataset(images, None, self._pose("train"), self._content(self.category.train))
 
@@ -80,14 +80,14 @@ class OneClassSplit:
         return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"), content)
 
     def _content(self, samples: Sequence[Sample]) -> list[Box] | None:
-        """Where in its square each image lies, where they are padded."""
+        """The box of each image in its square; None without padding."""
         if self.geometry.aspect != "pad":
             return None
         return [self.geometry.content(self.category.headers[sample.path].size) for sample in samples]
 
     @property
     def masks_without_pixels(self) -> int:
-        """Defect images whose mask is empty at the model's resolution or after the crop: defects without a region."""
+        """Number of defect images without a region: at the model's resolution or after the crop, the mask is empty."""
         test = self.test_dataset()
         if test.masks is None:
             return 0

@@ -1,4 +1,4 @@
-"""A bar on stderr for what takes a while."""
+"""A progress bar on stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[..., Any]]:
-    """Show a bar where a person looks on; what is yielded moves it on by one, or by as many as it is given.
+    """Show a bar if stderr is a terminal; the yielded function advances it by one, or by its argument.
 
     `unit` names what is counted; "bytes" are shown with their rate.
     """

@@ -1,4 +1,4 @@
-"""What is unusual in a category's images, in a line each: nothing is left out or changed without a word."""
+"""Remarks on what is unusual in a category's images, one line each: nothing is silently left out or changed."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ from bench.data.geometry import Geometry
 from bench.data.layout import Category
 from bench.errors import counted
 
-_LITTLE = 1.02  # a change of an image's shape that nobody sees
+_LITTLE = 1.02  # a change of an image's shape that nobody notices
 
 
 def remarks(category: Category, geometry: Geometry | None = None, *, labelled: bool = False) -> Iterator[str]:
-    """Lines about files that are no images, missing masks and defects, and what reading does to the images."""
+    """Lines about files that are no images, missing masks and defects, and how reading changes the images."""
     yield from category.notes
     if left := category.left_out:
         yield f"{counted(len(left), 'file')} beside the images of {category.name} left out, such as {left[0]}"
     if not labelled:
         yield from _of_test(category)
-    if geometry is None:  # files are told as they are
+    if geometry is None:  # only the files are described
         return
     for what, count in category.conversions.items():
         yield f"{counted(count, 'image')} of {category.name}: {what}"
@@ -25,7 +25,7 @@ def remarks(category: Category, geometry: Geometry | None = None, *, labelled: b
 
 
 def describe_shapes(category: Category, geometry: Geometry) -> str | None:
-    """How far images that are not square change; None where all are."""
+    """How much images that are not square change; None if all are square."""
     sizes = [header.size for header in category.headers.values()]
     stretched = {max(size) / min(size) for size in sizes if max(size) > _LITTLE * min(size)}
     if not stretched:

@@ -22,9 +22,9 @@ from bench.data.transforms import Augmentation
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """Folds of a category: stratified by defect type, near-duplicates never apart.
+    """Folds of a category: stratified by defect type, near-duplicates kept together.
 
-    `per_class` images at most of each type, drawn by the seed; None takes all. The seed also deals the folds.
+    The seed draws at most `per_class` images of each type (None takes all), and deals the folds.
     """
 
     whole: Category
@@ -40,28 +40,28 @@ class LabelledSplit:
 
     @cached_property
     def types(self) -> tuple[str, ...]:
-        """Their defect types."""
+        """The defect types of `samples`."""
         return tuple(sample.defect_type for sample in self.samples)
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Their groups of near-duplicates, found among all images of the category."""
+        """The near-duplicate groups (N,) of `samples`, found among all images of the category."""
         images = np.load(cached_images(self.whole, self._pooled, Geometry(SIDE), self.cache), mmap_mode="r")
         return near_duplicates(images)[self._chosen]
 
     @cached_property
     def assignment(self) -> NDArray[np.int64]:
-        """The fold that each is tested in."""
+        """The fold (N,) that tests each of `samples`."""
         return assign_folds(self.types, self.groups, self.folds, self.seed)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images of each class."""
+        """The number of images of each class."""
         found = Counter(self.types)
         return {name: found[name] for name in self.whole.defect_types}
 
     def rows(self, fold: int, *, tested: bool) -> NDArray[np.int64]:
-        """Places in `samples` of the images that a fold tests, or of those that it learns from."""
+        """Indices in `samples` of the images that a fold tests, or of those that it learns from."""
         return np.flatnonzero((self.assignment == fold) == tested)
 
     @cached_property
@@ -75,7 +75,7 @@ class LabelledSplit:
 
 @dataclass(frozen=True)
 class LabelledFold:
-    """One fold: learn from the images of all others, test on its own; `all` stands for their union."""
+    """One fold: learn from the images of all others, test on its own; `all` tests on those of every fold."""
 
     split: LabelledSplit
     fold: int | Literal["all"]
@@ -83,25 +83,25 @@ class LabelledFold:
 
     @cached_property
     def category(self) -> Category:
-        """The fold as a category: `train` are the other folds' images, of all types."""
+        """The fold as a category: `train` holds the other folds' images, of all types."""
         samples = self.split.samples
         learned, tested = (tuple(samples[i] for i in self._rows(tested=part)) for part in (False, True))
         return self.split.whole.part(learned, tested)
 
     @property
     def masks_without_pixels(self) -> int:
-        """None: classifiers are tested without masks."""
+        """0: classifiers are tested without masks."""
         return 0
 
     def prepare(self, *, augmented: bool) -> None:
-        """Fill the cache; a mistake in the data is found here."""
+        """Fill the cache; raise a UsageError for a mistake in the data."""
         _ = self.split.assignment
         self._images(augmented=False)
         if augmented:
             self._images(augmented=True)
 
     def held_out(self, share: float) -> list[int]:
-        """Places in `train` for validation: stratified, near-duplicates together, no class left empty."""
+        """Indices in `train` for validation: stratified, near-duplicates together, no class loses all its images."""
         if not share:
             return []
         rows = self._rows(tested=False)
@@ -115,11 +115,11 @@ class LabelledFold:
         return kept
 
     def train_dataset(self, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
-        """What is learned from; an augmentation for each class."""
+        """The training images, with an augmentation for each class."""
         return self._dataset(tested=False, augmentations=augmentations)
 
     def test_dataset(self) -> ImageDataset:
-        """What is tested."""
+        """The test images."""
         return self._dataset(tested=True)
 
     def _dataset(self, *, tested: bool, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
@@ -128,7 +128,7 @@ class LabelledFold:
         return LabelledDataset(self._images(augmented=augmentations is not None), rows, targets, augmentations)
 
     def _images(self, *, augmented: bool) -> Path:
-        # What moves an image is cropped afterwards, as in the one-class split.
+        # Images are moved before they are cropped, as in the one-class split.
         geometry = self.geometry.whole if augmented else self.geometry
         return cached_images(self.split.whole, self.split.samples, geometry, self.split.cache)
 
@@ -139,7 +139,7 @@ class LabelledFold:
 
 
 class LabelledDataset(ImageDataset):
-    """Images of all classes with their class, augmented each by the changes that its class allows."""
+    """Images of all classes with their class, each augmented by the policy of its class."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Random changes that keep a normal image normal and a defect of its type; the only file that knows albumentations."""
+"""Random changes that keep normal images normal and defects of their type; only this file imports albumentations."""
 
 import os
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ _UNKNOWN = Symmetry(
     rotation_symmetric_180=False,
 )
 _REFLECT = 4  # cv2.BORDER_REFLECT_101: no black corners, which would look like defects
-_REPLICATE = 1  # cv2.BORDER_REPLICATE: the background goes on
+_REPLICATE = 1  # cv2.BORDER_REPLICATE: the background continues
 _POSE = 20112785  # Rd-MVTec is one dataset, whatever the seed of a run
 
 
 class Augmentation:
     """A policy's random changes of images of `size` pixels, then the centre crop or a random patch.
 
-    The same draw gives the same image. `facts` say which changes the category tolerates; without them few are made.
+    The same draw gives the same image. `facts` name the changes that the category tolerates; without them few are made.
 
-    `symmetries` allows what leaves the category's normal images normal, `translation_and_colour` is CutPaste's (whose
-    paper does not say how far: 5 % here),
-    `rotation_and_crop` that of the VAE in PaDiM's paper (rotation within 2 degrees, crop up to 5 of 292 pixels off).
-    `mild` and `strong` are for images with defects as well, and leave each of its type: turns and flips that the
-    category allows (5 and 15 degrees where not any angle is), nothing lost beyond the border, 5 and 20 % of brightness
-    and contrast, never another hue; `strong` also takes them in perspective. `turned` is `strong` with any angle
-    wherever the category may be turned at all: for objects that lie any way round, as screws do.
+    `symmetries` makes changes that keep the category's normal images normal. `translation_and_colour` is CutPaste's
+    (its paper does not state the range: 5 % here). `rotation_and_crop` is that of the VAE in PaDiM's paper (rotation
+    within 2 degrees, crop up to 5 of 292 pixels off). `mild` and `strong` suit images with defects as well, and keep
+    each defect's type: turns and flips that the category allows (5 and 15 degrees unless any angle is allowed), nothing
+    lost beyond the border, 5 and 20 % of brightness and contrast, never another hue; `strong` also changes the
+    perspective. `turned` is `strong` with any angle if the category may be turned at all: for objects that lie any way
+    round, such as screws.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Augmentation:
         self.transform = A.Compose([*steps[policy], *crops])
 
     def __call__(self, image: Image, draw: Sequence[int]) -> Image:
-        """Change one (H, W, C) image; `draw` names the sample, so that neither worker nor rank matters."""
+        """Change one (H, W, C) image; `draw` is its seed, so that neither worker nor rank matters."""
         self.transform.set_random_seed(_seed(self.seed, *draw))
         changed: Image = self.transform(image=image)["image"]
         return changed if changed.ndim == image.ndim else changed[:, :, None]
@@ -107,12 +107,13 @@ def _class_preserving(facts: CategoryFacts | None, *, angle: float, light: float
     border = _REFLECT if facts and facts.group == "texture" else _REPLICATE
     steps = _flipped(symmetry)
     if angle := _angle(symmetry, angle):
-        # Aligned objects lie in the middle, their corners hold background. Elsewhere a turn pushes corners out and
-        # defects with them (leather's `symmetries`: a tenth of those 8 of 256 pixels wide), unless all of it is kept.
+        # Aligned objects lie in the middle, their corners hold background. In other images a turn pushes corners out,
+        # and defects with them (leather's `symmetries`: a tenth of those 8 of 256 pixels wide), unless the whole image
+        # is kept.
         turn = A.Rotate if facts and facts.aligned else A.SafeRotate
         steps.append(turn((-angle, angle), border_mode=border, p=1.0))
     if tilt:
-        # Perspective turns an image a little as well: by .6 degrees at .02, 1.7 at .05, or less in 95 % of draws.
+        # Perspective turns an image a little as well: in 95 % of draws by at most .6 degrees at .02, 1.7 at .05.
         scale = 0.4 * tilt if symmetry.must_not_rotate else tilt
         steps.append(A.Perspective((0, scale), fit_output=True, border_mode=border, p=1.0))
     around = (1 - light, 1 + light)
@@ -139,8 +140,8 @@ def _flipped(symmetry: Symmetry) -> list[Any]:
 def _moved(angle: float, pixels: int) -> Any:
     import albumentations as A
 
-    # In pixels: of a share, albumentations cuts off the fraction, and not moving at all is drawn twice as often.
-    # A patch (0 pixels) is drawn from anywhere: moving what it is drawn from would only fold the border inwards.
+    # In pixels: of a share, albumentations cuts off the fraction of a pixel, and a shift of 0 is drawn twice as often.
+    # With patches, `pixels` is 0: they are drawn from anywhere, and a shift would only reflect the border inwards.
     return A.Affine(rotate=(-angle, angle), translate_px=(-pixels, pixels), border_mode=_REFLECT, p=1.0)
 
 

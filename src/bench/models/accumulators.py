@@ -1,4 +1,4 @@
-"""Statistics of the training images, declared: right on any number of processes, and however often they are learned."""
+"""Declared statistics of the training images: correct on any number of processes, however often they are learned."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bench.collectives import add_over_processes, from_first_process, rank_and_p
 
 @dataclass(frozen=True, init=False)
 class _Reduced:
-    """What is put together over all processes: its shape, and the buffer that it is kept in, if any."""
+    """An accumulator reduced over all processes: its shape, and the buffer that it is kept in, if any."""
 
     shape: tuple[int, ...]
     into: Tensor | None
@@ -26,20 +26,20 @@ class _Reduced:
 class Sum(_Reduced):
     """A sum (*shape) over all images of all processes, in double precision where the device has it.
 
-    With `into`, a buffer of that shape, it is summed there and nowhere else, in the buffer's own precision.
+    With `into`, a buffer of that shape, the sum is kept in it alone, in the buffer's own precision.
     """
 
 
 class Rows(_Reduced):
     """A row (*shape) for each image of all processes, in the order of the images; written at `state.places`.
 
-    With `into`, a buffer (N, *shape) with room for the largest pass, the rows are written there and nowhere else.
+    With `into`, a buffer (N, *shape) with room for the largest pass, the rows are kept in it alone.
     """
 
 
 @dataclass(frozen=True)
 class OwnRows:
-    """A row (*shape) for each image of this process, which no other one sees; written at `state.own_places`."""
+    """A row (*shape) for each image of this process, not shared with others; written at `state.own_places`."""
 
     shape: tuple[int, ...]
 
@@ -49,9 +49,9 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class First:
-    """A value (*shape) of the first batch of the first process, in every process: what `state.first` was told.
+    """A value (*shape) of the first batch of the first process, in every process; `state.first` sets it.
 
-    Sums of values far from zero cancel where squares are subtracted later. Shifted by any value near the mean they do
+    Sums of values far from zero cancel when squares are subtracted later. Sums shifted by any value near the mean do
     not.
     """
 
@@ -69,9 +69,9 @@ class State:
 
     Attributes:
         images: number of images of all processes in this pass.
-        places: (B,) places of the batch's images in the order of all processes' images.
-        own_places: (B,) places of the batch's images among this process's own.
-        batches: number of batches that this process has seen, this one included.
+        places: (B,) indices of the batch's images in the order of all processes' images.
+        own_places: (B,) indices of the batch's images among this process's own.
+        batches: number of batches that this process has accumulated, this one included.
     """
 
     images: int
@@ -105,7 +105,7 @@ class State:
             raise AttributeError(f"the pass declares no accumulator '{name}'")
 
     def first(self, name: str, value: Callable[[], Tensor]) -> Tensor:
-        """The accumulator `name`, a `First`: of the first batch of the first process, what `value` gives then."""
+        """The accumulator `name`, a `First`: what `value` returned on the first batch of the first process."""
         if name not in self._told:
             self._values[name].copy_(value())
             self._told.add(name)
@@ -113,19 +113,19 @@ class State:
         return told
 
     def take(self, name: str) -> Tensor:
-        """An accumulator that `finish` needs no longer: its memory is free when the caller drops it."""
+        """Remove and return an accumulator, so that its memory is freed when the caller drops it."""
         return self._values.pop(name)
 
     @property
     def all_own_places(self) -> Tensor:
-        """Places of this process's images in the order of all processes' images."""
+        """Indices of this process's images in the order of all processes' images."""
         rank, processes = rank_and_processes()
         return torch.arange(rank, self.images, processes, device=self._device)
 
     def fill(self, batches: Iterable[Tensor], accumulate: Callable[["State", Tensor], None]) -> None:
-        """Accumulate this process's batches, and put together what all processes have accumulated.
+        """Accumulate this process's batches, and reduce the accumulators over all processes.
 
-        The first process sees its first batch before the others see any: what `first` is told then is theirs too.
+        The first process accumulates its first batch before the others begin, and its `First` values are theirs too.
         """
         waiting = iter(batches)
         if rank_and_processes()[0] == 0:
@@ -171,16 +171,16 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 @dataclass(frozen=True)
 class Pass:
-    """One look at all training images, as they are and in evaluation mode.
+    """One pass over all training images, without augmentation and in evaluation mode.
 
-    Accumulators are zero when it begins, and hold what all processes brought when `finish` is called, so that neither
-    needs to know of processes, batches or earlier passes.
+    Accumulators are zero when it begins, and are reduced over all processes when `finish` is called, so that neither
+    function needs to know of processes, batches or earlier passes.
 
     Args:
         name: what it learns, as a person would say it.
         accumulators: what it adds up, by name.
         accumulate: adds (B, channels, size, size) images in [0, 1] to the accumulators, in place.
-        finish: turns them into buffers of the model, which later passes see.
+        finish: turns them into buffers of the model, which later passes can use.
         epoch: the training epoch before which it runs; None: after training, or instead of it.
     """
 

@@ -18,8 +18,8 @@ from bench.models.parts.windows import WINDOWS_AT_ONCE, SlidingWindows
 class SSIM(nn.Module):
     """Structural similarity of images in [0, 1] with the paper's 11 x 11 window, Gaussian of sigma 1.5 (equation 3).
 
-    The window acts on rows and columns apart, as two matrix products: on a CPU a training step took about a
-    fifth of the time that it took with a two-dimensional convolution.
+    The window acts on rows and columns separately, as two matrix products: on a CPU a training step took about a fifth
+    of the time that it took with a two-dimensional convolution.
     """
 
     def __init__(self, size: int) -> None:
@@ -91,7 +91,7 @@ class Autoencoder(Detector):
         return {"loss": 1 - self.ssim(output, target).mean()}
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """What is left of images (B, channels, side, side) after their code."""
+        """Images (B, channels, side, side) reconstructed from their codes."""
         with network_precision(image.device):
             output: Tensor = self.decoder(self.encoder(image))
         return output.float()

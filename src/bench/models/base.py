@@ -1,4 +1,4 @@
-"""What every method is: a Lightning module that scores images and says how it learns."""
+"""The base of every method: a Lightning module that scores images and declares how it learns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from bench.errors import RunError, UsageError
 from bench.models.accumulators import Pass
 from bench.models.parts.precision import networks_in
 
-# How a class said what it learns from statistics before `passes`.
+# The methods by which a class declared its statistics before `passes`.
 _FORMER = ("collect", "settle", "statistics")
 _RENAMED = {"scores_left_out": "supports_leave_one_out", "left_out_score": "leave_one_out_score"}
 
@@ -31,20 +31,20 @@ class Prediction(NamedTuple):
 class Detector(LightningModule):
     """The base of all methods.
 
-    A method says how it scores (`forward`), and how it learns: by gradient (`loss` and `configure_optimizers`), from
+    A method defines how it scores (`forward`), and how it learns: by gradient (`loss` and `configure_optimizers`), from
     statistics of the training images (`passes`), or both. Buffers have their final shape when it is built.
     """
 
     track: ClassVar[Literal["one-class", "supervised"]] = "one-class"
-    autocast: torch.dtype | None = None  # what networks compute in when images are scored; None: single precision
-    _content: Sequence[Box] | None = None  # where in the squares that are being scored images lie, if they are padded
-    memory: str = ""  # what its statistics will hold at once, in words, where that is much
+    autocast: torch.dtype | None = None  # the networks' precision when images are scored; None: single precision
+    _content: Sequence[Box] | None = None  # the boxes of the images being scored in their squares, if they are padded
+    memory: str = ""  # the memory that its statistics take, in words, if that is much
     threshold: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec
-        # A score in single precision, as all are: no digit is lost, and devices without double precision hold it.
+        # In single precision, as all scores are: no digit is lost, and devices without double precision can hold it.
         self.register_buffer("threshold", torch.tensor(float("nan")))
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -67,12 +67,12 @@ class Detector(LightningModule):
         raise NotImplementedError
 
     def passes(self) -> Sequence[Pass]:
-        """The passes over the training images that it learns statistics from, in their order."""
+        """The passes over the training images that learn its statistics, in their order."""
         return ()
 
     @property
     def fewest_images(self) -> int:
-        """With how few training images its statistics can be learned."""
+        """The smallest number of training images that its statistics can be learned from."""
         return 1
 
     @property
@@ -86,7 +86,7 @@ class Detector(LightningModule):
 
     @property
     def preparing_epochs(self) -> int:
-        """How many of the first epochs only prepare the method, with a loss of their own."""
+        """The number of first epochs that only prepare the method, with a loss of their own."""
         return 0
 
     @classmethod
@@ -96,10 +96,10 @@ class Detector(LightningModule):
 
     @torch.no_grad()
     def predict(self, image: Tensor, content: Sequence[Box] | None = None) -> Prediction:
-        """What `forward` says of (B, channels, size, size) images, in single precision; its shapes are checked.
+        """The result of `forward` for (B, channels, size, size) images, in single precision; its shapes are checked.
 
-        Networks compute in the run's precision, scores and maps outside autocast. `content` tells where padded images
-        lie.
+        Networks compute in the run's precision, scores and maps outside autocast. `content` holds the boxes of padded
+        images.
         """
         with networks_in(self.autocast, image.device), self._scoring(content):
             found = self(image)
@@ -112,16 +112,16 @@ class Detector(LightningModule):
 
     @torch.no_grad()
     def predict_leave_one_out(self, image: Tensor, content: Sequence[Box] | None = None) -> Tensor:
-        """What `leave_one_out_score` says (B,), in the precisions of `predict`."""
+        """The result (B,) of `leave_one_out_score`, in the precisions of `predict`."""
         with networks_in(self.autocast, image.device), self._scoring(content):
             score = self.leave_one_out_score(image).float()
         self._check_shape("leave_one_out_score", "score", score, 1, image)
         return score
 
     def within(self, values: Tensor) -> Tensor:
-        """Values (B, h, w) over the squares, for a score that is their largest: minus infinity where there is padding.
+        """Values (B, h, w) with minus infinity in the padding, for a score that is their maximum.
 
-        Without padding they are returned as they are. A cell that lies in an image with a part of it counts.
+        Without padding they are returned unchanged. A cell that lies only partly in the image keeps its value.
         """
         if self._content is None:
             return values
@@ -137,11 +137,11 @@ class Detector(LightningModule):
         return self._log_loss("train", batch)
 
     def validation_step(self, batch: Batch, _batch_index: int) -> None:
-        """Log the loss of held-out normal images."""
+        """Log the loss of held-out images."""
         self._log_loss("validation", batch)
 
     def on_after_batch_transfer(self, batch: Batch, _dataloader_index: int) -> Batch:
-        """Turn bytes into [0, 1] on the device, where it costs least."""
+        """Convert bytes to floats in [0, 1] on the device, where it costs least."""
         return batch._replace(image=as_floats(batch.image))
 
     def log_terms(self, stage: str, terms: Mapping[str, Tensor], images: int) -> None:
@@ -181,7 +181,7 @@ def extent_of(maps: Tensor) -> Tensor:
 
 
 def resize_map(anomaly_map: Tensor, shape: torch.Size) -> Tensor:
-    """Bring an anomaly map (H, W) to the size of a mask, bilinearly; unchanged where it fits."""
+    """Bring an anomaly map (H, W) to the size of a mask, bilinearly; unchanged if it fits."""
     if anomaly_map.shape == shape:
         return anomaly_map
     return torch.nn.functional.interpolate(

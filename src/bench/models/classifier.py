@@ -121,14 +121,14 @@ class Classifier(Detector):
             return self.backbone.with_map(image)
 
     def classify(self, features: Tensor, last: Tensor | None) -> Tensor:
-        """Logits (B, classes) of what the backbone gives."""
+        """Logits (B, classes) from the backbone's outputs."""
         logits: Tensor = self.head(features)
         return logits
 
     def explain(self, image: Tensor, classes: Tensor) -> Tensor | None:
         """Grad-CAM (B, h, w) of one class of each image (Selvaraju et al., ICCV 2017, equations 1 and 2).
 
-        None where the backbone ends in no map.
+        None if the backbone does not end in a map.
         """
         if not self.backbone.has_map:
             return None
@@ -141,13 +141,13 @@ class Classifier(Detector):
         return (gradient.mean(dim=(2, 3), keepdim=True) * last).sum(dim=1).relu().detach()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross entropy with its remedies, and the share of images that are classified rightly."""
+        """Cross entropy with its remedies, and the share of images that are classified correctly."""
         image, target = twice_if_single(batch) if self.training else (batch.image, known_types(batch))
         logits = self.logits(image)
         return {"loss": self.objective(logits, target), "accuracy": share_right(logits, target)}
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A frozen backbone keeps its batch statistics as well."""
+        """Keep a frozen backbone in evaluation mode: its batch statistics stay as well."""
         if self.freeze_backbone:
             self.backbone.eval()
 
@@ -162,7 +162,7 @@ class Classifier(Detector):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def share_of_rate(self, update: int, per_epoch: int, total: int) -> float:
-        """The share of the full rate at an update: a warm-up, then one way to fall."""
+        """The share of the full rate at an update: a warm-up, then the schedule."""
         warm = min(total, self.warmup_epochs * per_epoch)
         if update < warm:
             return (update + 1) / warm
@@ -187,9 +187,9 @@ class Classifier(Detector):
 
 
 def turn(image: Tensor, degrees: float) -> Tensor:
-    """Images (B, C, H, H) turned counterclockwise and shrunk until all of them shows; their borders go on beyond them.
+    """Images (B, C, H, H) turned counterclockwise and shrunk to fit; their border pixels continue beyond them.
 
-    As albumentations' SafeRotate, by which `--data.augmentation turned` turns what is learned from.
+    As albumentations' SafeRotate, by which `--data.augmentation turned` turns training images.
     """
     angle = math.radians(degrees)
     cosine_, sine = math.cos(angle), math.sin(angle)
@@ -206,7 +206,7 @@ def known_types(batch: Batch) -> Tensor:
 
 
 def twice_if_single(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Images and classes; a last batch of one image is taken twice, or BatchNorm would have nothing to average."""
+    """Images and classes; the single image of a last batch is doubled, or BatchNorm would have no variance."""
     image, target = batch.image, known_types(batch)
     return (image, target) if len(image) > 1 else (image.expand(2, -1, -1, -1), target.expand(2))
 

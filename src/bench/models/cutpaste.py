@@ -1,4 +1,4 @@
-"""CutPaste: tell images from themselves with a patch moved (Li et al., CVPR 2021, arXiv 2104.04015)."""
+"""CutPaste: a network learns to detect moved patches (Li et al., CVPR 2021, arXiv 2104.04015)."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _WINDOWS_AT_ONCE = 256
 
 
 class CutPaste(Detector):
-    """Learn to see pasted patches; images whose features are unlikely among those of normal ones are anomalous.
+    """Learn to detect pasted patches; images whose features are unlikely among those of normal ones are anomalous.
 
     The paper leaves open: the depth of the head, for which its authors' code of the year before has eight layers of
     512; how a fine-tuned network's learning rate falls (here one cosine cycle for the head alone, one for all
@@ -37,7 +37,7 @@ class CutPaste(Detector):
         task: classes beside normal: large patches (`binary`), thin turned ones (`scar`), or both (`three_way`).
         backbone: any convolutional timm architecture.
         weights: weights of the backbone: a file, a tag of timm's, or 'none' to train from scratch.
-        level: level of the backbone that the Gaussian sees (EfficientNet-B4: 4 is the paper's level 7); null: the top.
+        level: level of the backbone that the Gaussian uses (EfficientNet-B4: 4 is the paper's level 7); null: the top.
         head_layers: layers of 512 in the head, before those of 128 and of the classes.
         freeze_batchnorm: whether the backbone's BatchNorm stays as the weights have it (appendix A.4).
         freeze_backbone_epochs: epochs of the head alone, before all layers learn (appendix A.4).
@@ -47,7 +47,7 @@ class CutPaste(Detector):
         regularisation: added to the diagonal of each covariance `per_location`; `shared` is shrunk by Ledoit and Wolf.
         jitter: largest change of a pasted patch's colours.
         learning_rate: of SGD, at the start of its cosine cycle.
-        fine_tuning_rate: the same once a frozen backbone is set free.
+        fine_tuning_rate: the same for the epochs after those of a frozen backbone.
         weight_decay: L2 penalty of SGD.
     """
 
@@ -97,7 +97,7 @@ class CutPaste(Detector):
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n.startswith("gaussians.")]
 
     def forward(self, image: Tensor) -> Prediction:
-        """Score = -log density up to a constant (equation 2), of windows the largest; map = Grad-CAM or windows."""
+        """Score = -log density up to a constant (equation 2), maximum over windows; map = Grad-CAM or windows."""
         if self.patch is None:
             top, embedding = self.network(image)
             return Prediction(self._surprise(embedding[:, None])[:, 0], self.to_map(self.network.explain(top)))
@@ -123,34 +123,34 @@ class CutPaste(Detector):
         return self.global_step < self.frozen_steps
 
     def passes(self) -> Sequence[Pass]:
-        """The Gaussians of the trained features."""
+        """One pass, for the Gaussians of the trained features."""
         return [Pass("Gaussians", self.gaussians.accumulators(), self.accumulate, self.gaussians.finish)]
 
     def accumulate(self, state: State, image: Tensor) -> None:
-        """Add training images, as they are, to the Gaussians."""
+        """Add training images, without augmentation, to the Gaussians."""
         embedding = self.network(image)[1][:, None] if self.patch is None else self._embed_windows(image)
         self.gaussians.accumulate(state, embedding.transpose(0, 1) if self.per_location else embedding.flatten(0, 1))
 
     @property
     def fewest_images(self) -> int:
-        """Of each image one sample of a place's Gaussian, or as many samples as there are places of the shared one."""
+        """An image is one sample of each position's Gaussian, or as many samples of the shared one as positions."""
         return 2 if self.per_location else -(-FEWEST_SAMPLES // self.per_side**2)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Up to gigabytes of Gaussians are left out after each epoch: none is known before training has ended."""
+        """Leave out the Gaussians, up to gigabytes, after each epoch: they are learned only after training."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if not name.startswith("gaussians.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What was left out is as it was built."""
+        """Fill in what was left out, as the constructor built it."""
         checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A frozen backbone keeps its batch statistics as well."""
+        """Keep a frozen backbone in evaluation mode: its batch statistics stay as well."""
         self.network.backbone.train(not self.frozen)
 
     def on_before_optimizer_step(self, *_: Any) -> None:
-        """Without gradients SGD neither decays a frozen backbone's weights nor begins their momentum."""
+        """Remove a frozen backbone's gradients: SGD then neither decays its weights nor begins their momentum."""
         if self.frozen:
             for parameter in self.network.backbone.parameters():
                 parameter.grad = None
@@ -174,11 +174,11 @@ class CutPaste(Detector):
     def _draw(self, kind: str, count: int) -> Rectangles:
         if kind == "patch":
             return draw_patches(count, self.side)
-        # The paper's pixels are those of 256 x 256 images, and its windows have 32 or more.
+        # The paper's sizes are in pixels of 256 x 256 images, and its windows have 32 or more.
         return draw_scars(count, self.side, min(self.spec.size / 256, self.side / 32))
 
     def _surprise(self, embedding: Tensor) -> Tensor:
-        """-log density up to a constant (B, places) of features (B, places, width)."""
+        """-log density up to a constant (B, positions) of features (B, positions, width)."""
         if self.per_location:
             return self.gaussians.squared_distance(embedding.transpose(0, 1)).mT / 2
         return self.gaussians.squared_distance(embedding) / 2

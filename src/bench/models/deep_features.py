@@ -1,4 +1,4 @@
-"""Whole images by the pooled features of a pretrained network: one-class SVM, nearest neighbours, Gaussians."""
+"""Score whole images by pooled features of a pretrained network: one-class SVM, nearest neighbours, Gaussians."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ from bench.models.parts.novelty import LevelGaussians, Neighbours, OneClass
 
 
 class DeepFeatures(Detector):
-    """How unlike the training images' features, averaged over all positions, those of an image are. There is no map.
+    """Novelty of an image's features, averaged over all positions, against the training images'. There is no map.
 
     Args:
         spec: what the data are like.
@@ -26,7 +26,7 @@ class DeepFeatures(Detector):
         scorer: `svm` and `neighbours` on features scaled to variance 1; `gaussian` adds the Mahalanobis distances to
             one Gaussian per level, of features as they are, shrunk by Ledoit and Wolf's rule.
         kernel: of the SVM.
-        nu: share of normal images that the SVM may leave outside; of several, the one that held-out normal images keep.
+        nu: share of normal images that the SVM may leave outside; of several, held-out normal images choose.
         neighbours: how many nearest images count.
     """
 
@@ -75,13 +75,13 @@ class DeepFeatures(Detector):
         state.features[state.places] = self._pooled(image)
 
     def finish(self, state: State) -> None:
-        """Learn from all of them."""
+        """Fit the scorer to the features of all images."""
         self.count.fill_(state.images)
         self.scorer.fit(self._known())
 
     @property
     def fewest_images(self) -> int:
-        """As many as the nearest that count; a shrunk Gaussian wants three."""
+        """The number of neighbours; 3 for a shrunk Gaussian; 1 for an SVM, or 2 to choose its nu."""
         if isinstance(self.scorer, LevelGaussians):
             return FEWEST_SAMPLES
         if isinstance(self.scorer, Neighbours):
@@ -90,14 +90,14 @@ class DeepFeatures(Detector):
 
     @property
     def supports_leave_one_out(self) -> bool:
-        """By a refit without the image on features that are at hand; Gaussians of a thousand channels take too long."""
+        """By a refit on the stored features without the image; Gaussians of a thousand channels take too long."""
         return not isinstance(self.scorer, LevelGaussians)
 
     def leave_one_out_score(self, image: Tensor) -> Tensor:
-        """Exact, but that the SVM keeps the nu that was chosen from all images."""
+        """Exact, except that the SVM keeps the nu that was chosen from all images."""
         known, scores = self._known(), []
         for own in self._pooled(image):
-            # The image itself, or its very copy.
+            # The image itself, or an identical copy.
             place = int((known - own).square().sum(dim=1).argmin())
             others = torch.cat([known[:place], known[place + 1 :]])
             scorer = self._unfitted()

@@ -104,11 +104,11 @@ class DeepSVDD(Detector):
 
     @property
     def preparing_epochs(self) -> int:
-        """Those that train the autoencoder."""
+        """The number of epochs that train the autoencoder."""
         return self.pretrain_epochs
 
     def passes(self) -> Sequence[Pass]:
-        """The first embeddings, of the encoder that pre-training leaves."""
+        """One pass, for the first embeddings: those of the encoder after pre-training."""
         moments = {"moments": Sum(3, len(self.centre))}
         return [Pass("centre", moments, self.accumulate, self.finish, epoch=self.pretrain_epochs)]
 
@@ -117,14 +117,14 @@ class DeepSVDD(Detector):
         state.moments += moments_of(self.embed(image))
 
     def finish(self, state: State) -> None:
-        """Fix the centre, their mean; pushed away from 0, which weights of 0 would reach (proposition 1)."""
+        """Fix the centre: the mean, pushed away from 0, which weights of 0 would reach (proposition 1)."""
         mean, variance = mean_and_variance(state.moments)
         near = mean.abs() < _LEAST_CENTRE
         self.centre.copy_(torch.where(near, _LEAST_CENTRE * torch.where(mean < 0, -1.0, 1.0), mean))
         self.first_variance.copy_(variance.mean())
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Squared error of the autoencoder, summed over pixels, then the objective of Deep SVDD."""
+        """In pre-training, the autoencoder's squared error summed over pixels; then the objective of Deep SVDD."""
         if self.pretraining:
             image = self._normalise(batch.image)
             error = (self.decoder(self.encoder(image)) - image.clamp(0, 1)).square().sum(dim=(1, 2, 3)).mean()
@@ -141,24 +141,24 @@ class DeepSVDD(Detector):
         return {"loss": loss + 0 * untouched, "squared_distance": squared.mean()}
 
     def configure_optimizers(self) -> Any:
-        """Adam; the decoder's rate is 0 after pre-training, or weight decay would wear it away."""
+        """Adam; the decoder's rate is 0 after pre-training, or weight decay would shrink its weights."""
         groups = [{"params": module.parameters()} for module in (self.encoder, self.decoder)]
         optimizer = torch.optim.Adam(groups, self.learning_rate, weight_decay=self.weight_decay)
         rates = [self._rate, lambda epoch: self._rate(epoch) if epoch < self.pretrain_epochs else 0.0]
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, rates)]
 
     def on_train_epoch_start(self) -> None:
-        """Begin Deep SVDD with a new optimiser, as the authors do."""
+        """Begin Deep SVDD with a new state of the optimiser, as the authors do."""
         self._moments = None
         if self.current_epoch == self.pretrain_epochs:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After each step the radius is the (1 - nu) quantile of the distances in the batch of all processes."""
+        """Set the radius to the (1 - nu) quantile of the distances in the batch of all processes."""
         if self._embedding is None:
             return
-        own = moments_of(self._embedding)  # nothing is read back, so that a GPU never waits
+        own = moments_of(self._embedding)  # no value is read back, so that a GPU never waits
         self._moments = own if self._moments is None else self._moments + own
         if self.objective == "soft_boundary" and self.current_epoch >= self.pretrain_epochs + self.warm_up_epochs:
             distances: Any = self.all_gather(self._squared_distance(self._embedding).sqrt())
@@ -166,7 +166,7 @@ class DeepSVDD(Detector):
         self._embedding = None
 
     def on_train_epoch_end(self) -> None:
-        """Watch for collapse: embeddings that are all the same say nothing of any image."""
+        """Warn of a collapse: embeddings that are all equal do not distinguish images."""
         if self.pretraining or self._moments is None:
             return
         add_over_processes(self._moments)
@@ -196,7 +196,7 @@ def moments_of(embedding: Tensor) -> Tensor:
 
 
 def mean_and_variance(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (latent_dim,) of the embeddings that were summed (3, latent_dim)."""
+    """Mean and variance (latent_dim,) of embeddings, from their moments (3, latent_dim)."""
     count, total, squares = moments
     mean = total / count
     return mean, (squares / count - mean.square()).clamp_min(0)

@@ -18,7 +18,7 @@ from bench.models.parts.windows import WINDOWS_AT_ONCE, SlidingWindows
 
 
 class Noise(NamedTuple):
-    """What chance brings to a step: codes (B, latent_dim), and where the penalty looks, in [0, 1), (B, 1, 1, 1)."""
+    """The random numbers of a step: codes (B, latent_dim), and the penalty's positions in [0, 1), (B, 1, 1, 1)."""
 
     code: Tensor
     share: Tensor
@@ -99,7 +99,7 @@ class FAnoGAN(Detector):
     def forward(self, image: Tensor) -> Prediction:
         """Score = squared residual of the pixels + kappa times that of the features; map = absolute residual.
 
-        Of a texture learned in patches, the paper's own way, the score is that of the most anomalous window.
+        For a texture learned in patches, as in the paper, the score is that of the most anomalous window.
         """
         parts = torch.split(self.windows.cut(in_generators_range(image)), WINDOWS_AT_ONCE)
         scores, maps = (torch.cat(each) for each in zip(*map(self._invert, parts), strict=True))
@@ -122,8 +122,8 @@ class FAnoGAN(Detector):
             return self.critic.features(image).float()
 
     def search(self, image: Tensor, features: Tensor) -> Tensor:
-        """AnoGAN's codes: down the gradient of the score from one draw of the prior."""
-        # A test's images know no gradient until they are copied.
+        """AnoGAN's codes, by gradient descent on the score from one draw of the prior."""
+        # Images of a test are inference tensors, through which no gradient flows until they are copied.
         with torch.inference_mode(mode=False), torch.enable_grad():
             image, features = image.clone(), features.clone()
             code = self.start.repeat(len(image), 1).requires_grad_()
@@ -135,7 +135,7 @@ class FAnoGAN(Detector):
         return code.detach()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for critic and generator; RMSProp for the encoder, as TensorFlow's, whose 1e-10 is below the root."""
+        """Adam for critic and generator; RMSProp for the encoder with TensorFlow's epsilon, 1e-10 below the root."""
         networks = (self.critic, self.generator)
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.0, 0.9)) for network in networks
@@ -145,18 +145,18 @@ class FAnoGAN(Detector):
         return optimizers
 
     def on_train_epoch_start(self) -> None:
-        """Every process goes on with the first one's running statistics, where BatchNorm is not synchronised."""
+        """Copy the first process's running statistics to all, for a BatchNorm that is not synchronised."""
         for buffer in self.buffers():
             buffer.copy_(from_first_process(buffer))
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Generator and critic that the encoder learns from are frozen, batch statistics included."""
+        """Freeze generator and critic, batch statistics included, while the encoder learns from them."""
         if not self.drawing:
             self.generator.eval()
             self.critic.eval()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Update the critic, and sometimes the generator; or the encoder."""
+        """Update the critic, and the generator after every `critic_steps` updates; or the encoder."""
         optimizers: Any = self.optimizers()
         if not self.drawing:
             return self._update(optimizers[2], lambda: self.loss(batch), len(batch.image))
@@ -170,7 +170,7 @@ class FAnoGAN(Detector):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """The encoder's loss, or how far the critic holds unseen normal images apart from drawings."""
+        """Log the encoder's loss, or the critic's distance between held-out images and drawings."""
         if not self.drawing:
             return super().validation_step(batch, batch_index)
         image = self.real(batch)
@@ -178,7 +178,7 @@ class FAnoGAN(Detector):
         return self.log_terms("validation", {"distance": distance}, len(image))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The encoder's (izi_f): the mean score of its drawings."""
+        """The encoder's loss (izi_f): the mean score of its drawings."""
         assert self.encoder is not None
         image = self.real(batch)
         with torch.no_grad():
@@ -187,7 +187,7 @@ class FAnoGAN(Detector):
         return {"loss": pixels + self.kappa * features, "pixel_residual": pixels, "feature_residual": features}
 
     def critic_loss(self, image: Tensor, noise: Noise) -> dict[str, Tensor]:
-        """Hold real images above drawings, with slopes of about 1 in between."""
+        """The critic's loss: real images above drawings, with slopes of about 1 in between."""
         with torch.no_grad():
             drawn = self.draw(noise.code)
         distance = self.critic(image).float().mean() - self.critic(drawn).float().mean()
@@ -195,7 +195,7 @@ class FAnoGAN(Detector):
         return {"loss": self.penalty * penalty - distance, "distance": distance, "gradient_penalty": penalty}
 
     def generator_loss(self, noise: Noise) -> dict[str, Tensor]:
-        """Draw what the critic takes for real."""
+        """The generator's loss: minus the critic's mean for drawings."""
         return {"generator_loss": -self.critic(self.draw(noise.code)).float().mean()}
 
     def real(self, batch: Batch) -> Tensor:
@@ -203,7 +203,7 @@ class FAnoGAN(Detector):
         return in_generators_range(self.windows.tiles(batch.image))
 
     def noise(self, image: Tensor) -> Noise:
-        """New chance for as many drawings as there are images."""
+        """New random numbers for as many drawings as there are images."""
         count = len(image)
         code = torch.randn(count, self.latent_dim, device=image.device)
         return Noise(code, torch.rand(count, 1, 1, 1, device=image.device))
@@ -222,9 +222,9 @@ class FAnoGAN(Detector):
         return code.float()
 
     def _update(self, optimizer: Any, compute: Callable[[], dict[str, Tensor]], images: int) -> Tensor:
-        """One step down the first of the terms, by the parameters of one network alone."""
-        # DDP waits for a gradient of every parameter, where a step here has those of one network: its own averaging is
-        # blocked, and ours takes its place.
+        """One gradient step on the first of the terms, in the parameters of one network alone."""
+        # DDP waits for a gradient of every parameter, but a step here has those of one network only: DDP's averaging is
+        # blocked, and `average_gradients` takes its place.
         with optimizer.toggle_model(sync_grad=False):
             terms = compute()
             loss = next(iter(terms.values()))
@@ -237,9 +237,9 @@ class FAnoGAN(Detector):
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, drawn: Tensor, share: Tensor) -> Tensor:
-    """Mean of (|slope| - 1)^2 where `share` (B, 1, 1, 1) of the way from real to drawn images lies behind.
+    """Mean of (|slope| - 1)^2 at the share `share` (B, 1, 1, 1) of the way from real to drawn images.
 
-    Equation 3 of Gulrajani et al. In full precision: of slopes of slopes, half of the digits would leave little.
+    Equation 3 of Gulrajani et al. In full precision: second derivatives would lose too many digits in half precision.
     """
     with full_precision(real.device):
         between = (real + share * (drawn - real)).detach().requires_grad_()
@@ -249,5 +249,5 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, drawn: Te
 
 
 def in_generators_range(image: Tensor) -> Tensor:
-    """From [0, 1] to the [-1, 1] of a hyperbolic tangent."""
+    """Images in [0, 1], scaled to the [-1, 1] of the generator's hyperbolic tangent."""
     return 2 * image - 1

@@ -1,4 +1,4 @@
-"""FastFlow: how likely a normalizing flow finds each position's features (Yu et al., arXiv 2111.07677)."""
+"""FastFlow: the likelihood of each position's features under a normalizing flow (Yu et al., arXiv 2111.07677)."""
 
 import math
 
@@ -25,10 +25,10 @@ class FastFlow(Detector):
         weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
         levels: levels of the backbone, as numbers (ResNet: 1, 2, 3; a transformer: blocks from 0) or names of modules.
         layer_norm: normalise each level over all its numbers first, with a trained scale and offset for each; for
-            convolutional networks. Of a transformer the network's own last norm is always applied.
+            convolutional networks. For a transformer the network's own last norm is always applied.
         steps: coupling steps of each flow (the paper: 8 for ResNets, 20 for transformers).
         alternate_kernels: whether every second step's convolutions are 1 x 1; else all are 3 x 3 (ResNet-18).
-        hidden_ratio: hidden channels per channel that a step's network sees (the paper: 1 for ResNets, else .16).
+        hidden_ratio: hidden channels per channel that a step's network gets (the paper: 1 for ResNets, else .16).
         clamp: bound of the logarithm of a coupling's scale.
         learning_rate: of Adam.
         weight_decay: L2 penalty of Adam.
@@ -69,9 +69,9 @@ class FastFlow(Detector):
     def forward(self, image: Tensor) -> Prediction:
         """Map = -log of the mean over levels of exp(-z^2 / 2), z^2 averaged over channels; score = its maximum.
 
-        As in gathierry's and anomalib's implementations, whose map is minus that mean: the logarithm ranks pixels and
-        images alike, is unbounded, and still tells apart what exponentials would round to 0. The Jacobian counts in
-        training alone.
+        The map of gathierry's and anomalib's implementations is minus that mean. The logarithm ranks pixels and images
+        alike, is unbounded, and still separates values whose exponentials round to 0. The Jacobian counts only in
+        training.
         """
         levels = [
             enlarge(-latent.square().mean(dim=1) / 2)
@@ -81,7 +81,7 @@ class FastFlow(Detector):
         return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Negative log-likelihood of the features, but for its constant: summed over positions and levels."""
+        """Negative log-likelihood of the features, without its constant: summed over positions and levels."""
         latents = self._latents(self.remembered(batch))
         terms = [latent.square().sum(dim=(1, 2, 3)) / 2 - determinant for latent, determinant in latents]
         return {"loss": torch.stack(terms).sum(dim=0).mean()}
@@ -92,7 +92,7 @@ class FastFlow(Detector):
         return torch.optim.Adam(learned, self.learning_rate, weight_decay=self.weight_decay)
 
     def on_train_end(self) -> None:
-        """Training alone meets the same images again."""
+        """Free the remembered features: only training repeats images."""
         self.remembered.forget()
 
     def _latents(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -24,7 +24,7 @@ class PaDiM(Detector):
         backbone: any timm architecture.
         weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
         levels: levels of the backbone, as numbers (ResNet: 1, 2, 3) or names of modules.
-        channels: how many channels are kept of all levels' together (section III.B); null keeps all.
+        channels: number of channels kept of all levels' together (section III.B); null keeps all.
         reduction: `random` keeps channels drawn by the seed, `pca` the principal components.
         interpolation: how coarser levels are brought to the finest grid; the authors' ports replicate (`nearest`).
         regularisation: added to the diagonal of each covariance (the paper's 0.01, section III.B).
@@ -92,7 +92,7 @@ class PaDiM(Detector):
 
     @property
     def supports_leave_one_out(self) -> bool:
-        """Not with PCA, whose components know every image."""
+        """Not with PCA, whose components depend on every image."""
         return self.components is None
 
     def leave_one_out_score(self, image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PatchCore: distance to the nearest of a few patches that cover all normal ones (Roth et al., CVPR 2022)."""
+"""PatchCore: distance to the nearest patch of a coreset of all normal patches (Roth et al., CVPR 2022)."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ _BYTES = 4
 class PatchCore(Detector):
     """Each patch's distance to the nearest patch of a bank that greedily covers the patches of all training images.
 
-    The first of two passes keeps a random projection of every patch, from which the bank is chosen, the second the
-    chosen patches themselves. All patches are never held. With `projection` null, or no smaller than `features`,
+    The first of two passes keeps a random projection of every patch, from which the bank is chosen; the second keeps
+    the chosen patches. The full patches are never all in memory. With `projection` null, or no smaller than `features`,
     there is one pass.
 
     Args:
@@ -84,10 +84,10 @@ class PatchCore(Detector):
         self.register_buffer("bank", torch.zeros(self._size_of_bank(spec.train_images), features))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
-        self._rows = torch.empty(0)  # between two passes: (images, positions) places in the bank, -1 for none
+        self._rows = torch.empty(0)  # between two passes: (images, positions) rows of the bank, -1 for none
 
     def forward(self, image: Tensor) -> Prediction:
-        """Map = distances, up-sampled and blurred; score = the largest distance before that, re-weighted if asked."""
+        """Map = distances, up-sampled and blurred; score = the largest distance before that, re-weighted if set."""
         patches = self.embed(image)
         bank = self.bank[: int(self.count)]
         distances, places = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
@@ -103,7 +103,7 @@ class PatchCore(Detector):
         return torch.cat([self._embed(part) for part in parts])
 
     def passes(self) -> Sequence[Pass]:
-        """What the bank is chosen from, then, where that is a projection, the bank."""
+        """One pass for the points that the bank is chosen from; if they are projections, a second for the bank."""
         width = self.projector.shape[1] if self.projected else self.features
         points = {"points": OwnRows(self.patches, width)}
         choice = Pass("patches", points, self.accumulate_points, self.finish_choice)
@@ -118,7 +118,7 @@ class PatchCore(Detector):
         state.points[state.own_places] = patches @ self.projector if self.projected else patches
 
     def finish_choice(self, state: State) -> None:
-        """Choose the bank; without a projection its patches are at hand."""
+        """Choose the bank; without a projection, fill it too."""
         points = state.take("points").flatten(0, 1)
         images, places = state.images, state.all_own_places
         positions = torch.arange(self.patches, device=points.device)
@@ -137,16 +137,16 @@ class PatchCore(Detector):
         add_over_processes(self.bank)
 
     def accumulate_bank(self, state: State, image: Tensor) -> None:
-        """Put the chosen patches at their places; each is of one process alone."""
+        """Put the chosen patches into their rows of the bank; each comes from one process alone."""
         rows = self._rows[state.places]
         state.bank[rows[rows >= 0]] = self.embed(image)[rows >= 0]
 
     def finish_bank(self, state: State) -> None:
-        """The bank is filled: forget what was chosen."""
+        """Forget the choice: the bank is filled."""
         self._rows = torch.empty(0)
 
     def _start(self, points: Tensor, ids: Tensor, total: int) -> Tensor:
-        """Mean distance (N,) to a few patches drawn at random: where the authors' choice starts from."""
+        """Mean distance (N,) to a few patches drawn at random, from which the authors' choice starts."""
         drawn = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed))[:_STARTS].to(ids.device)
         starts = points.new_zeros(len(drawn), points.shape[1])
         place, start = (ids[:, None] == drawn).nonzero().T
@@ -161,7 +161,7 @@ class PatchCore(Detector):
     def _weight(self, patch: Tensor, place: Tensor, bank: Tensor) -> Tensor:
         """1 minus the softmax, over the nearest of the bank's patches to the one at `place`, of distances from `patch`.
 
-        As a softmax, for exponentials of such distances overflow.
+        By `logsumexp`, because exponentials of such distances overflow.
         """
         assert self.reweighting is not None
         _, around = nearest(bank[place], bank, min(self.reweighting, len(bank)))
@@ -177,7 +177,7 @@ class PatchCore(Detector):
     def _neighbourhoods(self, level: Tensor) -> Tensor:
         """(B, level_features, h, w): each position with the eight around it, pooled; then brought to the grid.
 
-        Pooled first: it is linear like the up-sampling, and there are fewer positions before.
+        Pooling comes first: it is linear like the up-sampling, and there are fewer positions before that.
         """
         rows, columns = level.shape[2:]
         around = unfold(level.float(), 3, padding=1)
@@ -188,7 +188,7 @@ class PatchCore(Detector):
         return max(1, int(self.share * images * self.patches))
 
     def _plan(self, width: int, limit: float) -> str:
-        """What will be held at once, in words; refused above `limit`."""
+        """The memory that is needed at once, in words; a UsageError above `limit` gigabytes."""
         patches, rows = self.spec.train_images * self.patches, self._size_of_bank(self.spec.train_images)
         held, bank = patches * (width + 2) * _BYTES / 1e9, rows * self.features * _BYTES / 1e9
         words = f"a bank of {rows:,} patches ({bank:.2f} GB), chosen from {patches:,} ({held:.2f} GB)"

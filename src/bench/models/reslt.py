@@ -14,19 +14,19 @@ from bench.models.parts.classifier_network import ClassifierBackbone
 
 
 class ResLT(Classifier):
-    """Branches on the last map that share one classifier: the first sees all classes, each next one fewer.
+    """Branches on the last map that share one classifier: the first learns all classes, each next one fewer.
 
     Logits are the sum of the branches' (section 3.2, equation 2). The fusion loss is the cross entropy of the sum, the
     branch loss that of each branch over the images of its classes alone; loss = (1 - beta) fusion + beta branch
-    (equation 5). Their weights for images of rarer classes, which other settings give, are left out.
+    (equation 5). The authors' weights for images of rarer classes are left out: other settings give them.
 
     Args:
         spec: what the data are like.
         beta: share of the branch loss; the paper tunes it (CIFAR100-LT: .995 to .72).
-        tail_below: bounds of training images, falling, as [100, 20]: the second branch sees classes with fewer images
+        tail_below: bounds of training images, falling, as [100, 20]: the second branch learns classes with fewer images
             than the first bound, the third those with fewer than the second. null: good images are the head, all
             defects the tail.
-        classifier: the other settings, those of `Classifier`; its head is the branches' here.
+        classifier: the other settings, those of `Classifier`; the branches are its head here.
     """
 
     masks: Tensor
@@ -81,7 +81,7 @@ class ResidualBranches(nn.Module):
 
 
 def freeze_beyond_map(backbone: ClassifierBackbone, size: int) -> None:
-    """Freeze what a backbone computes after its last map, as VGG's two hidden layers: nothing learns from it here.
+    """Freeze a backbone's layers after its last map, such as VGG's two hidden layers: their output is not used here.
 
     DDP waits for the gradient of each parameter that is not frozen.
     """
@@ -100,7 +100,7 @@ def freeze_beyond_map(backbone: ClassifierBackbone, size: int) -> None:
 
 
 def branch_masks(counts: Sequence[int], tail_below: Sequence[int] | None) -> Tensor:
-    """Which classes (branches, K) each branch sees; a UsageError where a branch would see none."""
+    """Masks (branches, K) of the classes that each branch learns; a UsageError if a branch would learn none."""
     sizes = torch.tensor(counts)
     if tail_below is None:
         defects = torch.ones(len(counts), dtype=torch.bool)
@@ -119,7 +119,7 @@ def branch_masks(counts: Sequence[int], tail_below: Sequence[int] | None) -> Ten
 def branch_loss(branches: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     """Mean cross entropy of each branch's images: logits (branches, B, K), classes (B,), masks as above.
 
-    Over all pairs of a branch and an image that it sees, as in the authors' code; the paper's equation 4 is a sum.
+    Over all pairs of a branch and an image of its classes, as in the authors' code; the paper's equation 4 is a sum.
     """
     seen = masks[:, target].float()  # (branches, B)
     each = torch.stack([nn.functional.cross_entropy(logits.float(), target, reduction="none") for logits in branches])

@@ -27,7 +27,7 @@ class SPADE(Detector):
         backbone: any timm architecture.
         weights: weights of the backbone: a file, a tag of timm's, or 'none' for random ones.
         levels: levels of the pyramid, finest first, as numbers (ResNet: 1, 2, 3) or names of modules.
-        image_level: level whose mean over all positions tells which images are near (ResNet: 4).
+        image_level: level whose mean over all positions decides which images are near (ResNet: 4).
         neighbours: how many nearest images count (K in equations 1 and 2).
         sigma: standard deviation in pixels of the blur of the anomaly map.
         memory_limit: gigabytes that the pyramids of all training images may take.
@@ -92,12 +92,12 @@ class SPADE(Detector):
             getattr(state, name)[state.places] = own
 
     def finish(self, state: State) -> None:
-        """The galleries are filled: know how many images they hold."""
+        """Store how many images the filled galleries hold."""
         self.count.fill_(state.images)
 
     @property
     def fewest_images(self) -> int:
-        """As many as the nearest that count."""
+        """The number of neighbours."""
         return self.neighbours
 
     @property
@@ -106,7 +106,7 @@ class SPADE(Detector):
         return True
 
     def leave_one_out_score(self, image: Tensor) -> Tensor:
-        """Exact: the nearest image of all is the image itself, or its very copy."""
+        """Exact: the nearest image of all is the image itself, or an identical copy."""
         distances, _ = nearest(self._features(image)[1], self.pooled[: int(self.count)], self.neighbours + 1)
         return distances[:, 1:].square().mean(dim=1)
 

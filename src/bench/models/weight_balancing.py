@@ -15,13 +15,14 @@ from bench.models.parts.schedules import cosine
 
 
 class WeightBalancing(Classifier):
-    """A classifier whose last epochs train its last layer alone, decayed and held below a norm.
+    """A classifier whose last epochs train its last layer alone, with weight decay and bounded norms.
 
     The first stage is a classifier with the weight decay that suits the data (section 4.2; a setting to be tuned). The
     second (section 4.3) freezes all but the last layer: class-balanced loss, weight decay, and after each step every
-    row of its weights is scaled back to at most a threshold (MaxNorm, equation 7), which their code takes from the rows
-    after the first stage. SGD throughout: AdamW's decoupled decay is another thing. The class-balanced loss is cross
-    entropy, as Cui et al. define it; their code takes the binary cross entropy of softmax outputs, which is smaller.
+    row of its weights is scaled back to at most a threshold (MaxNorm, equation 7), which the authors' code takes from
+    the rows after the first stage. Both stages use SGD: AdamW's decoupled decay differs. The class-balanced loss is
+    cross entropy, as Cui et al. define it; the authors' code takes the binary cross entropy of softmax outputs, which
+    is smaller.
 
     Args:
         spec: what the data are like.
@@ -65,7 +66,7 @@ class WeightBalancing(Classifier):
 
     @property
     def first_balancing_epoch(self) -> int:
-        """Where the second stage begins."""
+        """The first epoch of the second stage."""
         return (self.trainer.max_epochs or 0) - self.balancing_epochs
 
     @property
@@ -92,11 +93,11 @@ class WeightBalancing(Classifier):
             optimizer.state.clear()
         last = {id(parameter) for parameter in self.last_layer.parameters()}
         for group in optimizer.param_groups:
-            if any(id(parameter) in last for parameter in group["params"]):  # their code decays the biases as well
+            if any(id(parameter) in last for parameter in group["params"]):  # as their code: biases too
                 group["weight_decay"] = self.balancing_decay
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """A frozen backbone keeps its batch statistics as well."""
+        """Keep the backbone in evaluation mode in the second stage: its batch statistics stay as well."""
         if self.balancing:
             self.backbone.eval()
 
@@ -117,7 +118,7 @@ class WeightBalancing(Classifier):
             return self.backbone.with_map(image)
 
     def on_before_optimizer_step(self, *_: Any) -> None:
-        """Without gradients SGD leaves all but the last layer as it is, decay and momentum included."""
+        """Remove all gradients but the last layer's: SGD then changes nothing else, by decay or momentum either."""
         if self.balancing:
             last = {id(parameter) for parameter in self.last_layer.parameters()}
             for parameter in self.parameters():
@@ -130,7 +131,7 @@ class WeightBalancing(Classifier):
         if self.balancing:
             weight = self.last_layer.weight
             norms = weight.norm(dim=1, keepdim=True)
-            # Divided by slightly more than its norm where it is above, or rounding could leave a row just above.
+            # To slightly below the threshold, or rounding could leave a row just above it.
             weight.mul_((self.max_norm * (1 - 1e-6) / norms.clamp_min(1e-12)).clamp_max(1.0))
 
     def share_of_rate(self, update: int, per_epoch: int, total: int) -> float:

@@ -1,1 +1,1 @@
-"""The datasets, one file a family: what they are called, where their images lie, what is known of them."""
+"""The datasets, one file per family: their names, where their images lie, what is known of them."""

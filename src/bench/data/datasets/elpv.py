@@ -16,9 +16,9 @@ LABELS = "labels.csv"
 DEFECTIVE = "defective"
 KINDS = ("mono", "poly")
 PUBLISHED = 2624  # cells of both kinds
-TRAIN = 200  # functional cells that are learned from, drawn by the seed: the dataset has no split of its own
+TRAIN = 200  # functional cells to train on, drawn by the seed: the dataset has no split of its own
 
-# Cells fill their images. A turned one would show its border; upside down and mirrored they are cells as before.
+# Cells fill their images: a rotated one would show its border. Upside down or mirrored, a normal cell stays normal.
 _SYMMETRY = Symmetry(
     aligned_to_hflip=False,
     hflip_symmetric=True,
@@ -52,29 +52,29 @@ class _Cell(NamedTuple):
 
 
 class Elpv(DefectData):
-    """Cells of one kind: functional ones (probability 0) are good, surely defective ones (1) defects, others no part.
+    """Cells of one kind: those of probability 0 are good, those of probability 1 are defects, others are left out.
 
-    Of the functional cells 200 are learned from, drawn by the seed; at most two thirds of those that there are.
+    The seed draws 200 good cells for training, but at most two thirds of all good cells.
     """
 
     @property
     def facts(self) -> CategoryFacts:
-        """The same of both kinds."""
+        """The facts, the same for both kinds."""
         return CategoryFacts(self.category_name, "object", aligned=True, symmetry=_SYMMETRY)
 
     @property
     def licence(self) -> str:
-        """That of its makers."""
+        """The licence of the dataset's makers."""
         return _LICENCE
 
     @property
     def notice(self) -> str:
-        """What the licence asks of who shows the images."""
+        """What the licence requires of people who show the images."""
         return _NOTICE
 
     @property
     def official(self) -> bool:
-        """Whether all published cells are there."""
+        """Whether all published cells are present."""
         return not self.differences
 
     def category_names(self) -> list[str]:
@@ -83,7 +83,7 @@ class Elpv(DefectData):
         return [kind for kind in KINDS if any(cell.kind == kind and cell.probability == 0 for cell in cells)]
 
     def read(self) -> Category:
-        """As labels.csv says."""
+        """Read the cells that labels.csv lists, and split them by the seed."""
         root, kind = self.find_root(), self.category_name
         if kind not in KINDS:
             raise unknown("kind of solar cell", kind, KINDS)

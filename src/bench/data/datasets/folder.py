@@ -1,4 +1,4 @@
-"""A folder of one's own: categories in the layout of MVTec AD, of which nothing else is known."""
+"""A folder of your own: categories in the layout of MVTec AD, of which nothing else is known."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from bench.data.datamodule import DefectData
 from bench.data.layout import named_root
 from bench.errors import UsageError
 
-_UNNAMED = Path(__file__).stem  # the preset that leaves the name to the folder
+_UNNAMED = Path(__file__).stem  # the preset whose dataset is named after its folder
 
 
 class Folder(DefectData):
@@ -19,10 +19,10 @@ class Folder(DefectData):
 
     @classmethod
     def dataset_name(cls, preset: str, settings: Mapping[str, Any]) -> str:
-        """The name of the root folder; a file of your own, or a record, names it otherwise."""
+        """The name of the root folder, unless a preset file of your own, or a record, gives another."""
         if preset != _UNNAMED:
             return preset
-        root = Path(os.path.abspath(named_root(settings.get("root"))))  # noqa: PTH100 - `..` goes, links keep their name
+        root = Path(os.path.abspath(named_root(settings.get("root"))))  # noqa: PTH100 - drops `..`, keeps link names
         if root.name.casefold() in preset_names("data"):
             raise UsageError(
                 f"{root} has the name of a dataset of bench: use --data {root.name.casefold()}, or rename the folder"

@@ -1,4 +1,4 @@
-"""MVTec AD (Bergmann et al., IJCV 2021): 15 categories, laid out as many datasets after it."""
+"""MVTec AD (Bergmann et al., IJCV 2021): 15 categories, in the layout that many later datasets share."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -38,11 +38,11 @@ class MVTecAD(DefectData):
 
     @property
     def facts(self) -> CategoryFacts | None:
-        """None of a foreign category."""
+        """The facts of MVTec's categories; None for a foreign category."""
         return mvtec_categories().get(self.category_name)
 
     def read(self) -> Category:
-        """As the folders say; a foreign category is told from MVTec's."""
+        """Read the folders; a category that is not MVTec's is noted as a difference."""
         category = read_category(self.find_root(), self.category_name, self.reading, obtainable=self.obtainable)
         if self.facts is not None:
             return category
@@ -56,12 +56,12 @@ class MVTecAD(DefectData):
 
     @property
     def licence(self) -> str | None:
-        """MVTec's where the defect types are: in another size or number they are still its images."""
+        """MVTec's licence if the defect types are MVTec's: resized or fewer, they are still its images."""
         published = self.facts.published if self.facts else None
         known = published is not None and set(self.whole.defect_types) == {GOOD, *published.defect_types}
         return _LICENCE if known else None
 
     @property
     def notice(self) -> str:
-        """What MVTec asks of who shows its images."""
+        """What MVTec requires of people who show its images."""
         return _NOTICE if self.facts else super().notice

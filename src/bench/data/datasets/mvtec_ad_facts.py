@@ -1,6 +1,6 @@
-"""What MVTec AD is by its paper: counts, sizes, groups and symmetries of the 15 categories, and where its archives lie.
+"""Facts of MVTec AD: counts, sizes, groups and symmetries of the 15 categories, and the addresses of its archives.
 
-Apart from `mvtec_ad.py`, so that a check or a download waits for no torch.
+Separate from `mvtec_ad.py`, so that a check or a download does not import torch.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def mvtec_categories() -> Mapping[str, CategoryFacts]:
 
 
 def mvtec_published() -> Mapping[str, Published]:
-    """The images of each of them, as published."""
+    """The published images of each of the 15 categories, by name."""
     return {name: facts.published for name, facts in mvtec_categories().items() if facts.published}
 
 

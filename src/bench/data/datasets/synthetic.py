@@ -1,4 +1,4 @@
-"""The procedural dataset behind `--data synthetic`: made on first use, no download."""
+"""The procedural dataset behind `--data synthetic`: generated on first use, without a download."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ nothing real, hold no one else's work, and are free to use under bench's own lic
 
 
 class Synthetic(DefectData):
-    """A made-up category in the layout of MVTec AD, with exact masks; root is where it is made."""
+    """A synthetic category in the layout of MVTec AD, with exact masks, generated in `root`."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -24,25 +24,25 @@ class Synthetic(DefectData):
 
     @property
     def facts(self) -> CategoryFacts | None:
-        """Symmetries of what is drawn."""
+        """The symmetries of the drawn category."""
         return categories_of("synthetic").get(self.category_name)
 
     @property
     def licence(self) -> str | None:
-        """Ours."""
+        """The licence of bench; None for a category that it does not draw."""
         return _LICENCE if self.category_name in CATEGORIES else None
 
     @property
     def notice(self) -> str:
-        """Nothing need be said of pictures of our own making."""
+        """Empty for synthetic images."""
         return "" if self.category_name in CATEGORIES else super().notice
 
     def category_names(self) -> list[str]:
-        """Those that can be made, wherever they are."""
+        """The categories that can be generated, present or not."""
         return list(CATEGORIES)
 
     def find_root(self) -> Path:
-        """The folder of the made-up categories; makes the one asked for where it is missing."""
+        """The folder of the synthetic categories; the requested one is generated if it is missing."""
         root = Path(self.root).expanduser() if self.root else cache_folder() / f"synthetic-v{VERSION}"
         if not (root / self.category_name).is_dir():
             if self.category_name not in CATEGORIES:

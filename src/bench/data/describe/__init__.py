@@ -1,1 +1,1 @@
-"""`bench data describe`: what a category holds, in figures and in one picture."""
+"""`bench data describe`: what a category holds, in numbers and in one picture."""

@@ -1,4 +1,4 @@
-"""A contact sheet: a few images of every class in one picture, defects outlined and once more from close by."""
+"""A contact sheet: a few images of every class in one picture, with defects outlined and enlarged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.data.describe.tiles import TILE, Scale, draw_close_up, draw_whole
 from bench.data.layout import Category, Sample
 from bench.data.listing import GOOD
 
-_EACH = 6  # images of a class
+_EACH = 6  # images per class
 _GAP = 8
 _LABELS = 240  # width of the column of names
 _WIDTH = _LABELS + _EACH * (TILE + _GAP)
@@ -21,7 +21,7 @@ _LINE, _TEXT, _TITLE = 20, 14, 20
 
 @dataclass(frozen=True)
 class _Row:
-    """A class: its name and figures, and some of its images with a caption each."""
+    """A class: its name, its statistics and some of its images, each with a caption."""
 
     name: str
     figures: Sequence[str]
@@ -29,13 +29,13 @@ class _Row:
 
     @property
     def height(self) -> int:
-        """In pixels, with the gap below."""
+        """Height in pixels, with the gap below."""
         lines = 2 if any(sample.mask for sample, _ in self.images) else 1
         return _LINE + lines * (TILE + _GAP) + _GAP
 
 
 def draw_contact_sheet(category: Category, description: Description) -> Image.Image:
-    """The picture. Images run from the smallest share of marked pixels to the largest, good ones by name."""
+    """Draw the sheet: defect images in ascending order of their share of marked pixels, good ones by name."""
     scale = Scale(max(int(side) for image in description.images for side in image.size.split(" x ")))
     rows = list(_rows(category, description))
     notes = _notes(description, scale)
@@ -54,7 +54,7 @@ def draw_contact_sheet(category: Category, description: Description) -> Image.Im
 
 
 def class_label(description: Description, name: str) -> str:
-    """The name of a class or category as the sheet has it: itself, or a number where no font has its letters."""
+    """The label of a class or category in the sheet: its name, or a substitute if no font has its letters."""
     if font_for(name, _TEXT):
         return name
     names = [one.name for one in description.classes]
@@ -62,14 +62,14 @@ def class_label(description: Description, name: str) -> str:
 
 
 def unwritten(description: Description) -> dict[str, str]:
-    """What stands in the sheet for each name that no font at hand can write."""
+    """The label in the sheet for each name that no installed font can write."""
     names = [description.category, *(one.name for one in description.classes)]
     labels = {name: class_label(description, name) for name in names}
     return {name: label for name, label in labels.items() if name != label}
 
 
 def percent(share: float) -> str:
-    """`0.042 %`: two digits that count."""
+    """`0.042 %`: two significant digits; whole percents from 10 % on."""
     return f"{100 * share:#.2g} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
 
 
@@ -111,7 +111,7 @@ def _figures(one: DefectClass) -> list[str]:
 
 
 def _evenly(samples: Sequence[Sample]) -> list[Sample]:
-    """Some of them, from the first to the last."""
+    """At most `_EACH` of the samples, evenly spaced from the first to the last."""
     places = np.linspace(0, len(samples) - 1, min(_EACH, len(samples))).round().astype(int)
     return [samples[place] for place in places]
 

@@ -1,4 +1,4 @@
-"""What is told of a category: figures of its classes, defects and images."""
+"""The description of a category: statistics of its classes, defects and images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """Least, middle and greatest of some numbers."""
+    """Minimum, median and maximum of some numbers."""
 
     min: float
     median: float
@@ -25,8 +25,10 @@ class Defects:
 
 @dataclass(frozen=True)
 class DefectClass:
-    """The images of one class, `good` among them, which has no `defects`, nor has a class without
-    masks; sizes are width x height in pixels."""
+    """The images of one class, which may be `good`; `sizes` are width x height in pixels.
+
+    `defects` is None for `good` and for a class without masks.
+    """
 
     name: str
     train: int
@@ -37,13 +39,13 @@ class DefectClass:
 
     @property
     def images(self) -> int:
-        """Of both splits."""
+        """The number of images in both splits."""
         return self.train + self.test
 
 
 @dataclass(frozen=True)
 class Imbalance:
-    """How often the commonest class is there for one image of the rarest."""
+    """The number of images of the commonest class per image of the rarest."""
 
     ratio: float
     commonest: str
@@ -62,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """All there are in number, and by name those most alike."""
+    """The number of all near-duplicate pairs, and the most similar pairs by name."""
 
     count: int
     across_splits: int
@@ -71,10 +73,9 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image; `path` is relative to the data root, `area_share` the marked part of its pixels, None
-    where nobody drew a mask.
+    """One image; `path` is relative to the data root.
 
-    `brightness` is its mean grey value, 0 to 255.
+    `area_share` is the marked share of its pixels, None without a mask; `brightness` its mean grey value, 0 to 255.
     """
 
     path: str
@@ -88,7 +89,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Description:
-    """All figures of one category; `differences` say in what the images are not the published ones.
+    """All statistics of one category; `differences` lists how the images differ from the published ones.
 
     `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
     """

@@ -12,7 +12,7 @@ _OWN = Path(matplotlib.get_data_path(), "fonts", "ttf")
 
 
 def font_for(text: str, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont | None:
-    """The first font with every letter of `text`: DejaVu Sans, then those of the system; None where none has."""
+    """The first font with every letter of `text`: DejaVu Sans, then those of the system; None if no font has all."""
     path = _font_file(frozenset(text), bold)
     return None if path is None else ImageFont.truetype(path, size)
 
@@ -33,7 +33,7 @@ def _system_fonts() -> tuple[str, ...]:
 
 @cache
 def _codes(path: str) -> frozenset[int]:
-    """The characters that a font file can draw; none of a file that cannot be read."""
+    """The characters that a font file can draw; empty if the file cannot be read."""
     try:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):
@@ -43,12 +43,12 @@ def _codes(path: str) -> frozenset[int]:
 def write(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int, *, bold: bool = False
 ) -> None:
-    """Write in black from `place` on, shortened in its middle to `width` pixels; letters without a font become `?`."""
+    """Write in black at `place`, shortened in the middle to `width` pixels; letters without a font become `?`."""
     font = font_for(text, size, bold=bold)
     if font is None:
         text = "".join(letter if font_for(letter, size) else "?" for letter in text)
         font = font_for(text, size, bold=bold)
-    if font is None:  # each letter has a font, and none has all
+    if font is None:  # each letter has a font, but no font has all
         text = "".join(letter if letter.isascii() else "?" for letter in text)
         font = ImageFont.truetype(_OWN / "DejaVuSans.ttf", size)
     shown, kept = text, len(text)

@@ -1,4 +1,4 @@
-"""Look at all images of a category: classes, sizes, how large and how many defects are, what shows the same again."""
+"""Measure all images of a category: classes, sizes, number and area of defects, near-duplicates."""
 
 import os
 from collections import Counter
@@ -28,21 +28,21 @@ from bench.data.near_duplicates import SIDE, similar_pairs
 from bench.metrics.ranking import auroc, rank
 from bench.metrics.regions import region_sizes
 
-_MOST_PAIRS = 100  # that are named; a folder of copies has millions
+_MOST_PAIRS = 100  # pairs that are named; a folder of copies has millions
 
 
 class _Seen(NamedTuple):
-    """What an image is read for."""
+    """What is measured on one image."""
 
     facts: ImageFacts
-    region_pixels: NDArray[np.int64] | None  # of each region; None where nobody drew a mask
+    region_pixels: NDArray[np.int64] | None  # of each region; None without a mask
     small: NDArray[np.uint8]  # (SIDE, SIDE, channels)
 
 
 def describe_category(
     category: Category, dataset: str, seen_one: Callable[[], None] = lambda: None, *, is_synthetic: bool = False
 ) -> Description:
-    """Read every image and mask once; `seen_one` is called after each image."""
+    """Describe a category, reading every image and mask once; `seen_one` is called after each image."""
     samples = (*category.train, *category.test)
     images: list[ImageFacts] = []
     region_pixels: list[NDArray[np.int64] | None] = []
@@ -79,7 +79,7 @@ def sizes_of_regions(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _read(samples: Sequence[Sample], channels: int) -> Iterator[_Seen]:
-    """In order, a few threads ahead: memory does not grow with the images' size times their number."""
+    """Measure in order, a few threads ahead, so that the full images are never all in memory."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(samples), 8 * threads):
@@ -107,7 +107,7 @@ def _see(sample: Sample, channels: int) -> _Seen:
 def _class(
     name: str, images: Sequence[ImageFacts], region_pixels: Sequence[NDArray[np.int64] | None], trained: int
 ) -> DefectClass:
-    """The first `trained` images are those of the training split."""
+    """Describe one class; the first `trained` images are those of the training split."""
     places = [place for place, image in enumerate(images) if image.defect_type == name]
     own = [images[place] for place in places]
     pixels = [found for place in places if (found := region_pixels[place]) is not None]

@@ -12,16 +12,16 @@ from bench.errors import counted
 from bench.escaping import markdown, markdown_table
 
 SHEET = "contact_sheet.png"
-_HINT = 0.3  # an AUROC as far from .5 as this is worth a warning
+_HINT = 0.3  # an AUROC at least this far from .5 is worth a warning
 
 
 def to_json(description: Description) -> str:
-    """All figures; areas as shares, regions in pixels."""
+    """All statistics; areas are shares, regions are in pixels."""
     return json.dumps(asdict(description), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def to_markdown(description: Description, *, with_sheet: bool = True) -> str:
-    """The page, with the contact sheet that lies beside it."""
+    """The page, with a link to the contact sheet beside it."""
     parts = [
         f"# {markdown(description.category)} ({markdown(description.dataset)})\n",
         _summary(description),
@@ -113,7 +113,7 @@ def _defects(one: DefectClass) -> list[str]:
 
 
 def _whole(spread: Spread) -> str:
-    """`1 to 3`."""
+    """Minimum and maximum, such as `1 to 3`."""
     return f"{spread.min:.0f}" if spread.min == spread.max else f"{spread.min:.0f} to {spread.max:.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The small pictures of a contact sheet, all of one category in one scale."""
+"""The small pictures of a contact sheet, all of a category at one scale."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,28 @@ from PIL import Image, ImageDraw
 from bench.data.layout import Sample
 
 TILE = 176
-_CLOSE = 4  # a close-up shows this part of the longest side
-_LEAST = 16  # pixels, all the same
+_CLOSE = 4  # a close-up shows the longest side divided by this
+_LEAST = 16  # pixels that a close-up shows at least
 _FRAME = (170, 170, 170)
 _EMPTY = (235, 235, 235)  # where an image is smaller than the largest
-# A bright line within a dark one: told from any background by lightness alone, so by colour-blind eyes too.
+# A bright line within a dark one: visible on any background by lightness alone, so to colour-blind eyes too.
 _OUTLINE, _HALO = (255, 221, 0), (0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Pixels of the longest side of a category's images, and of its close-ups."""
+    """The scale of a category's tiles: pixels of the longest side of its images, and of its close-ups."""
 
     longest: int
 
     @property
     def close(self) -> int:
-        """Side of a close-up."""
+        """Side of a close-up in pixels of the image."""
         return max(self.longest // _CLOSE, _LEAST)
 
 
 def draw_whole(sample: Sample, scale: Scale) -> Image.Image:
-    """The image (TILE, TILE), its defect outlined."""
+    """The whole image as a tile (TILE, TILE), its defect outlined."""
     image = sample.read_image().convert("RGB")
     share = TILE / scale.longest
     width, height = (max(1, round(side * share)) for side in image.size)
@@ -44,7 +44,7 @@ def draw_whole(sample: Sample, scale: Scale) -> Image.Image:
 
 
 def draw_close_up(sample: Sample, scale: Scale) -> Image.Image:
-    """The part (TILE, TILE) of the image that shows most of the defect, with nothing drawn over it."""
+    """The part of the image with most of the defect, as a tile (TILE, TILE) with nothing drawn over it."""
     drawn = sample.read_mask()
     assert drawn is not None
     image = sample.read_image().convert("RGB")
@@ -57,7 +57,7 @@ def draw_close_up(sample: Sample, scale: Scale) -> Image.Image:
 
 
 def _densest(mask: NDArray[np.bool_], width: int, height: int) -> tuple[int, int]:
-    """Left and top of the window with most marked pixels; of several, of the one nearest to their middle."""
+    """Left and top of the window with the most marked pixels; of several, the one nearest to their middle."""
     sums = cv2.integral(mask.astype(np.uint8))
     marked = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     tops, lefts = np.nonzero(marked == marked.max())
@@ -66,7 +66,7 @@ def _densest(mask: NDArray[np.bool_], width: int, height: int) -> tuple[int, int
 
 
 def _framed(picture: Image.Image) -> Image.Image:
-    """In the middle of a tile; the thin frame shows where a white image ends."""
+    """Centre a picture in a tile; the thin frame shows where a white image ends."""
     tile = Image.new("RGB", (TILE, TILE), _EMPTY)
     place = ((TILE - picture.width) // 2, (TILE - picture.height) // 2)
     tile.paste(picture, place)
@@ -75,7 +75,7 @@ def _framed(picture: Image.Image) -> Image.Image:
 
 
 def _outline(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A line around the mask, two pixels away, so that it hides nothing of a defect."""
+    """Draw a line around the mask, two pixels away, so that it hides nothing of a defect."""
     around = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     outlines, _ = cv2.findContours(around, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for colour, thickness in ((_HALO, 3), (_OUTLINE, 1)):

@@ -1,4 +1,4 @@
-"""The archives that MVTec publishes: one of each category, one of all."""
+"""The archives that MVTec publishes: one for each category, one for all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ PAGE = "https://www.mvtec.com/company/research/datasets/mvtec-ad/downloads"
 
 @dataclass(frozen=True)
 class Archive:
-    """One file of MVTec's; `bytes` is None where its length is not known."""
+    """One file of MVTec's; `bytes` is None if its length is not known."""
 
     file: str
     sha256: str
@@ -30,7 +30,7 @@ def whole_archive() -> Archive:
 
 
 def archive_of(sha256: str) -> Archive | None:
-    """The archive with this digest, where it is one of MVTec's."""
+    """MVTec's archive with this digest; None if there is none."""
     archives = [whole_archive(), *map(category_archive, mvtec_categories())]
     return next((archive for archive in archives if archive.sha256 == sha256), None)
 

@@ -1,4 +1,4 @@
-"""Unpacking into the data root: beside the categories first, then renamed, so that nobody ever sees half of one."""
+"""Unpack into the data root: into a temporary folder first, then renamed, so that no category is ever incomplete."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from bench.data.download.members import Member, members, most_bytes, named_damag
 from bench.errors import RunError, UsageError
 from bench.writing import sync_files
 
-UNPACKING = ".unpacking-"  # how folders in the making begin
+UNPACKING = ".unpacking-"  # prefix of temporary folders
 _SPLITS = ("train", "test", "ground_truth")
 _TEXTS = ("license.txt", "readme.txt")
 _BLOCK = 1 << 20
@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 
 @dataclass
 class _Unpacked:
-    """A category in the making: where it lay in the archive, and the digests of its files."""
+    """A category being unpacked: its path in the archive, and the digests of its files."""
 
     prefix: tuple[str, ...]
     digests: dict[str, str] = field(default_factory=dict)
@@ -37,10 +37,10 @@ def extract(
     origin: str | None = None,
     read: Callable[[int], object] = lambda count: None,
 ) -> list[str]:
-    """Unpack categories of an archive or folder into `root`, those not there yet; their names.
+    """Unpack the categories of an archive or folder that `root` lacks; return their names.
 
-    `wanted` None takes all. `origin` is said in SHA256SUMS, which is written where it is given. Modes in the archive
-    are not kept: MVTec's own stores its files read-only.
+    `wanted` None takes all. With `origin`, SHA256SUMS is written and names it. File modes of the archive are not kept:
+    MVTec's own archive stores its files read-only.
     """
     with _folder_beside(root) as folder:
         unpacked: dict[str, _Unpacked] = {}
@@ -69,13 +69,13 @@ def extract(
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what a killed process left; only for who holds the root's lock."""
+    """Remove the temporary folders of killed processes; the caller must hold the root's lock."""
     for folder in root.glob(f"{UNPACKING}*"):
         _remove(folder)
 
 
 def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _Unpacked, room: float) -> int:
-    """Write one file of at most `room` bytes below `folder`; its bytes.
+    """Write one file of at most `room` bytes below `folder`; return its number of bytes.
 
     The first `depth` parts of its path lead to its category.
     """
@@ -100,7 +100,7 @@ def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _U
 
 
 def _place(parts: tuple[str, ...]) -> tuple[int, str]:
-    """How many parts lead to the category's folder, and its name; none of a file that belongs to no category."""
+    """The number of path parts down to the category's folder, and its name; 0 and "" for a file of no category."""
     depth = 0
     if not any(part.startswith((".", "__MACOSX")) for part in parts):
         if len(parts) >= 4 and parts[-3] in _SPLITS:
@@ -112,7 +112,7 @@ def _place(parts: tuple[str, ...]) -> tuple[int, str]:
 
 @contextmanager
 def _folder_beside(root: Path) -> Iterator[Path]:
-    """A folder in `root`, on its disk, that is gone afterwards whatever happens."""
+    """A temporary folder in `root`, so on its disk, that is always removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=root))
     try:
         yield folder

@@ -1,4 +1,4 @@
-"""Fetching a large file over HTTP: what has arrived stays in a `.part` file, and the next attempt goes on after it."""
+"""Fetch a large file over HTTP: received bytes stay in a `.part` file, and the next attempt continues after them."""
 
 import hashlib
 import http.client
@@ -17,10 +17,10 @@ from bench.console import say
 from bench.errors import RunError, UsageError
 
 _BLOCK = 1 << 20
-_ATTEMPTS = 5  # in a row that bring nothing
+_ATTEMPTS = 5  # in a row that bring no bytes
 _TIMEOUT = 60  # seconds without a byte
-_NO_MORE = 416  # the server's word for a range that begins behind the end
-_GONE = (401, 403, 404, 410)  # no use to ask again
+_NO_MORE = 416  # the status of a range that begins behind the end
+_GONE = (401, 403, 404, 410)  # another request would not help
 
 
 class _BrokenOffError(Exception):
@@ -28,7 +28,7 @@ class _BrokenOffError(Exception):
 
 
 class _WrongFileError(Exception):
-    """The address answers, but not with the file that was asked for."""
+    """The address answers, but not with the requested file."""
 
 
 def fetch(
@@ -41,12 +41,12 @@ def fetch(
     moved: Callable[[int], object] = lambda count: None,
     pause: float = 1.0,
 ) -> None:
-    """Fetch `target` from the first of `urls` that has it, going on with `target.part` where that is there.
+    """Fetch `target` from the first of `urls` that has it, continuing `target.part` if that exists.
 
-    `size` in bytes is checked where it is known, SHA-256 always. `moved` is told how many bytes the `.part` file grew
-    by. Between attempts `pause` seconds, then twice as many. Raises RunError where no address has the file, where the
-    connection broke off for good (the `.part` stays), or where another file came (it is removed); `page` is where a
-    person finds the archive then.
+    `size` in bytes is checked if it is known, SHA-256 always. `moved` gets the number of bytes by which the `.part`
+    file grew. The pause between attempts begins at `pause` seconds and doubles. Raises RunError if no address has the
+    file, if the connection broke off for good (the `.part` stays), or if another file arrived (it is removed). `page`
+    is where a person finds the archive then.
     """
     part = part_of(target)
     refused = []
@@ -64,7 +64,7 @@ def fetch(
 
 
 def check_address(url: str) -> None:
-    """Refuse what no server can be asked by."""
+    """Refuse an address that reaches no server."""
     try:
         parts = urlsplit(url)
         known, _ = parts.scheme in ("http", "https") and parts.hostname, parts.port
@@ -77,12 +77,12 @@ def check_address(url: str) -> None:
 
 
 def part_of(target: Path) -> Path:
-    """Where a file is kept until it is whole."""
+    """The path of a file until it is complete."""
     return target.with_name(target.name + ".part")
 
 
 def _fetch_from(url: str, part: Path, size: int | None, moved: Callable[[int], object], pause: float) -> None:
-    """Until the file is whole; attempts are counted anew whenever one has brought something."""
+    """Attempt until the file is complete; attempts are counted anew after each one that brought bytes."""
     idle = 0
     while True:
         before = _length(part)
@@ -101,7 +101,7 @@ def _fetch_from(url: str, part: Path, size: int | None, moved: Callable[[int], o
 
 
 def _attempt(url: str, part: Path, size: int | None, moved: Callable[[int], object]) -> bool:
-    """One request, for what is missing; whether the file is whole now."""
+    """Send one request for the missing bytes; return whether the file is complete."""
     start = _length(part)
     if size is not None and start == size:
         return True
@@ -110,7 +110,7 @@ def _attempt(url: str, part: Path, size: int | None, moved: Callable[[int], obje
         if _total(response.headers.get("Content-Range")) == start:
             return True
         moved(-start)
-        part.unlink()  # longer than the file, or of another one
+        part.unlink()  # longer than the file, or a part of another one
         return False
     with response:
         begins, total = _extent(response, start)
@@ -145,7 +145,7 @@ def _ask(url: str, start: int) -> Any:
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """What arrives; errors of the network, told from those of the disk that it is written to."""
+    """The received blocks; network errors become _BrokenOffError, errors of the disk do not."""
     try:
         while block := response.read(_BLOCK):
             yield block
@@ -154,7 +154,7 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _extent(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and the length of the whole file where the server says it."""
+    """The position in the file where the answer begins, and the whole file's length if the server gives it."""
     if response.headers.get_content_type() == "text/html":
         raise _WrongFileError("answers with a web page")
     length = response.headers.get("Content-Length")
@@ -163,7 +163,7 @@ def _extent(response: http.client.HTTPResponse, start: int) -> tuple[int, int | 
         if not found or int(found[1]) != start:
             raise _WrongFileError("answers with another part than was asked for")
         return start, _total(response.headers.get("Content-Range"))
-    return 0, int(length) if length else None  # the server knows no ranges
+    return 0, int(length) if length else None  # the server does not support ranges
 
 
 def _total(content_range: str | None) -> int | None:

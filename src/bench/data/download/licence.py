@@ -1,4 +1,4 @@
-"""What MVTec asks of those who use its images, and their consent."""
+"""What MVTec requires of users of its images, and their consent."""
 
 import sys
 
@@ -13,7 +13,7 @@ The text: https://creativecommons.org/licenses/by-nc-sa/4.0/"""
 
 
 def obtain_consent(accepted: bool) -> None:
-    """Show the licence and ask; a UsageError where nobody consents or nobody can be asked."""
+    """Print the licence and ask for consent; a UsageError if it is refused or nobody can be asked."""
     print(LICENCE, file=sys.stderr)
     if accepted:
         return

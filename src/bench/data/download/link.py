@@ -1,4 +1,4 @@
-"""Categories that lie elsewhere, linked into the data root."""
+"""Link categories that lie elsewhere into the data root."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -8,7 +8,7 @@ from bench.errors import UsageError
 
 
 def link(source: Path, root: Path, wanted: Collection[str] | None) -> list[str]:
-    """Link the categories of a folder into `root`, those not there yet; their names."""
+    """Link into `root` the categories of a folder that it lacks; return their names."""
     found = {folder.name: folder for folder in category_folders(source) if wanted is None or folder.name in wanted}
     if not found:
         raise UsageError(

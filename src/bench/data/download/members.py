@@ -1,7 +1,7 @@
-"""The files of an archive or folder, whatever its kind, one after the other; what could leave the folder is refused.
+"""The files of an archive or folder of any kind, one after the other; paths that could leave the folder are refused.
 
 Only plain files and folders with plain names pass. That is stricter than the standard library's `data` filter (links
-are refused as well, and zip files are held to the same), and the same for every release of Python 3.11.
+are refused as well, in zip files too), and the same for every release of Python 3.11.
 """
 
 import lzma
@@ -17,24 +17,24 @@ from typing import IO, NamedTuple
 from bench.errors import RunError, UsageError
 
 _LEVELS = ("", "*/", "*/*/")  # how deep in a folder the categories may lie
-_ENCRYPTED = 0x1  # of a zip member's flags
-_SWELLING, _ALWAYS = 20, 2**30  # times its size that an archive of images never unpacks to, and bytes that any may
+_ENCRYPTED = 0x1  # bit of a zip member's flags
+_SWELLING, _ALWAYS = 20, 2**30  # an archive of images never swells this many times; bytes that any archive may hold
 _IN_CATEGORY = ("train/*/*", "test/*/*", "ground_truth/*/*", "license.txt", "readme.txt")
 
 
 class Member(NamedTuple):
-    """A file in an archive: the parts of its path, and its content, to be read before the next is asked for."""
+    """A file in an archive: the parts of its path, and its content, to be read before the next is requested."""
 
     parts: tuple[str, ...]
     content: IO[bytes]
 
 
 def members(source: Path, read: Callable[[int], object]) -> Iterator[Member]:
-    """The files of a tar (compressed or not), a zip or a folder; `read` is told how many bytes of it were read.
+    """The files of a tar (compressed or not), a zip or a folder; `read` gets the number of bytes read of it.
 
-    Paths begin with the archive's own name, for it may hold a category's files without a folder around them. Raises
-    RunError where a member is no plain file below the archive, UsageError where `source` is no archive; what a damaged
-    one raises, here or when content is read, `named_damage` puts in words.
+    Paths begin with the archive's own name, because it may hold a category's files without a folder around them. Raises
+    RunError if a member is no plain file below the archive, UsageError if `source` is no archive. Errors of a damaged
+    archive, here or when content is read, are converted by `named_damage`.
     """
     if source.is_dir():
         yield from _of_folder(source, read)
@@ -48,7 +48,7 @@ def members(source: Path, read: Callable[[int], object]) -> Iterator[Member]:
 
 
 def uncompressed_bytes(source: Path) -> int:
-    """About how much room the files of `source` take; exact for a zip, for PNG images do not shrink in a tar.xz."""
+    """Estimated bytes of the files of `source`: of a tar its own size, as PNG images hardly shrink; else exact."""
     if source.is_dir():
         return sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
     if zipfile.is_zipfile(source):
@@ -58,12 +58,12 @@ def uncompressed_bytes(source: Path) -> int:
 
 
 def most_bytes(source: Path) -> float:
-    """Bytes that the files of an archive may take before it is taken for a bomb: images hardly shrink."""
+    """The most bytes that an archive's files may take before it counts as a bomb: images hardly shrink."""
     return float("inf") if source.is_dir() else max(_ALWAYS, _SWELLING * source.stat().st_size)
 
 
 def category_folders(source: Path) -> list[Path]:
-    """The folders below `source` that hold train/good, or itself: of the least depth where there is one."""
+    """The folders that hold train/good, at the least depth that has one: `source` itself, or folders below it."""
     for level in _LEVELS:
         if found := sorted(path.parents[1].resolve() for path in source.glob(f"{level}train/good")):
             return found
@@ -72,7 +72,7 @@ def category_folders(source: Path) -> list[Path]:
 
 @contextmanager
 def named_damage(source: Path) -> Iterator[None]:
-    """What a damaged archive raises, as a RunError in one line."""
+    """Convert the errors of a damaged archive to a RunError of one line."""
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
@@ -122,7 +122,7 @@ def _of_folder(source: Path, read: Callable[[int], object]) -> Iterator[Member]:
 
 
 def _plain_parts(source: Path, name: str) -> tuple[str, ...]:
-    """The path of a member, which must lie below the archive's own top, with the archive's name before it."""
+    """The parts of a member's path after the archive's name; a RunError if it does not lie below the archive."""
     if name.startswith("/") or "\\" in name or "\0" in name or ":" in name.partition("/")[0]:
         raise _refused(source, name, "is no relative path")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))

@@ -14,9 +14,9 @@ Segmentation = Literal["polygons", "rle"]
 def write_coco(contents: Contents, folder: Path, segmentation: Segmentation) -> None:
     """Write `annotations/instances_<part>.json`; `file_name` is relative to `images/<part>`, or absolute.
 
-    A region without holes is described by polygons, unless run lengths are asked for; one with holes always by run
-    lengths, which polygons of this format could not tell. `iscrowd` is 0 in either case: 1 would mean a group that
-    evaluation forgives a detector to find or to miss, and that most training code leaves out.
+    A region without holes is written as polygons, unless run lengths are requested. A region with holes is always
+    written as run lengths, because polygons of this format cannot express holes. `iscrowd` is 0 in either case: 1 would
+    mean a group that evaluation ignores, found or missed, and that most training code leaves out.
     """
     annotations = folder / "annotations"
     annotations.mkdir()
@@ -33,7 +33,7 @@ def write_coco(contents: Contents, folder: Path, segmentation: Segmentation) -> 
                 content["annotations"].append(
                     {"id": number, "image_id": image, "category_id": kind} | _annotation(region, picture, segmentation)
                 )
-        # Escaped to ASCII, for pycocotools reads in the machine's encoding, whatever that is.
+        # Escaped to ASCII, because pycocotools reads in the machine's encoding, whatever that is.
         (annotations / f"instances_{split}.json").write_text(json.dumps(content) + "\n", encoding="ascii")
 
 

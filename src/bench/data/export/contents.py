@@ -1,4 +1,4 @@
-"""What is exported: which images under which names, in which part, and the classes of their defects."""
+"""The contents of an export: its images, their names and parts, and the classes of their defects."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that a format is written from; `prompts` holds the classes in their order, with words for each."""
+    """Everything that a format is written from; `prompts` maps the classes, in their order, to texts."""
 
     dataset: str
     category: Category
@@ -55,12 +55,12 @@ class Contents:
         return (picture for picture in self.pictures if picture.split == split)
 
     def class_number(self, sample: Sample) -> int:
-        """Place of a defect image's class in `prompts`."""
+        """Index of a defect image's class in `prompts`."""
         classes = list(self.prompts)
         return classes.index(sample.defect_type if sample.defect_type in self.prompts else ANY_DEFECT)
 
     def image_path(self, picture: Picture) -> str:
-        """Where the image is found: relative to the export, or where it lies if it is only referred to."""
+        """The path of the image: relative to the export, or absolute if the image is only referred to."""
         if self.images == "reference":
             return str(picture.sample.path.resolve())
         return f"images/{picture.split}/{picture.name}"
@@ -76,7 +76,7 @@ class Contents:
                 target.symlink_to(picture.sample.path.resolve())
 
     def summary(self) -> dict[str, Any]:
-        """What the export was made of, for a reader and for whoever must make it again."""
+        """The origin of the export, for a reader and for making it again."""
         counts = Counter((p.split, p.sample.defect_type) for p in self.pictures)
         types = self.category.defect_types
         return {
@@ -94,7 +94,7 @@ class Contents:
 
 
 def name_pictures(dealt: list[tuple[Sample, str]], category: str) -> tuple[Picture, ...]:
-    """Give each image a name that no other has, made of its folders: `test-scratch_head-003.png`."""
+    """Give each image a unique name, made of its folders: `test-scratch_head-003.png`."""
     pictures = []
     taken: dict[str, Sample] = {}
     for sample, split in dealt:

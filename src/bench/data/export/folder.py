@@ -1,4 +1,4 @@
-"""The folder of an export: there as a whole or not at all, and never in the place of anything else."""
+"""The folder of an export: complete or absent, and never written over anything else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,11 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.writing import whole_folder, writing_to
 
-SUMMARY = "export.json"  # by which an export is known
+SUMMARY = "export.json"  # the file that marks a folder as an export
 
 
 def check_target(out: Path, *, force: bool) -> None:
-    """A UsageError where something lies that must stay."""
+    """Raise a UsageError if `out` holds something that must stay."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / SUMMARY).is_file():
@@ -22,8 +22,8 @@ def check_target(out: Path, *, force: bool) -> None:
 
 @contextmanager
 def building(out: Path, *, force: bool) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place once everything is written; a disk that refuses is named."""
+    """A new folder beside `out` that replaces it once everything is written; errors of the disk name `out`."""
     check_target(out, force=force)
     with writing_to(out, "--out FOLDER"), whole_folder(out.resolve()) as complete:
         yield complete
-        check_target(out, force=force)  # writing took its time
+        check_target(out, force=force)  # it may have changed meanwhile

@@ -21,7 +21,7 @@ def write_licence(folder: Path, data: DefectData, dataset: str, version: str) ->
 
 
 def _licences_beside(data: DefectData) -> list[Path]:
-    """Those in the category's folder, else in the data root."""
+    """The licence files in the category's folder, else those in the data root."""
     root = data.find_root()
     for place in (root / data.category_name, root):
         names = ("license", "licence", "readme", "copying")

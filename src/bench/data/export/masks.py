@@ -1,4 +1,4 @@
-"""Masks with prompts, for segmenters that are told where to look, such as SAM."""
+"""Masks with prompts, for promptable segmenters such as SAM."""
 
 import json
 from pathlib import Path

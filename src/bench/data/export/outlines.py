@@ -12,18 +12,18 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 def trace(mask: NDArray[np.bool_], connectivity: Literal[4, 8]) -> list[Outline]:
-    """The outlines of a mask (H, W) and of its holes, by their uppermost row.
+    """The outlines of a mask (H, W) and of its holes, in the order of their uppermost rows.
 
-    Where two pixels touch at a corner alone, 8 leads the outline from one to the other through that corner, 4 does not.
+    Where two pixels touch only at a corner, 8 leads the outline through it from one to the other, 4 does not.
     """
     edges = _edges(mask)
     walked = [bytearray(len(edge)) for edge in edges]
-    # At a corner with two ways on, one turns right and stays with its pixel, the other turns left to the next one.
+    # At a corner with two ways on, the right turn stays with its pixel, the left turn goes to the next pixel.
     turns = (3, 0, 1) if connectivity == 8 else (1, 0, 3)
     width = mask.shape[1] + 1
     strides = [dx + dy * width for dx, dy in _STEPS]
     outlines = []
-    for start in np.flatnonzero(np.frombuffer(edges[0], np.bool_)).tolist():  # every outline somewhere runs east
+    for start in np.flatnonzero(np.frombuffer(edges[0], np.bool_)).tolist():  # every outline runs east somewhere
         place, heading, corners = start, 0, []
         while not walked[heading][place]:
             walked[heading][place] = True
@@ -44,7 +44,7 @@ def area(outline: Outline) -> int:
 
 
 def join(outlines: list[Outline]) -> Outline:
-    """One outline that encloses the same: each hole is joined to the rest by a cut, there and back, without width."""
+    """One outline of the same area: each hole is joined to the rest by a cut without width, there and back."""
     by_size = sorted(outlines, key=area, reverse=True)
     joined = by_size[0]
     for hole in by_size[1:]:
@@ -56,7 +56,7 @@ def join(outlines: list[Outline]) -> Outline:
 
 
 def _edges(mask: NDArray[np.bool_]) -> list[bytes]:
-    """For each heading, at which corners (flat, of (H + 1) x (W + 1)) an edge begins with the defect to its right."""
+    """For each heading and corner (flat, (H + 1) x (W + 1)): whether an edge with the defect on its right begins."""
     padded = np.pad(mask, 1)
     above_left, above_right = padded[:-1, :-1], padded[:-1, 1:]
     below_left, below_right = padded[1:, :-1], padded[1:, 1:]

@@ -1,4 +1,4 @@
-"""What a detector that reads text is told to look for: a few words for each class."""
+"""Prompts for detectors that read text: a few words for each class."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ ANY_DEFECT = "defect"  # the class of all defects where types do not matter
 
 
 def class_prompts(category: str, classes: Sequence[str], own: Path | None) -> dict[str, str]:
-    """The prompt of each class: from the YAML file `own` (class: text), else from ours, else its name."""
+    """The prompt of each class: from the YAML file `own` (class: text), else from prompts.json, else its name."""
     known = json.loads(files("bench.data.export").joinpath("prompts.json").read_text(encoding="utf-8"))
     typed = {str(name): text for name, text in read_yaml(own).items()} if own else {}
     for name, text in typed.items():

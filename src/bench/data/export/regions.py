@@ -1,4 +1,4 @@
-"""The connected regions of a mask as detectors and segmenters want them: box, outline, run lengths, points."""
+"""The connected regions of a mask as detectors and segmenters need them: box, outline, run lengths, points."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,7 @@ class Region:
 
     @cached_property
     def polygons(self) -> list[Outline] | None:
-        """Simple polygons along the edges of pixels, which touch at corners at most; None where one has a hole."""
+        """Simple polygons along the edges of pixels, which touch at corners at most; None if the region has a hole."""
         outlines = trace(self.pixels, 4)
         return None if any(area(o) < 0 for o in outlines) else [o + self._corner for o in outlines]
 
@@ -66,16 +66,16 @@ def find_regions(mask: NDArray[np.bool_]) -> list[Region]:
 def inner_points(region: Region, count: int) -> list[tuple[int, int]]:
     """Pixels (x, y) of the region: first the one deepest in it, then those farthest from the points so far.
 
-    All are at least half as deep as the first; where too few pixels are, there are fewer points.
+    All are at least half as deep as the first; too few such pixels give fewer points.
     """
     inside = np.pad(region.pixels, 1)
     return _spread_points(ndimage.distance_transform_edt(inside), count, region.left - 1, region.top - 1)
 
 
 def outer_points(region: Region, mask: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
-    """Pixels (x, y) near the region that no defect covers: as `inner_points`, but deep in what is no defect.
+    """Pixels (x, y) near the region that no defect covers, chosen as by `inner_points`: deep in the background.
 
-    Near means: in the region's box, enlarged on each side by half of it and by 2 pixels at least.
+    Near means in the region's box, enlarged on each side by half its size, at least by 2 pixels.
     """
     left, top, width, height = region.box
     border_x, border_y = max(2, width // 2), max(2, height // 2)

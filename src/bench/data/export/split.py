@@ -1,4 +1,4 @@
-"""Training, validation and test parts: stratified by defect type, near-duplicates never apart."""
+"""Training, validation and test parts: stratified by defect type, near-duplicates kept together."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SPLITS = ("train", "val", "test")
 
 
 def read_shares(typed: str) -> dict[str, float]:
-    """`0.7,0.15,0.15` as the share of each part that has one; a UsageError where these are no parts of a whole."""
+    """`0.7,0.15,0.15` as the share of each part that has one; a UsageError if they are no shares that sum to 1."""
     try:
         numbers = [float(word) for word in typed.split(",")]
     except ValueError:
@@ -28,7 +28,7 @@ def read_shares(typed: str) -> dict[str, float]:
 
 
 def deal(category: Category, shares: Mapping[str, float], seed: int, cache: Path) -> list[tuple[Sample, str]]:
-    """Every image of the category with the part it belongs to, those of train/good first."""
+    """Assign every image of the category to a part; images of train/good come first."""
     names = list(shares)
     images = LabelledSplit(category, len(names), None, seed, cache)
     part = stratify(images.types, images.groups, len(names), seed, shares=list(shares.values()))
@@ -36,7 +36,7 @@ def deal(category: Category, shares: Mapping[str, float], seed: int, cache: Path
 
 
 def describe_gaps(dealt: list[tuple[Sample, str]], shares: Mapping[str, float], types: tuple[str, ...]) -> list[str]:
-    """A line for each type that a part has no image of."""
+    """One line for each type that a part has no image of."""
     counts = Counter((name, sample.defect_type) for sample, name in dealt)
     return [
         f"{kind} has {sum(counts[each, kind] for each in shares)} images: none of them is in {name}"

@@ -31,7 +31,7 @@ def write_yolo(contents: Contents, folder: Path, task: Task) -> None:
 
 
 def check_yolo(contents: Contents) -> None:
-    """A UsageError where Ultralytics would not take the export."""
+    """Raise a UsageError if Ultralytics would reject the export."""
     if contents.images == "reference":
         raise UsageError("Ultralytics looks for labels beside the images: --images copy or link, not reference")
     empty = [split for split in ("train", "val") if not any(contents.part(split))]
@@ -56,6 +56,6 @@ def _box(region: Region, picture: Picture) -> str:
 
 
 def _numbers(values: Iterable[float], picture: Picture) -> str:
-    """Horizontal and vertical in turn, as shares of the image: nine digits hold a millionth of a pixel."""
+    """x and y in turn, as shares of the image's sides: nine digits resolve a millionth of a pixel."""
     sides = (picture.width, picture.height)
     return " ".join(f"{value / sides[place % 2]:.9g}" for place, value in enumerate(values))

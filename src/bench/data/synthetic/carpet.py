@@ -1,7 +1,8 @@
 """The synthetic texture: a twill of grey and brown yarn that fills the image, slightly turned, stretched and uneven.
 
-Yarns are counted in pitches along the two directions (a, b) of the weave; where the twill puts the warp on top the
-height map is a warp yarn's, elsewhere a weft yarn's. Defects are painted over, or dent the map, before light falls.
+Positions along the two directions (a, b) of the weave are counted in pitches of the yarn. Where the twill puts the warp
+on top, the height map is a warp yarn's, elsewhere a weft yarn's. Defects are painted over the weave, before the
+exposure.
 """
 
 import math
@@ -50,7 +51,7 @@ def _weave(rng: np.random.Generator, x: Array, y: Array) -> Array:
     a = a + rng.uniform(0, 4) + 0.12 * smooth_noise(rng, side, (9, 9))
     b = b + rng.uniform(0, 4) + 0.12 * smooth_noise(rng, side, (9, 9))
     column, row = np.floor(a), np.floor(b)
-    warp_on_top = (column + row) % 4 < 2  # two over, two under, one further on every row
+    warp_on_top = (column + row) % 4 < 2  # two over, two under, one further in every row
     # A yarn is round across, and dives under its neighbours at both ends of a float two yarns long.
     across = np.where(warp_on_top, a - column, b - row) - 0.5
     along = np.where(warp_on_top, (column + b) % 4, (row + a + 2) % 4) / 2 - 0.5

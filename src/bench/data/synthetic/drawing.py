@@ -1,7 +1,8 @@
 """Small drawing kit of the synthetic categories: coordinates, noise, distances and light on a supersampled canvas.
 
 Lengths are fractions of the image's side, so that a picture looks the same at every size. Canvases are
-float32, which halves the drawing time: scalars that meet them are Python floats, since NumPy's own would widen them.
+float32, which halves the drawing time: scalars combined with them are Python floats, because NumPy's own would widen
+them.
 """
 
 import math
@@ -20,7 +21,7 @@ STEEPEST = 3.0  # slopes are clipped here: a silhouette's is infinite
 
 
 class Defect(NamedTuple):
-    """A defect to draw: its type, whether it shall be hard to see, and its own randomness."""
+    """A defect to draw: its type, whether it is hard to detect, and its own random generator."""
 
     kind: str
     hard: bool
@@ -70,7 +71,7 @@ def coverage(distance: Array) -> Array:
 
 
 def blend(below: Array, above: Array | float, opacity: Array | float) -> Array:
-    """One layer over another."""
+    """Blend one layer over another."""
     return below + (above - below) * opacity
 
 

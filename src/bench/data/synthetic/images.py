@@ -1,8 +1,8 @@
 """The procedural dataset behind `--data synthetic`: drawn on first use, in MVTec AD's layout, with exact masks.
 
-Every image is seeded by its own name, so any number of threads draws the same bytes. A defective image shares nothing
-with a good one but the recipe: pose, light and noise come from one generator, the defect from another. Drawing the same
-scene without its defect gives a twin, and the mask is where the two differ visibly.
+Every image is seeded by its own name, so that any number of threads draws the same bytes and no two images share a
+scene. Pose, light and noise come from one generator, the defect from another: drawing the same scene without its defect
+gives a twin, and the mask is where the two differ visibly.
 """
 
 import os
@@ -22,7 +22,7 @@ from bench.data.synthetic import screw as synthetic_screw
 from bench.data.synthetic.drawing import Array, Defect
 from bench.writing import sync_files
 
-VERSION = 1  # part of every seed: counts up when pictures change
+VERSION = 1  # part of every seed: increased when pictures change
 
 _DRAW: dict[str, Callable[[int, np.random.Generator, Defect | None], Array]] = {
     "screw": synthetic_screw.draw,
@@ -37,9 +37,9 @@ DEFECTS: dict[str, tuple[str, ...]] = {
 TRAIN_GOOD = 80
 TEST_GOOD = 19  # with five defect types an odd number of test images, which two or three ranks cannot share evenly
 PER_DEFECT = 8
-HARD = (1, 4, 6)  # the numbers, in every defect type, of the small and faint ones
+HARD = (1, 4, 6)  # the numbers of the small and faint defects of every type
 
-PERCEPTIBLE = 6.0  # grey levels, before noise, from which a change belongs to the mask
+PERCEPTIBLE = 6.0  # grey levels before noise: a change from here on belongs to the mask
 
 
 class Shot(NamedTuple):
@@ -56,7 +56,7 @@ class Shot(NamedTuple):
 
 
 def generate(category: str, folder: Path, *, size: int = 256) -> None:
-    """Write one category into `folder`, which appears complete or not at all; one that already exists is kept."""
+    """Write one category into `folder`, which appears complete or not at all; an existing one is kept."""
     if category not in CATEGORIES:
         raise ValueError(f"unknown synthetic category {category!r}; there are {', '.join(CATEGORIES)}")
     if _holds_files(folder):
@@ -84,7 +84,7 @@ def shots(category: str) -> Iterator[Shot]:
 
 
 def draw(shot: Shot, size: int) -> Array:
-    """The picture of that name, in grey levels not yet rounded."""
+    """The picture of a shot, in grey levels not yet rounded."""
     defect = None if shot.kind == "good" else Defect(shot.kind, shot.number in HARD, shot.rng("defect"))
     return _DRAW[shot.category](size, shot.rng("scene"), defect)
 

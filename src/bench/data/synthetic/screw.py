@@ -1,7 +1,8 @@
 """The synthetic object: a wood screw seen from the side, in varied pose, on a bright and unevenly lit table.
 
 The screw is a height map over (t, v): t runs along its axis from the head's face (0) to the tip (1), v across; both in
-units of the screw's length. Damage bends, cuts or flattens that map before light falls on it, so shading follows.
+units of the screw's length. Damage bends, cuts or flattens that map before light falls on it, so that the shading
+follows.
 """
 
 import math
@@ -27,7 +28,7 @@ from bench.data.synthetic.drawing import (
 
 LENGTH = 0.8  # of the image's side
 HEADING = math.radians(-130)  # from head to tip; the y axis points down
-# How far pose varies, either way. Turned any way round, as MVTec's screw is, eighty images are too few to learn from.
+# How far the pose varies, either way. At any angle, as MVTec's screw lies, eighty images are too few to learn from.
 TURN, SHIFT, STRETCH = math.radians(20), 0.012, 0.02
 HEAD, SHANK, CORE, THREAD = 0.145, 0.052, 0.044, 0.032  # radii, and how far the thread stands out
 OUTLINE = ([0, 0.015, 0.14, 0.46, 0.50, 0.86, 1.0], [HEAD, HEAD, SHANK, SHANK, CORE, CORE, 0.0])  # t, radius
@@ -75,10 +76,10 @@ def draw(size: int, rng: np.random.Generator, defect: Defect | None = None) -> A
 
 
 def _table(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    """Bright, with a slope of light, faint clouds, and a few specks of dust that are no defect."""
+    """The bright table, with a slope of light, faint clouds, and a few specks of dust that are no defect."""
     slope_x, slope_y = rng.normal(0, 12, 2).tolist()
     grey = TABLE + slope_x * x + slope_y * y - 14 * (x * x + y * y) + 1.5 * smooth_noise(rng, len(x), (6, 6))
-    dust = np.clip(smooth_noise(rng, len(x), (130, 130)) - 3, 0, None)  # three deviations: about twenty cells
+    dust = np.clip(smooth_noise(rng, len(x), (130, 130)) - 3, 0, None)  # 3 standard deviations: about 20 cells
     dusty: Array = grey - 10 * dust
     return dusty
 

@@ -26,19 +26,19 @@ class _LastLevelReachedError(Exception):
 class Backbone(nn.Module):
     """Features of a frozen network at some of its levels.
 
-    Of a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
+    In a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
     last norm, and without class and distillation tokens. It takes images of any multiple of its patch: the position
     embedding of its weights is resampled to their size.
 
-    On a CPU an image's features do not depend on the images that pass with it, to the bit: in a batch it is always one
-    of two, and neither its place nor the other changes it. (Alone, MobileNetV2 and EfficientNet say something else in
-    the last digit of images of up to 75 pixels, on two threads and more. A single larger image passes alone, in half
+    On a CPU an image's features do not depend, to the bit, on the other images of its batch: images pass in pairs, and
+    neither the position in the pair nor the other image changes them. (Passed alone on two or more threads, images of
+    up to 75 pixels get other last digits from MobileNetV2 and EfficientNet. A single larger image passes alone, in half
     the time.) On other devices all images of a batch pass at once, and the size of the batch, by which their libraries
-    choose how to compute, may change last digits.
+    choose an algorithm, may change last digits.
 
     Args:
         name: any timm architecture.
-        levels: places in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3; a transformer's blocks from 0) or
+        levels: indices in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3; a transformer's blocks from 0) or
             names of modules.
         weights: a file, a tag of timm's, or 'none'.
         size: side of the square input in pixels.
@@ -84,7 +84,7 @@ class Backbone(nn.Module):
         return [level.float() for level in levels]
 
     def _run_on_cpu(self, image: Tensor) -> list[Tensor]:
-        """A few images at a time, always equally many: the last ones are repeated where one lacks."""
+        """Run a fixed number of images at a time: images of the last part are repeated to reach it."""
         count = len(image)
         parts = list(torch.split(image, _IMAGES_AT_ONCE_ON_CPU))
         if count % _IMAGES_AT_ONCE_ON_CPU and (count > 1 or image.shape[-1] <= _DIFFERS_ALONE_UP_TO):
@@ -117,7 +117,7 @@ class Backbone(nn.Module):
         return hook
 
     def _drop_unused(self, size: int) -> None:
-        """Replace what lies beyond the last level, so that it is neither stored nor counted."""
+        """Replace modules beyond the last level, so that they are neither stored nor counted."""
         used: set[nn.Module] = {self.network}
         hooks = [m.register_forward_pre_hook(lambda module, _: used.add(module)) for m in self.network.modules()]
         with torch.inference_mode():
@@ -131,7 +131,7 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, size: int) -> nn.Module:
-    """The whole network; of a transformer, the one for images of `size`, as its position embedding has their size."""
+    """The whole network; a transformer is built for images of `size`, which sets its position embedding's shape."""
     if not _is_transformer(name):
         return timm.create_model(name)
     network: Any = timm.create_model(name, img_size=size)

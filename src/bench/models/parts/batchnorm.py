@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of the images of all GPUs together."""
+"""BatchNorm whose statistics are taken over the images of all GPUs together."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.collectives import rank_and_processes
 from bench.errors import UsageError
 
-# What the synchronised module computes in their place.
+# The forward methods that the synchronised module replaces.
 _KNOWN_FORWARDS = (_BatchNorm.forward, BatchNormAct2d.forward)
 
 
 class Place(NamedTuple):
-    """Where a module lies: `name` in `parent`."""
+    """The location of a module: `name` in `parent`."""
 
     parent: nn.Module
     name: str
@@ -26,21 +26,21 @@ class Place(NamedTuple):
 class TrainedBatchNormSync(LayerSync):
     """Synchronises BatchNorm that is trained, while it is trained; a plugin for Lightning's Trainer.
 
-    Lightning's own, `sync_batchnorm`, converts frozen networks as well, and loses the activation that timm keeps within
-    its BatchNorm, for good: the network that it leaves behind is another one. This one leaves frozen networks alone,
-    converts by timm's converter, keeps hooks, and puts the very modules back that it took out.
+    Lightning's own `sync_batchnorm` converts frozen networks as well, and permanently loses the activation that timm
+    keeps within its BatchNorm, which changes the network. This plugin leaves frozen networks alone, uses timm's
+    converter, keeps hooks, and puts back the very modules that it replaced.
 
-    torch synchronises on GPUs only: not to be used on CPUs.
+    torch synchronises on GPUs only; do not use the plugin on CPUs.
     """
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Place, nn.SyncBatchNorm]] = []
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Put synchronised modules in the place of trained BatchNorm, with the same parameters and statistics."""
+        """Replace trained BatchNorm by synchronised modules with the same parameters and statistics."""
         if rank_and_processes()[1] == 1:
             return model
-        synchronised: dict[nn.Module, nn.SyncBatchNorm] = {}  # a module may lie in two places
+        synchronised: dict[nn.Module, nn.SyncBatchNorm] = {}  # a module may occur twice
         for place in list(trained_batchnorm(model)):
             if place.module not in synchronised:
                 _check_forward(place.module)
@@ -54,7 +54,7 @@ class TrainedBatchNormSync(LayerSync):
         while self._replaced:
             place, synchronised = self._replaced.pop()
             original = place.module
-            # Not only their values: a move to another device replaces buffers by others.
+            # The tensors, not only their values: a move to another device replaces buffers.
             original._parameters.update(synchronised._parameters)
             original._buffers.update(synchronised._buffers)
             original.train(synchronised.training)
@@ -63,9 +63,9 @@ class TrainedBatchNormSync(LayerSync):
 
 
 def trained_batchnorm(module: nn.Module, *, around: bool = False) -> Iterator[Place]:
-    """BatchNorm within a module that learns: with a trained scale, or without one in a network that is trained.
+    """The trained BatchNorm within a module: with a trained scale, or without a scale in a network that is trained.
 
-    The parameters within a module say whether it is trained; where it has none, those `around` it.
+    A module is trained if one of its parameters is; without parameters, if the module `around` it is.
     """
     trained = _learns(module, around)
     for name, child in module._modules.items():
@@ -85,13 +85,13 @@ def _synchronised(original: _BatchNorm) -> nn.SyncBatchNorm:
     convert: Any = convert_sync_batchnorm
     synchronised: nn.SyncBatchNorm = convert(original)
     for name, value in vars(original).items():
-        if "_hook" in name:  # the same dictionaries: a handle that was given out still removes its hook
+        if "_hook" in name:  # the same dictionaries: handles given out before still remove their hooks
             vars(synchronised)[name] = value
     return synchronised
 
 
 def _check_forward(module: _BatchNorm) -> None:
-    """Refuse a class that computes something of its own, which the synchronised one would leave out."""
+    """Refuse a class with a forward of its own, which the synchronised module would leave out."""
     kind = type(module)
     if kind.forward not in _KNOWN_FORWARDS and not getattr(module, "alike_over_processes", False):
         raise UsageError(

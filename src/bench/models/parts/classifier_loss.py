@@ -9,7 +9,7 @@ from bench.errors import UsageError
 
 
 class ClassificationLoss(nn.Module):
-    """Cross entropy with any of three remedies for a long tail; without them the plain one.
+    """Cross entropy with any of three remedies for a long tail; without them plain cross entropy.
 
     Args:
         counts: training images of each class.
@@ -53,13 +53,13 @@ class ClassificationLoss(nn.Module):
         each = nn.functional.cross_entropy(adjusted, target, reduction="none", label_smoothing=self.label_smoothing)
         if self.focal_gamma:
             log_chosen = adjusted.log_softmax(dim=1).gather(1, target[:, None])[:, 0]
-            # 1 - p without its rounding, and never 0, where powers below 1 have no gradient.
+            # 1 - p without its rounding error, and never 0, where powers below 1 have no gradient.
             each = (-torch.expm1(log_chosen)).clamp_min(1e-8) ** self.focal_gamma * each
         return (self.weights[target] * each).mean()
 
 
 def class_weights(counts: Sequence[int], beta: float) -> Tensor:
-    """Weights (K,) by the effective number of images; a class without any weighs nothing."""
+    """Weights (K,) by the effective number of images; a class without images has weight 0."""
     sizes = torch.tensor(counts, dtype=torch.float64)
     weights = torch.where(sizes > 0, (1 - beta) / (1 - beta ** sizes.clamp_min(1)), 0.0)
     return (weights * len(counts) / weights.sum()).float()

@@ -21,7 +21,7 @@ from bench.models.parts.weights import (
 Library = Literal["torchvision", "timm"]
 
 _PROBE = 224
-# Networks with a second classifier on the way, which only their own training needs; images are normalised anew inside.
+# Networks with auxiliary classifiers, which only their own training needs; they normalise images once more inside.
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
@@ -48,12 +48,12 @@ class ClassifierBackbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         freeze: Any = freeze_batch_norm_2d
-        # Channels last: on CPUs convolutions learn in two thirds of the time.
+        # Channels last: on CPUs, training of convolutions takes two thirds of the time.
         self.network: Any = (freeze(network) if freeze_batchnorm else network).to(memory_format=torch.channels_last)
         self.last, self.map_channels = "", None
         for probed in dict.fromkeys((size, _PROBE)):
             self.width, last, channels = self._probe(name, probed, required=probed == size)
-            if channels is not None:  # at small sizes a map has one place, and seems to be none
+            if channels is not None:  # at small sizes a map has one position and is not recognised
                 self.last, self.map_channels = last, channels
         if self.has_map:
             self.network.get_submodule(self.last).register_forward_hook(_keep_output)
@@ -63,7 +63,7 @@ class ClassifierBackbone(nn.Module):
         return self.with_map(image)[0]
 
     def with_map(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same, and the last map (B, C, h, w); None where a network has none, as transformers."""
+        """The features, and the last map (B, C, h, w); None for networks without one, such as transformers."""
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with network_precision(image.device):
             features: Tensor = self.network(image)
@@ -76,7 +76,7 @@ class ClassifierBackbone(nn.Module):
         return self.map_channels is not None
 
     def _probe(self, name: str, size: int, *, required: bool) -> tuple[int, str, int | None]:
-        """Width of the features; the last module whose output still has more than one place, and its channels."""
+        """Width of the features; the last module whose output has more than one position, and its channels."""
         found: tuple[str, tuple[int, ...]] = ("", ())
 
         def note(module_name: str) -> Any:
@@ -122,8 +122,9 @@ def _check_batchnorm(network: nn.Module, weights: str) -> None:
 
 
 def _keep_output(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    # On the module itself, by a function of its own: a copy keeps its own output, and pickling knows the name.
-    # The network goes on with what is kept, so that its features have a gradient for it in half precision too.
+    # Kept on the module itself, by a function of this file: a copied network keeps its own output, and pickle finds the
+    # function. The network goes on with the kept tensor, so that its features have a gradient for it in half precision
+    # too.
     kept = output.float()
     module.__dict__["kept_output"] = kept
     return kept

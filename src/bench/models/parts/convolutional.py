@@ -40,10 +40,10 @@ class Decoder(nn.Sequential):
 
 
 def to_grey(image: Tensor) -> Tensor:
-    """Luma (B, 1, H, W) of colour images; grey ones pass."""
+    """Luma (B, 1, H, W) of colour images; grey ones are returned unchanged."""
     if image.shape[1] == 1:
         return image
-    # Filled where the images lie: numbers sent to a GPU are waited for.
+    # Filled on the images' device: a copy of numbers to a GPU would be waited for.
     shares = torch.stack([image.new_full((), share) for share in _LUMA])
     return (image * shares.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
@@ -54,7 +54,7 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _plan(size: int) -> tuple[int, int]:
-    """How often the size is halved, and what remains for the last, unpadded convolution (8 in the paper)."""
+    """How often the size is halved, and the side that remains for the last, unpadded convolution (8 in the paper)."""
     halvings = 4
     while size // 2**halvings >= 16:
         halvings += 1
@@ -67,9 +67,9 @@ def _plan(size: int) -> tuple[int, int]:
 
 
 def _keep_variance(network: nn.Module) -> None:
-    """He et al.'s initial values: torch's own shrink the signal in each layer, and the code starts constant.
+    """Set He et al.'s initial values: torch's own shrink the signal in each layer, and the code starts constant.
 
-    Measured on synthetic screws: with torch's, training rests on the mean image for hundreds of steps.
+    Measured on synthetic screws: with torch's, training stays at the mean image for hundreds of steps.
     """
     gain = nn.init.calculate_gain("leaky_relu", _SLOPE)
     for layer in network.modules():

@@ -1,4 +1,4 @@
-"""Farthest-first choice of a few points that cover all (greedy k-centre), on one process or many."""
+"""Coreset: farthest-first choice of a few points that cover all (greedy k-centre), on one process or many."""
 
 import numpy as np
 import torch
@@ -15,16 +15,16 @@ _POINTS_AT_ONCE = 2048
 
 @torch.no_grad()
 def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> Tensor:
-    """Choose `count` of all processes' points, each the one farthest from those chosen before it; their ids in order.
+    """Choose `count` of all processes' points, each the farthest from those before it; return their ids in order.
 
-    A point's distance is the least of `start` and its distances to the points chosen, and can only fall. So of the
-    farthest `_CANDIDATES` points, those that stay farther than all others are now are the next picks, whatever the
-    others do. Hundreds of steps are settled among the candidates alone, and all points then meet their picks in one
-    matrix product: the usual step reads every point for one pick, and waits for memory.
+    A point's distance is the minimum of `start` and its distances to the chosen points, and can only fall. So among the
+    farthest `_CANDIDATES` points, the next picks are those that stay farther than the present distance of every other
+    point. Hundreds of steps are decided among the candidates alone, and one matrix product then updates all points. The
+    usual step reads every point for one pick, and waits for memory.
 
     Args:
         points: (N, d) of this process.
-        ids: (N,) names of the points, no two of all processes' alike.
+        ids: (N,) ids of the points, unique over all processes.
         count: how many to choose; no more than all processes have.
         start: (N,) distances before anything is chosen.
     """
@@ -47,7 +47,7 @@ def choose_covering(points: Tensor, ids: Tensor, count: int, start: Tensor) -> T
 
 
 def _mean(points: Tensor) -> Tensor:
-    """The mean of all processes' points: far from it, norms are large and small distances cancel."""
+    """The mean of all processes' points: without centring, norms are large and small distances cancel."""
     total = torch.zeros(points.shape[1] + 1, dtype=torch.float64, device=points.device)
     for part in torch.split(points, _at_once(points)):
         total[:-1] += part.double().sum(dim=0)
@@ -57,11 +57,11 @@ def _mean(points: Tensor) -> Tensor:
 
 
 def _farthest(points: Tensor, ids: Tensor, distances: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
-    """The farthest points of all processes, their ids and distances, and what no other point's distance exceeds."""
+    """The farthest points of all processes, their ids and distances, and a bound of all other points' distances."""
     rank, processes = rank_and_processes()
     values, places = distances.topk(min(_CANDIDATES, len(distances)))
     own = slice(len(places))
-    # A process with fewer points leaves places empty, at a distance that is never picked.
+    # A process with fewer points leaves rows empty, at a distance that is never picked.
     vectors = points.new_zeros(processes, _CANDIDATES, points.shape[1])
     names = ids.new_zeros(processes, _CANDIDATES)
     far, bounds = distances.new_zeros(processes, _CANDIDATES), distances.new_zeros(processes)
@@ -75,15 +75,15 @@ def _farthest(points: Tensor, ids: Tensor, distances: Tensor) -> tuple[Tensor, T
 
 
 def _next_picks(candidates: Tensor, far: Tensor, bound: float, most: int) -> Tensor:
-    """Places of the candidates that come next, in order."""
+    """Indices of the candidates that come next, in order."""
     norms = candidates.square().sum(dim=1)
     between = torch.addmm(norms[None] + norms[:, None], candidates, candidates.mT, alpha=-2)
-    # On the CPU: each step is a glance at a thousand numbers, and a GPU would be waited for each time.
+    # On the CPU: each step reads about a thousand numbers, and a GPU would have to be waited for each time.
     apart, distances = between.clamp_min_(0).cpu().numpy(), far.cpu().numpy().copy()
     picks: list[int] = []
     while len(picks) < most:
         best = int(np.argmax(distances))
-        # The first is the farthest of all; a later one only while it is farther than any point that was left aside.
+        # The first is the farthest of all; a later one only while it is farther than any point that is no candidate.
         # Points at distance 0 are all alike: nothing is left to choose between.
         if (picks and bound > 0 and distances[best] <= bound) or distances[best] < 0:
             break
@@ -105,5 +105,5 @@ def _come_nearer(points: Tensor, centre: Tensor, norms: Tensor, distances: Tenso
 
 
 def _at_once(points: Tensor) -> int:
-    """Points whose differences from a centre, in double precision, and distances to all candidates are made at once."""
+    """The number of points that are centred, in double precision, and compared with all candidates at once."""
     return rows_at_once(points.device, 8 * points.shape[1] + 4 * _CANDIDATES, on_cpu=_POINTS_AT_ONCE)

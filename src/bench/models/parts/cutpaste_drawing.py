@@ -1,6 +1,6 @@
 """CutPaste's augmentations (Li et al., CVPR 2021, section 2.1 and appendix A.2), for whole batches at once.
 
-All draws come from torch's generator of the CPU, wherever the images lie: the same seed pastes alike on every device.
+All draws come from torch's CPU generator, whatever the device of the images: a seed pastes alike on every device.
 """
 
 import math
@@ -19,7 +19,7 @@ SCAR_ANGLE = math.radians(45)
 
 
 class Rectangles(NamedTuple):
-    """One patch per image, in pixels and radians; places are centres (y, x)."""
+    """One patch per image, in pixels and radians; `source` and `target` are centres (y, x)."""
 
     height: Tensor  # (B,)
     width: Tensor  # (B,)
@@ -52,7 +52,7 @@ def draw_scars(count: int, side: int, scale: float = 1.0) -> Rectangles:
 
 
 def paste(image: Tensor, patches: Rectangles, strength: float) -> Tensor:
-    """Images (B, C, H, W) in [0, 1] with a patch of their own, its colours jittered by `strength`, at another place."""
+    """Images (B, C, H, W) in [0, 1] with a patch of their own, colours jittered by `strength`, at another position."""
     height, width, angle, source, target = (_send(part, image.device)[..., None, None] for part in patches)
     y = torch.arange(image.shape[2], device=image.device)[:, None] - target[:, 0]
     x = torch.arange(image.shape[3], device=image.device) - target[:, 1]
@@ -67,7 +67,7 @@ def paste(image: Tensor, patches: Rectangles, strength: float) -> Tensor:
 
 
 def random_windows(image: Tensor, side: int) -> Tensor:
-    """One window (B, C, side, side) at a random place of each image (section 2.4)."""
+    """One window (B, C, side, side) at a random position of each image (section 2.4)."""
     corner = [torch.randint(length - side + 1, (len(image), 1)) for length in image.shape[2:]]
     rows, columns = (_send(start + torch.arange(side), image.device) for start in corner)
     batch = torch.arange(len(image), device=image.device)[:, None, None]
@@ -75,9 +75,9 @@ def random_windows(image: Tensor, side: int) -> Tensor:
 
 
 def jitter(image: Tensor, inside: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast, saturation and hue, each within `strength` and in random order per image.
+    """Change brightness, contrast, saturation and hue, each within `strength` and in random order per image.
 
-    As torchvision's ColorJitter would change the pixels `inside` (B, 1, H, W), cut out; the others are of no use.
+    The pixels `inside` (B, 1, H, W) change as under torchvision's ColorJitter if cut out; the others are of no use.
     """
     image = image.clone()
     amount = strength * (2 * torch.rand(len(_CHANGES), len(image)) - 1)
@@ -122,7 +122,7 @@ _CHANGES: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (_brightness,
 
 
 def _send(drawn: Tensor, device: torch.device) -> Tensor:
-    """Few numbers that were drawn on the CPU; the copy to a GPU is not waited for."""
+    """Copy a few numbers drawn on the CPU to the device, without waiting for the copy."""
     return drawn.to(device, non_blocking=True)
 
 

@@ -16,12 +16,12 @@ _HIDDEN, _PROJECTION = 512, 128
 
 
 class PretextNetwork(nn.Module):
-    """Tells normal images from pasted ones; what it pools on the way describes an image.
+    """Tells normal images from pasted ones; its pooled features describe an image.
 
     Args:
         backbone: any convolutional timm architecture.
         weights: a file, a tag of timm's, or 'none' to train from scratch.
-        level: place in timm's `feature_info` of the features that describe an image; null takes the head's own.
+        level: index in timm's `feature_info` of the features that describe an image; null takes the head's own.
         classes: of the pretext task; class 0 is normal.
         head_layers: hidden layers of the head.
         freeze_batchnorm: whether BatchNorm of the backbone keeps the weights' statistics, scales and offsets.
@@ -42,7 +42,7 @@ class PretextNetwork(nn.Module):
         load_weights(network, backbone, weights)
         network.reset_classifier(0)
         mean, std = input_statistics(backbone, weights)
-        # In the checkpoint, as weights of another tag were normalised otherwise.
+        # In the checkpoint, because weights of another tag have another normalisation.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         freeze: Any = freeze_batch_norm_2d
@@ -78,7 +78,7 @@ class PretextNetwork(nn.Module):
     def explain(self, top: Tensor) -> Tensor:
         """Grad-CAM (B, h, w) of the pasted classes' joint logit (Selvaraju et al., ICCV 2017, equations 1 and 2).
 
-        After average pooling each place has the same gradient: only the head need be differentiated.
+        After average pooling each position has the same gradient: only the head need be differentiated.
         """
         with torch.inference_mode(False), torch.enable_grad():
             pooled = pool(top).detach().clone().requires_grad_()
@@ -88,7 +88,7 @@ class PretextNetwork(nn.Module):
 
 
 def pool(features: Tensor) -> Tensor:
-    """Average (B, C) over all places."""
+    """Average (B, C) over all positions."""
     return features.mean(dim=(2, 3))
 
 

@@ -1,13 +1,13 @@
-"""Networks of Deep SVDD: a LeNet without any bias, its mirror image for pre-training, and their input."""
+"""Networks of Deep SVDD: a LeNet without any bias, its mirror image for pre-training, and input normalisation."""
 
 from torch import Tensor, nn
 
 from bench.errors import UsageError
 
 _GRID = 4  # side of the last map
-# The authors bring normalised images to [0, 1] by the least and the largest value of the class's training images. With
-# no bias in the encoder and BatchNorm after each convolution, scale and offset matter to the decoder's sigmoid only:
-# any fixed ones serve that leave room. 20 is a common width of the authors' own ranges for CIFAR-10.
+# The authors scale normalised images to [0, 1] by the minimum and maximum of the class's training images. With no bias
+# in the encoder and BatchNorm after each convolution, scale and offset matter to the decoder's sigmoid only: any fixed
+# ones that leave room will do. 20 is a common width of the authors' own ranges for CIFAR-10.
 _CONTRAST_RANGE = 20.0
 
 
@@ -45,9 +45,9 @@ class Decoder(nn.Sequential):
 
 
 class CodeNorm(nn.BatchNorm1d):
-    """BatchNorm that lets a last batch of one image pass: that has no variance."""
+    """BatchNorm that normalises a last batch of one image, which has no variance, by its running statistics."""
 
-    # Of several GPUs' images together there is never one alone: torch's synchronised BatchNorm does all that is needed.
+    # The images of several GPUs together are never only one: torch's synchronised BatchNorm suffices.
     alike_over_processes = True
 
     def forward(self, code: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class CodeNorm(nn.BatchNorm1d):
 
 
 def normalise_contrast(image: Tensor) -> Tensor:
-    """Global contrast normalisation of each image with the L1 scale (section 4.2), then 0.5 for its mean."""
+    """Global contrast normalisation of each image with the L1 scale (section 4.2), then a mean of 0.5."""
     centred = image - image.mean(dim=(1, 2, 3), keepdim=True)
     scale = centred.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
     return centred / (scale * _CONTRAST_RANGE) + 0.5

@@ -9,15 +9,15 @@ from bench.models.parts.chunks import rows_at_once
 # Samples handled together on a CPU, in double precision: no second copy of all features is ever made.
 _SAMPLES_AT_ONCE = 4096
 
-FEWEST_SAMPLES = 3  # two are equally far from their mean: nothing tells how far to shrink
+FEWEST_SAMPLES = 3  # two are equally far from their mean: the shrinkage cannot be estimated
 
 
 class ShrunkGaussian(nn.Module):
     """A Gaussian whose covariance is shrunk towards a sphere, kept as mean and inverse Cholesky factor.
 
-    Ledoit and Wolf (Journal of Multivariate Analysis 88, 2004) say how far: with 200 images of 512 features the
-    covariance has no inverse. Their formula needs the fourth moment of the distance from the mean; expanded around a
-    shift, it is a sum that needs no second pass. On several processes the figures are the same but for rounding.
+    The shrinkage is Ledoit and Wolf's (Journal of Multivariate Analysis 88, 2004): the covariance of 200 images of 512
+    features has no inverse. Their formula needs the fourth moment of the distance from the mean; expanded around a
+    shift, it is a sum that needs no second pass. On several processes the result is the same but for rounding.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class ShrunkGaussian(nn.Module):
         self.register_buffer("shrinkage", torch.zeros((), dtype=torch.float64))
 
     def accumulators(self) -> dict[str, Accumulator]:
-        """Number of samples, sums of their powers up to the fourth, shifted."""
+        """The number of samples, and sums of their shifted powers up to the fourth."""
         size = len(self.mean)
         sums = {"samples": Sum(), "total": Sum(size), "scatter": Sum(size, size), "quartic": Sum(), "cubic": Sum(size)}
         return {"shift": First(size), **sums}
@@ -64,7 +64,7 @@ class ShrunkGaussian(nn.Module):
     def fit(self, features: Tensor) -> None:
         """Learn from samples (N, features) that every process has."""
         state = State(self.accumulators(), len(features), features.device)
-        self.accumulate(state, features)  # of one process, as of all: nothing is put together
+        self.accumulate(state, features)  # every process has all samples: nothing is reduced
         self.finish(state)
 
     def squared_distance(self, features: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class ShrunkGaussian(nn.Module):
 
 
 def _shrunk(n: Tensor, total: Tensor, scatter: Tensor, quartic: Tensor, cubic: Tensor) -> tuple[Tensor, Tensor]:
-    """The shrunk covariance and how far it was shrunk, 0 to 1."""
+    """The shrunk covariance and its shrinkage, 0 to 1."""
     d, mean = len(total), total / n
     covariance = scatter / n - mean[:, None] * mean
     variance = covariance.trace() / d

@@ -12,14 +12,14 @@ _SECONDS = 10
 
 
 def pretrained_config(architecture: str, tag: str | None) -> Any:
-    """timm's facts on the weights: mean and deviation of their input, their place on the hub."""
+    """timm's facts on the weights: mean and standard deviation of their input, their repository on the hub."""
     import timm
 
     return timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture)
 
 
 def timm_file(architecture: str, tag: str) -> Path:
-    """The file of `architecture.tag` as timm names it; a UsageError says what to get and where to put it."""
+    """The file of `architecture.tag` as timm names it; a UsageError names what to get and where to put it."""
     import timm
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
@@ -35,7 +35,7 @@ def timm_file(architecture: str, tag: str) -> Path:
         return Path(cached)
     url = hf_hub_url(repository, "model.safetensors")
     try:
-        # The hub's own client tries for 50 seconds before it says that there is no network.
+        # The hub's own client tries for 50 seconds before it reports that there is no network.
         _reach(url)
         return Path(hf_hub_download(repository, "model.safetensors"))
     except OSError as error:

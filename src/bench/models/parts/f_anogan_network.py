@@ -29,15 +29,15 @@ class Generator(nn.Module):
         self.last = nn.Sequential(batch_norm(width), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, code: Tensor) -> Tensor:
-        """Draw (B, latent_dim) codes."""
+        """Draw the images of (B, latent_dim) codes."""
         image: Tensor = self.last(self.blocks(self.grid(self.first(code))))
         return image
 
 
 class Critic(nn.Module):
-    """From images to numbers that are large for real ones; no image's number depends on the others of its batch.
+    """Maps images to numbers, large for real ones; no image's number depends on the others of its batch.
 
-    The penalty bounds the gradient of each image alone, which BatchNorm would tie to its batch.
+    The penalty bounds the gradient of each image alone, which BatchNorm would couple to its batch.
     """
 
     def __init__(self, size: int, channels: int, width: int) -> None:
@@ -50,7 +50,7 @@ class Critic(nn.Module):
         return self.judge(self.features(image))
 
     def features(self, image: Tensor) -> Tensor:
-        """What the last block says of images, (B, features): f in the paper."""
+        """The last block's output for images, (B, features): f in the paper."""
         features: Tensor = self.body(image)
         return features
 
@@ -61,7 +61,7 @@ class Critic(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From images to codes (B, latent_dim): the critic's body with BatchNorm; nothing bounds a code."""
+    """From images to codes (B, latent_dim): the critic's body with BatchNorm; codes are unbounded."""
 
     def __init__(self, size: int, channels: int, width: int, latent_dim: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """A residual block before activation that halves its maps."""
+    """A pre-activation residual block that halves its maps."""
 
     def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A residual block before activation that doubles its maps."""
+    """A pre-activation residual block that doubles its maps."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class UpBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        # The shortcut looks at single pixels, so it may as well look before they are doubled.
+        # The shortcut acts on single pixels, so it may as well act before they are doubled.
         doubled: Tensor = functional.interpolate(self.shortcut(maps), scale_factor=2) + self.residual(maps)
         return doubled
 
@@ -125,17 +125,17 @@ class EnlargedConvolution(nn.Conv2d):
 
 
 def layer_norm(channels: int) -> nn.Module:
-    """Over all values of an image's maps, with a scale and an offset per channel."""
+    """Normalisation over all values of an image's maps, with a scale and an offset per channel."""
     return nn.GroupNorm(1, channels)
 
 
 def batch_norm(channels: int) -> nn.Module:
-    """With the authors' epsilon; running statistics follow at torch's .1, theirs at .01."""
+    """BatchNorm with the authors' epsilon; running statistics have torch's momentum of .1, theirs .01."""
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
 def _spread(weight: Tensor) -> Tensor:
-    """The sum of a 3 x 3 kernel's four places in a 4 x 4 one."""
+    """The sum of a 3 x 3 kernel at its four positions in a 4 x 4 one."""
     padded = functional.pad(weight, (1, 1, 1, 1))
     return padded[..., :-1, :-1] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., 1:, 1:]
 

@@ -15,16 +15,16 @@ _UNIT_SCALE = 2 * math.log(math.exp(5) - 1)
 class CouplingStep(nn.Module):
     """Half of the channels scale and shift the others; then a scale and an offset per channel, and a fixed shuffle.
 
-    What FrEIA calls an `AllInOneBlock`, which the field's implementations use: a test finds the same numbers. It is not
-    used here, because its last release is of 2022 and has no types, its shuffles are products with dense matrices, and
-    two of those per step lie among its parameters and in every checkpoint (88 MB for WideResNet-50-2).
+    The same as FrEIA's `AllInOneBlock`, which other implementations use; a test compares the numbers. FrEIA is not used
+    here, because its last release is of 2022 and has no types, its shuffles are products with dense matrices, and two
+    of those per step are among its parameters and in every checkpoint (88 MB for WideResNet-50-2).
 
-    Only the sub-network may compute in half precision: scales, shifts and determinants are in that of the features.
+    Only the sub-network may compute in half precision: scales, shifts and determinants have the features' precision.
 
     Args:
         channels: channels of the features, two at least.
         kernel: side of the convolutions.
-        hidden_ratio: hidden channels per channel that the sub-network sees, which is half of all.
+        hidden_ratio: hidden channels per channel that the sub-network gets, which is half of all.
         clamp: bound of the logarithm of a coupling's scale.
     """
 
@@ -79,8 +79,8 @@ class Flow(nn.Module):
         channels: channels of the features, two at least.
         steps: how many.
         alternate: whether every second step's convolutions are 1 x 1; the others are 3 x 3.
-        hidden_ratio: see `CouplingStep`.
-        clamp: see `CouplingStep`.
+        hidden_ratio: as in `CouplingStep`.
+        clamp: as in `CouplingStep`.
     """
 
     def __init__(self, channels: int, steps: int, *, alternate: bool, hidden_ratio: float, clamp: float) -> None:

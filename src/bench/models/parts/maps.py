@@ -36,8 +36,8 @@ class SmoothUpsampling(nn.Module):
 class ReceptiveFieldUpsampling(nn.Module):
     """Scores of windows, each spread over the pixels of its window by a Gaussian (Liznerski et al., ICLR 2021).
 
-    FCDD's transposed convolution, kernel of `side`, and of its standard deviation the rule that its code has; divided
-    by the sum of the weights that reach a pixel, so that borders, which few windows see, are not dimmed.
+    FCDD's transposed convolution, with a kernel of `side` and the standard deviation of its code's rule; divided by the
+    sum of the weights that reach a pixel, so that borders, which few windows cover, are not dimmed.
     """
 
     axis: Tensor
@@ -62,10 +62,9 @@ class ReceptiveFieldUpsampling(nn.Module):
 
 
 class LogUpsampling(nn.Module):
-    """Bilinear up-sampling to `size` pixels of densities whose logarithms are given and taken.
+    """Bilinear up-sampling to `size` pixels of densities, from logarithms to logarithms.
 
-    The logarithm of what `interpolate(align_corners=False)` makes of their exponentials, which may all be too small to
-    tell from zero.
+    The result is the logarithm of `interpolate(align_corners=False)` of the exponentials, which may all round to zero.
     """
 
     def __init__(self, grid: tuple[int, int], size: int) -> None:

@@ -1,4 +1,4 @@
-"""Whether a method remembers images by itself: on several processes, and in a refit, it would silently be wrong."""
+"""Detect a method that remembers images by itself: on several processes, and in a refit, it would silently be wrong."""
 
 from collections.abc import Mapping, Set
 from types import FunctionType, MethodType
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from bench.errors import RunError
 from bench.models.accumulators import Pass, Rows, State, Sum
 
-_BATCHES = 2  # of each process that are watched
-_LARGE = 2**24  # numbers of a tensor of which only the version is looked at
+_BATCHES = 2  # of each process that are checked
+_LARGE = 2**24  # values; of a larger tensor only the version is compared
 _DEPTH = 4  # of objects within objects
 _OF_LIBRARIES = ("torch.", "timm.", "torchvision.")  # their layers remember nothing in evaluation mode
 _OF_LIGHTNING = frozenset(vars(LightningModule()))
 
 
 class _Lent:
-    """A tensor without memory of its own."""
+    """Stands for a tensor without memory, which it has lent to the sums."""
 
 
 def accumulate_watched(model: nn.Module, own: Pass, state: State, image: Tensor) -> None:
-    """Accumulate a batch; refuse a class that changes anything of its own by that but its accumulators."""
+    """Accumulate a batch; refuse a class that thereby changes anything of its own but its accumulators."""
     if int(state.batches) > _BATCHES:
         own.accumulate(state, image)
         return
@@ -33,7 +33,7 @@ def accumulate_watched(model: nn.Module, own: Pass, state: State, image: Tensor)
     own.accumulate(state, image)
     after = _values(model, declared) | {"passes()": _content(own.accumulate, declared)}
     for name, value in after.items():
-        lent = isinstance(value, _Lent) and name in before  # its memory to the sums, which end in it
+        lent = isinstance(value, _Lent) and name in before  # it lent its memory to the sums, and `finish` fills it
         if not lent and (name not in before or before[name] != value):
             raise RunError(
                 f"{type(model).__name__} changes its '{name}' while it sees the training images; statistics are kept "
@@ -42,7 +42,7 @@ def accumulate_watched(model: nn.Module, own: Pass, state: State, image: Tensor)
 
 
 def public_values(model: nn.Module) -> dict[str, Any]:
-    """What a checkpoint does not hold: attributes that are no buffers, and whose names do not begin with '_'."""
+    """The attributes that no checkpoint holds: no buffers, no names that begin with '_'."""
     found = {}
     for prefix, module in _own_modules(model):
         for name, value in vars(module).items():
@@ -52,7 +52,7 @@ def public_values(model: nn.Module) -> dict[str, Any]:
 
 
 def check_kept(model: nn.Module, before: Mapping[str, Any]) -> None:
-    """Refuse a class that keeps what it has learned where no checkpoint finds it."""
+    """Refuse a class that keeps what it has learned in an attribute that no checkpoint holds."""
     for name, value in public_values(model).items():
         if name not in before or before[name] != value:
             raise RunError(
@@ -76,7 +76,7 @@ def _values(model: nn.Module, declared: Set[int]) -> dict[str, Any]:
 
 
 def _content(value: Any, declared: Set[int], depth: int = 0) -> Any:
-    """Something that is equal as long as the value is, however deep in it a change lies."""
+    """A fingerprint of a value that changes with it, however deep in it the change lies."""
     if isinstance(value, Tensor):
         return None if id(value) in declared else _tensor_content(value)
     if isinstance(value, np.ndarray):
@@ -107,6 +107,6 @@ def _tensor_content(value: Tensor) -> Any:
         return _Lent()
     if value.numel() > _LARGE:
         return id(value), version
-    # Not every change counts as a new version: those through `.data` do not.
+    # The sum as well: changes through `.data` do not count as a new version.
     total = value.detach().float().sum().item()
     return id(value), version, repr(total)  # as text: nan is equal to no nan

@@ -15,10 +15,10 @@ _POINTS_AT_ONCE = 256
 
 
 def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
-    """Euclidean distances (N, count), ascending, of (N, d) queries to the nearest of (M, d) points, and their places.
+    """Euclidean distances (N, count), ascending, of (N, d) queries to the nearest of (M, d) points, and their indices.
 
-    Products find the neighbours, differences measure them: the square of a small distance between long vectors
-    cancels, and the product alone would give it noise.
+    Products find the neighbours, differences measure the distances: computed from products alone, a small distance
+    between long vectors cancels and is mostly noise.
     """
     if not 1 <= count <= len(points):
         raise ValueError(f"{count} neighbours of {len(points)} points")
@@ -39,7 +39,7 @@ def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Te
 
 
 def _by_product(queries: Tensor, points: Tensor, count: int) -> Tensor:
-    """Places (N, count) of the largest x . y - |y|^2 / 2, whose order is that of the distances."""
+    """Indices (N, count) of the largest x . y - |y|^2 / 2, whose order is that of the distances."""
     best = queries.new_empty(len(queries), 0)
     places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     at_once = rows_at_once(queries.device, 4 * len(queries), on_cpu=_POINTS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""What is unlike a few hundred normal feature vectors: one-class SVM, nearest neighbours, Gaussians."""
+"""Novelty scores against a few hundred normal feature vectors: one-class SVM, nearest neighbours, Gaussians."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.models.parts.density import ShrunkGaussian
 from bench.models.parts.neighbours import nearest
 
-# libsvm's own 1e-3 leaves the third digit of a score to the order of the images.
+# With libsvm's own 1e-3, the third digit of a score depends on the order of the images.
 _TOLERANCE = 1e-8
 _FOLDS = 5
 
@@ -37,12 +37,12 @@ class Standardised(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-9 * mean.abs(), deviation, 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, features), in double precision."""
+        """Standardised (N, features), in double precision."""
         return (features.double() - self.mean) / self.scale
 
 
 class Neighbours(nn.Module):
-    """Mean distance to the nearest normal images."""
+    """Score = mean distance to the nearest normal images."""
 
     def __init__(self, features: int, count: int) -> None:
         super().__init__()
@@ -62,10 +62,10 @@ class Neighbours(nn.Module):
 class OneClass(nn.Module):
     """Schölkopf's one-class SVM (Neural Computation 13, 2001), solved by libsvm; score = minus its decision function.
 
-    Of several `nu`, which bounds the share of normal images beyond the boundary, the one is taken that keeps its word
-    best on normal images held out: five folds, the share rejected nearest to nu; of two as near, the smaller. For the
-    RBF kernel, gamma is one over the number of features times their variance (scikit-learn's `scale`). A linear kernel
-    separates normal images from the origin: its features are not centred, or the origin would lie among them.
+    `nu` bounds the share of normal images beyond the boundary. Of several, the one is taken whose share of rejected
+    normal images, held out in five folds, comes nearest to it; of two as near, the smaller. For the RBF kernel, gamma
+    is one over the number of features times their variance (scikit-learn's `scale`). A linear kernel separates normal
+    images from the origin: its features are not centred, or the origin would lie among them.
     """
 
     coefficients: Tensor
@@ -83,7 +83,7 @@ class OneClass(nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
     def fit(self, features: Tensor) -> None:
-        """Learn from (N, features), with no more images than announced."""
+        """Learn from (N, features), with no more images than the constructor was given."""
         self.standardised.fit(features)
         points = self.standardised(features)
         variance = points.var(correction=0)
@@ -128,7 +128,7 @@ class LevelGaussians(nn.Module):
         self.gaussians = nn.ModuleList(ShrunkGaussian(each) for each in channels)
 
     def fit(self, features: Tensor) -> None:
-        """Learn from (N, features) the channels of all levels side by side."""
+        """Learn from (N, features), the channels of all levels side by side."""
         for gaussian, level in self._by_level(features):
             gaussian.fit(level)
 

@@ -1,8 +1,8 @@
-"""Mixed precision: networks may run in half precision, scores, maps and statistics never do.
+"""Mixed precision: networks may run in half precision; scores, maps and statistics never do.
 
-Under autocast every matrix product is one of half precision, also the two that up-sample a map: an SSIM residual
-between 0 and .242 became one between -8.7 and 8.8, and PaDiM's threshold a whole number. So the passes of a run leave
-autocast, and only what is a network goes back into it.
+Under autocast every matrix product has half precision, even the two that up-sample a map: an SSIM residual between 0
+and .242 became one between -8.7 and 8.8, and PaDiM's threshold a whole number. So the passes of a run leave autocast,
+and only networks enter it again.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ _of_networks: ContextVar[torch.dtype | None] = ContextVar("precision of networks
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
-    """What networks compute in under Lightning's name of a precision; None: in single precision, like all else."""
+    """The dtype of networks for Lightning's name of a precision; None: single precision, like all else."""
     return _MIXED.get(precision)
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """A context outside autocast: products are of the precision of their factors."""
+    """A context outside autocast: products have the precision of their factors."""
     return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager
 def networks_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
-    """A context outside autocast, in which `network_precision` still leads networks into it."""
+    """A context outside autocast, in which `network_precision` still puts networks into autocast."""
     token = _of_networks.set(dtype)
     try:
         with full_precision(device):
@@ -38,9 +38,9 @@ def networks_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[Non
 
 
 def network_precision(device: torch.device) -> AbstractContextManager[object]:
-    """What a network's forward pass runs in.
+    """The context of a network's forward pass.
 
-    In a pass of `networks_in` this is the autocast of the run. Elsewhere, as in a training step, it changes nothing:
+    Inside `networks_in` this is the autocast of the run. Elsewhere, as in a training step, it changes nothing:
     Lightning has entered autocast already.
     """
     dtype = _of_networks.get()

@@ -11,21 +11,22 @@ _BYTES_ELSEWHERE = 2**30
 
 
 class RememberedFeatures:
-    """A backbone's features of batches, where images that no augmentation changes pass through it in one epoch alone.
+    """A backbone's features of batches; images that no augmentation changes pass through it in one epoch only.
 
-    They stay on the device of the model, up to a number of bytes; those beyond are computed in each epoch. On a CPU
-    they are to the bit what the backbone would say again. They are no part of the model's state, nor of a checkpoint.
+    Features stay on the device of the model, up to a number of bytes; those beyond are computed in each epoch. On a CPU
+    they equal, to the bit, what the backbone would compute again. They are no part of the model's state, nor of a
+    checkpoint.
 
     Args:
         backbone: whose features they are.
-        most_bytes: of what is kept; null: an eighth of a GPU's memory, or 1 GiB on other devices.
+        most_bytes: largest size of the kept features; null: an eighth of a GPU's memory, or 1 GiB on other devices.
     """
 
     def __init__(self, backbone: Backbone, most_bytes: int | None = None) -> None:
         self._backbone = backbone
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: dict[int, list[Tensor]] = {}  # levels (1, C, H, W) by the image's place in the training split
+        self._kept: dict[int, list[Tensor]] = {}  # levels (1, C, H, W) by the image's index in the training split
 
     def __call__(self, batch: Batch) -> list[Tensor]:
         """Features (B, C, H, W) per level."""
@@ -34,7 +35,7 @@ class RememberedFeatures:
             levels: list[Tensor] = self._backbone(batch.image)
             return levels
         rows = {place: row for row, place in enumerate(places) if place not in self._kept}
-        # One by one: rows named by an index are sent to a GPU, which the next step would have to wait for.
+        # One by one: an index tensor would be sent to the GPU, and the next step would have to wait for it.
         found = dict(zip(rows, self._compute([batch.image[row] for row in rows.values()]), strict=True))
         each = [found[place] if place in found else self._kept[place] for place in places]
         for place, new in found.items():

@@ -1,4 +1,4 @@
-"""How a learning rate falls over a training, counted in updates."""
+"""Schedules of the learning rate, counted in updates."""
 
 import math
 

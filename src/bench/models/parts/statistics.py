@@ -21,9 +21,9 @@ _BYTES_OF_SUMS = 2**26
 class PositionGaussians(nn.Module):
     """One Gaussian over `channels` at each of `positions`, kept as mean and inverse Cholesky factor.
 
-    Sums are of double precision and shifted: of features far from zero, with fewer images than channels, the factor
-    magnifies the last digits of single precision a thousandfold. Of the symmetric scatter matrices hardly more than the
-    lower half is summed, so that they take little more memory than the single-precision factors that they end in.
+    Sums are shifted and of double precision: for features far from zero, with fewer images than channels, the factor
+    magnifies the last digits of single precision a thousandfold. Hardly more than the lower half of the symmetric
+    scatter matrices is summed, so that they take little more memory than the single-precision factors that they become.
     """
 
     mean: Tensor
@@ -49,8 +49,8 @@ class PositionGaussians(nn.Module):
         """Add (positions, B, channels) features of B images."""
         shift = state.first("shift", lambda: features.float().mean(dim=1))
         memory = self.whitening.untyped_storage()
-        if memory.resizable():  # not while numpy looks at it
-            memory.resize_(0)  # its memory is needed by the sums, until they end in it
+        if memory.resizable():  # not while numpy shares it
+            memory.resize_(0)  # the sums need its memory, until `finish` fills it
         with full_precision(features.device):
             for stored in self._stored_parts():
                 scatter = getattr(state, f"scatter_{stored.start}")
@@ -66,8 +66,8 @@ class PositionGaussians(nn.Module):
     def finish(self, state: State) -> None:
         """Keep mean and inverse Cholesky factor of covariance + regularisation * I.
 
-        The covariance is divided by n - 1. A Cholesky factor and its triangular inverse, not `inv`: batched `inv` fails
-        on CPUs from 256 channels on, and is less exact.
+        The covariance is divided by n - 1. The inverse is that of a triangular Cholesky factor, not `inv`: batched
+        `inv` fails on CPUs from 256 channels on, and is less exact.
         """
         n = state.images
         if n < 2:
@@ -88,7 +88,7 @@ class PositionGaussians(nn.Module):
                 covariance.baddbmm_(mean[part, :, None], mean[part, None, :], alpha=-n).div_(n - 1)
                 factor = torch.linalg.cholesky(covariance + self.regularisation * identity)
                 self.whitening[part] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-            del matrices, sums  # before the next factors take their place
+            del matrices, sums  # frees memory for the next factors
         self.mean.copy_(mean + state.shift)
         self.count.fill_(n)
 
@@ -102,7 +102,7 @@ class PositionGaussians(nn.Module):
         return squared
 
     def left_out(self, squared: Tensor) -> Tensor:
-        """Squared distances of the images learned from, as if each alone had been left out, in closed form.
+        """Squared distances of the training images, as if each alone had been left out, in closed form.
 
         By Sherman and Morrison: leaving out x changes the covariance by a multiple of (x - m)(x - m)^T and moves the
         mean along x - m. The regularisation becomes (n - 1) / (n - 2) times its size. At least 3 images are needed.
@@ -111,13 +111,13 @@ class PositionGaussians(nn.Module):
         return squared * ((n - 2) / (n - 1) * (n / (n - 1)) ** 2) / (1 - squared * (n / (n - 1) ** 2)).clamp_min(1e-12)
 
     def _parts(self, among: slice | None = None, on_cpu: int = _POSITIONS_AT_ONCE) -> Iterator[slice]:
-        """Positions taken together: few enough that nothing the size of all features is ever made again."""
+        """Slices of positions handled together: few enough that no second array of all features is ever made."""
         positions, channels = self.mean.shape
         at_once = rows_at_once(self.mean.device, 8 * channels**2, on_cpu=on_cpu)
         return _slices(slice(0, positions) if among is None else among, at_once)
 
     def _stored_parts(self) -> Iterator[slice]:
-        """Positions whose sums lie in one accumulator."""
+        """Slices of positions whose sums lie in one accumulator."""
         positions, channels = self.mean.shape
         return _slices(slice(0, positions), max(_POSITIONS_AT_ONCE, _BYTES_OF_SUMS // (4 * channels**2)))
 

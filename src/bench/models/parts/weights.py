@@ -1,4 +1,4 @@
-"""ImageNet weights: from a file, from a tag of timm's, or by explicit wish none; never silently random."""
+"""ImageNet weights: from a file, from a tag of timm's, or none on explicit request; never silently random."""
 
 import hashlib
 import math
@@ -28,7 +28,7 @@ _TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "regnet_y_16gf": "regnety_160"
 
 
 def identify_weights(reference: str | None) -> dict[str, str]:
-    """What the figures depend on: the SHA-256 of a file's content, or the tag."""
+    """The identity of weights, on which metrics depend: the SHA-256 of a file's content, or the tag."""
     if reference is None or not is_file_reference(reference):
         return {"source": reference or NONE}
     path = _existing_file(reference)
@@ -42,7 +42,7 @@ def is_file_reference(reference: str) -> bool:
 
 
 def load_weights(model: nn.Module, architecture: str, reference: str) -> None:
-    """Fill a whole timm model (classifier included) from a file or a tag; a UsageError says what is missing."""
+    """Fill a whole timm model (classifier included) from a file or a tag; a UsageError names what is missing."""
     if reference == NONE:
         return
     path = _existing_file(reference) if is_file_reference(reference) else timm_file(architecture, reference)
@@ -63,8 +63,8 @@ def load_torchvision_weights(model: nn.Module, architecture: str, reference: str
 def fill(
     model: nn.Module, name: str, path: Path, head: tuple[str, ...], other_names: Callable[[], list[str] | None]
 ) -> None:
-    """Load a file's tensors; `head` begins the names that may differ, `other_names` those of the other library."""
-    # Files of DenseNets are from before torch forbade points in names; torchvision renames them likewise.
+    """Load a file's tensors; names that begin with `head` may differ, `other_names` are the other library's."""
+    # Files of DenseNets are from before torch forbade dots in names; torchvision renames them likewise.
     renamed = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", k): v for k, v in _read(path).items()}
     state = _resample_positions(_rename(renamed, model, head, other_names), model)
     own = model.state_dict()
@@ -85,7 +85,7 @@ def input_statistics(architecture: str, reference: str) -> tuple[Sequence[float]
 
 
 def torchvision_statistics(architecture: str, reference: str) -> tuple[Sequence[float], Sequence[float]]:
-    """The same of torchvision's weights; of a file, those of the weights that torchvision takes by default."""
+    """The same for torchvision's weights; for a file, those of the weights that torchvision takes by default."""
     from torchvision.models import get_model_weights
 
     known = get_model_weights(architecture)
@@ -125,7 +125,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _missing(state: Mapping[str, Tensor], model: nn.Module, head: tuple[str, ...]) -> list[str]:
-    """What features need and `state` lacks: not the classifier, nor `num_batches_tracked`, which counts steps."""
+    """The names that features need and `state` lacks, without the classifier's and `num_batches_tracked`, a counter."""
     return [k for k in _layers(model) if k not in state and not k.startswith(head)]
 
 
@@ -143,7 +143,7 @@ def _rename(
 def _resample_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Bring a transformer's position embedding (1, tokens, width) to the grid of patches that the network is built for.
 
-    As timm does. What is no square grid, or of another network, is left as it is, and does not fit.
+    As timm does. An embedding of no square grid, or of another network, is left as it is, and does not fit.
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
 
@@ -159,7 +159,7 @@ def _resample_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str,
 
 
 def _layers(model: nn.Module) -> list[str]:
-    """Names of a network's parameters and statistics; a RegNet's shortcuts last in their block, where timm has them."""
+    """Names of a network's parameters and statistics; a RegNet's shortcuts come last in their block, as in timm."""
     names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     blocks = [k.partition(".proj.")[0].partition(".f.")[0] for k in names]
     first = {block: place for place, block in reversed(list(enumerate(blocks)))}

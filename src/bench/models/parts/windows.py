@@ -1,4 +1,4 @@
-"""Large images seen through a small window that slides over them."""
+"""Large images cut into windows by a sliding window, and maps of windows merged again."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ WINDOWS_AT_ONCE = 64
 
 
 class SlidingWindows(nn.Module):
-    """All windows of `side` pixels at every `stride` of a square image of `size`, and one more at its far borders.
+    """All windows of `side` pixels at every `stride` of a square image of `size`, and those at its far borders.
 
     With `side` equal to `size` the image itself is the only window.
     """
@@ -45,7 +45,7 @@ class SlidingWindows(nn.Module):
         return total / count
 
     def tiles(self, image: Tensor) -> Tensor:
-        """Windows side by side, without overlap, of whole images; what is of the windows' size already passes."""
+        """Windows side by side, without overlap, of whole images; images of the windows' size are returned."""
         if image.shape[-1] == self.side:
             return image
         rows = image.unfold(2, self.side, self.side).unfold(3, self.side, self.side)
