@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bench import writing
-from bench.cli.main import main as cli
 from bench.writing import whole_folder, write_together
 from conftest import files_below
 from fake_records import make_record, write_record
@@ -168,5 +167,5 @@ def test_a_full_disk_that_no_command_foresaw_is_status_2_with_a_remedy(refuse, m
     def full(_: list[str]) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setitem(cli._COMMANDS, "models", full)
+    monkeypatch.setattr("bench.cli.main.load_command", lambda *_: full)
     assert "No space left on device; free some space" in refuse("models")

@@ -51,9 +51,9 @@ def test_the_wheel_holds_every_setting_file(target):
 def test_the_wheel_holds_its_data_files_and_nothing_of_the_checkout_beside_the_package(target):
     assert (target / "bench" / "py.typed").is_file()
     assert (target / "bench" / "data" / "datasets" / "mvtec_ad.json").is_file()
-    assert (target / "bench" / "published.json").is_file()
-    pages = {path.name for path in (CHECKOUT / "src" / "bench" / "pages").iterdir() if path.is_file()}
-    assert {path.name for path in (target / "bench" / "pages").iterdir() if path.is_file()} == pages
+    assert (target / "bench" / "records" / "published.json").is_file()
+    pages = {path.name for path in (CHECKOUT / "src" / "bench" / "views").iterdir() if path.is_file()}
+    assert {path.name for path in (target / "bench" / "views").iterdir() if path.is_file()} == pages
     (metadata,) = target.glob("bench-*.dist-info")
     assert {path.name for path in target.iterdir()} == {"bench", "bin", metadata.name}
     assert (metadata / "licenses" / "LICENSE").is_file()

@@ -15,6 +15,7 @@ from bench.records.record import Record
 
 MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
 SOME = "†"
+_FEW = 5  # categories that are named one by one
 ABOUT = {
     "one-class": "Mean ± standard deviation over seeds; no ± for a single seed. Accuracy is taken at a threshold from "
     "held-out normal images. MVTec AD has no validation split with defects: every choice made by looking at these "
@@ -146,7 +147,7 @@ def footnotes(table: Table) -> list[str]:
 def name_categories(ranking: Ranking) -> str:
     """`all 15 categories`, `screw`, `2 categories: bottle, screw`."""
     categories = ranking.categories
-    if categories and set(categories) == set(known_categories(ranking.dataset)):
+    if len(categories) > _FEW and set(categories) == set(known_categories(ranking.dataset)):
         return f"all {len(categories)} categories"
     if len(categories) == 1:
         return categories[0]
