@@ -1,5 +1,7 @@
 """How much is computed at a time: a GPU gets few large parts, and the same comes out."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +20,15 @@ from learning import learn
 CPU = torch.device("cpu")
 POINTS = torch.randn(6000, 32, generator=torch.Generator().manual_seed(0)) + 2.0
 QUERIES = torch.randn(2500, 32, generator=torch.Generator().manual_seed(1)) + 2.0
+
+
+@pytest.fixture(autouse=True)
+def operations_as_they_are() -> Iterator[None]:
+    """A run in this process leaves torch deterministic: then it makes up some operations on a GPU from others."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def test_a_cpu_keeps_its_own_sizes_and_a_gpu_takes_as_many_rows_as_fill_the_bytes():
