@@ -34,6 +34,25 @@ def model(request) -> Detector:
     return built
 
 
+WINDOWS = {
+    "cutpaste_patch": {"model.patch": "16", "model.stride": "8"},
+    "f_anogan": {"data.texture_patch": "32"},
+}
+
+
+@pytest.fixture(params=WINDOWS)
+def windowed(request) -> Detector:
+    """A method that scores an image by its most anomalous window."""
+    options = {"data.image_size": str(SIDE), **WINDOWS[request.param]}
+    config = resolve(model=request.param, data=None, category="carpet", files=[], options=options)
+    patch = config.settings["data"]["texture_patch"]
+    built = build_model(config, DataSpec(size=SIDE, channels=3, train_images=4, patch=patch), weights="none").eval()
+    for name, buffer in built.named_buffers():
+        if name.startswith("gaussians."):
+            buffer.copy_(torch.rand(buffer.shape))
+    return built
+
+
 @pytest.fixture
 def image() -> torch.Tensor:
     return torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
@@ -54,3 +73,13 @@ def test_what_is_not_padded_is_scored_to_the_bit_as_before(model, image):
     box = Box(0, 0, SIDE, SIDE)
     assert torch.equal(model.predict(image, [box, box]).score, model.predict(image).score)
     assert model._content is None
+
+
+def test_a_window_in_the_padding_alone_does_not_decide_the_score(windowed, image):
+    strange = image.clone()
+    strange[:, :, SIDE // 2 :] *= 50
+    whole, top, bottom = (windowed.predict(strange, content).score for content in (None, [TOP] * 2, [BOTTOM] * 2))
+    assert torch.equal(torch.maximum(top, bottom), whole)
+    assert not torch.equal(top, bottom)
+    assert torch.equal(windowed.predict(strange, [Box(0, 0, SIDE, SIDE)] * 2).score, whole)
+    assert torch.equal(windowed.predict(strange, [TOP] * 2).map, windowed.predict(strange).map)

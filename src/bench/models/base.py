@@ -132,6 +132,19 @@ class Detector(LightningModule):
             each[top : -(-box.bottom * rows // side), left : -(-box.right * columns // side)] = True
         return values.masked_fill(~inside, -torch.inf)
 
+    def windows_within(self, values: Tensor, corners: Sequence[tuple[int, int]], side: int) -> Tensor:
+        """Values (B, N) of N windows of `side` pixels, with minus infinity for those that lie in the padding alone.
+
+        `corners` are the windows' tops and lefts. Without padding the values are returned unchanged.
+        """
+        if self._content is None:
+            return values
+        outside = [
+            [y >= box.bottom or x >= box.right or y + side <= box.top or x + side <= box.left for y, x in corners]
+            for box in self._content
+        ]
+        return values.masked_fill(torch.tensor(outside, device=values.device), -torch.inf)
+
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
         """Log the terms of the loss and return the one to minimise."""
         return self._log_loss("train", batch)

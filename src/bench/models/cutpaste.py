@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -101,8 +102,10 @@ class CutPaste(Detector):
         if self.patch is None:
             top, embedding = self.network(image)
             return Prediction(self._surprise(embedding[:, None])[:, 0], self.to_map(self.network.explain(top)))
-        grid = self._surprise(self._embed_windows(image)).reshape(-1, self.per_side, self.per_side)
-        return Prediction(grid.amax(dim=(1, 2)), self.to_map(grid))
+        surprise = self._surprise(self._embed_windows(image))
+        starts = [index * self.stride for index in range(self.per_side)]
+        score = self.windows_within(surprise, list(product(starts, starts)), self.patch).amax(dim=1)
+        return Prediction(score, self.to_map(surprise.reshape(-1, self.per_side, self.per_side)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy over equal parts of all classes, made of the same images (equations 1 and 3)."""

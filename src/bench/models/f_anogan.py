@@ -103,7 +103,8 @@ class FAnoGAN(Detector):
         """
         parts = torch.split(self.windows.cut(in_generators_range(image)), WINDOWS_AT_ONCE)
         scores, maps = (torch.cat(each) for each in zip(*map(self._invert, parts), strict=True))
-        return Prediction(scores.view(len(image), -1).amax(dim=1), self.windows.merge(maps))
+        of_windows = self.windows_within(scores.view(len(image), -1), self.windows.corners, self.windows.side)
+        return Prediction(of_windows.amax(dim=1), self.windows.merge(maps))
 
     def residuals(self, image: Tensor, features: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Mean squared differences (B,) between images and drawings: of pixels, and of the critic's features."""
