@@ -1,9 +1,12 @@
 """The commands of a package: one for each module, whose function `run` takes the words after the command's name."""
 
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+
+from bench.cli.arguments import Parser
 
 Command = Callable[[list[str]], int]
 
@@ -21,7 +24,14 @@ def load_command(package: ModuleType, name: str) -> Command:
     return command
 
 
-def describe_commands(package: ModuleType, names: Iterable[str]) -> str:
-    """A line for each command: its name, and the first line of its function's docstring."""
+def print_commands(package: ModuleType, names: Iterable[str], *, prog: str, description: str, examples: str) -> None:
+    """Print the help of a package: a line for each command, the first of its function's docstring, and examples."""
     docs = {name: str(load_command(package, name).__doc__).splitlines()[0] for name in names}
-    return "\n".join(f"  {name:<14}{doc}" for name, doc in docs.items())
+    lines = "\n".join(f"  {name:<14}{doc}" for name, doc in docs.items())
+    Parser(
+        prog=prog,
+        usage=f"{prog} COMMAND [OPTIONS]",
+        description=description,
+        epilog=f"commands:\n{lines}\n\n{examples}",
+        formatter_class=RawDescriptionHelpFormatter,
+    ).print_help()

@@ -1,6 +1,5 @@
 """The command line. Nothing heavy is imported before it is needed: `bench --help` must not wait for torch."""
 
-import argparse
 import os
 import signal
 import sys
@@ -11,8 +10,7 @@ from typing import Any, NoReturn
 
 from bench import __version__
 from bench.cli import commands
-from bench.cli.arguments import Parser
-from bench.cli.listing import command_names, describe_commands, load_command
+from bench.cli.listing import command_names, load_command, print_commands
 from bench.config.paths import expand_environment
 from bench.console import is_main_process
 from bench.errors import RunError, UsageError, unknown
@@ -22,6 +20,7 @@ from bench.writing import describe_refusal
 
 _FIRST = ("fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "serve", "data")
 _SHARED = ("fit", "test")  # commands that several processes can run together
+_ABOUT = "Which method finds the defects of this product best, how sure is that, and what does it cost?"
 _EXAMPLES = """examples:
   bench fit --model vae --category screw --data synthetic
   bench fit --model padim --category screw --data.root ~/mvtec_ad --seed 1
@@ -65,7 +64,7 @@ def _dispatch(typed: list[str]) -> int:
     if not typed:
         raise UsageError("no command; name one, such as 'bench fit': 'bench --help' lists them")
     if typed[0] in ("-h", "--help"):
-        _top_level(names).print_help()
+        print_commands(commands, names, prog="bench", description=_ABOUT, examples=_EXAMPLES)
         return 0
     if typed[0] == "--version":
         print(f"bench {__version__}")
@@ -85,13 +84,3 @@ def _dispatch(typed: list[str]) -> int:
 
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _top_level(names: Sequence[str]) -> argparse.ArgumentParser:
-    return Parser(
-        prog="bench",
-        usage="bench COMMAND [OPTIONS]",
-        description="Which method finds the defects of this product best, how sure is that, and what does it cost?",
-        epilog=f"commands:\n{describe_commands(commands, names)}\n\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )

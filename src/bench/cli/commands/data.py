@@ -1,14 +1,11 @@
 """`bench data`: commands on the images, before any run."""
 
-import argparse
-from collections.abc import Sequence
-
 from bench.cli import data
-from bench.cli.arguments import Parser
-from bench.cli.listing import command_names, describe_commands, load_command
+from bench.cli.listing import command_names, load_command, print_commands
 from bench.errors import UsageError, unknown
 
 _FIRST = ("describe", "check", "download", "export", "cache")
+_ABOUT = "Get the images, see whether they are the published ones, and what is in them."
 _EXAMPLES = """examples:
   bench data download --category screw --data.root ~/mvtec_ad
   bench data check --data.root ~/mvtec_ad
@@ -23,18 +20,8 @@ def run(typed: list[str]) -> int:
     if not typed:
         raise UsageError(f"no command of bench data; name one: {', '.join(names)}")
     if typed[0] in ("-h", "--help"):
-        _parser(names).print_help()
+        print_commands(data, names, prog="bench data", description=_ABOUT, examples=_EXAMPLES)
         return 0
     if typed[0] not in names:
         raise unknown("command of bench data", typed[0], names)
     return load_command(data, typed[0])(typed[1:])
-
-
-def _parser(names: Sequence[str]) -> Parser:
-    return Parser(
-        prog="bench data",
-        usage="bench data COMMAND [OPTIONS]",
-        description="Get the images, see whether they are the published ones, and what is in them.",
-        epilog=f"commands:\n{describe_commands(data, names)}\n\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
