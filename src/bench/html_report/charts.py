@@ -43,11 +43,13 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
         parts += _bars(name, own.tolist(), edges.tolist(), scale, foot, tallest, colour(0 if row == 0 else 1))
     middle = (left + WIDTH - RIGHT) / 2
     parts.append(element("text", scale.axis.label, x=middle, y=bottom + 40, text_anchor="middle"))
-    words = f"bars: images, the tallest {tallest}"
-    if beyond:
-        words += f"; the last holds those to {every.max():.4g}"
-    parts.append(element("text", words, x=left, y=bottom + 62, class_="faint"))
-    height = bottom + 70
+    lines = [
+        f"bars: images, the tallest {tallest}",
+        *([f"the last holds those to {every.max():.4g}"] if beyond else []),
+    ]
+    for number_of_line, words in enumerate(lines):
+        parts.append(element("text", words, x=left, y=bottom + 62 + 18 * number_of_line, class_="faint"))
+    height = bottom + 52 + 18 * len(lines)
     if threshold is not None:
         at = scale.place(threshold)
         parts.append(element("path", d=f"M{number(at)} 2V{number(bottom)}", class_="limit"))

@@ -14,9 +14,9 @@ from bench.leaderboard.page_charts import cost_charts, difference_chart, heat_ta
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
 from bench.leaderboard.text import (
-    ABOUT,
     ABOUT_COSTS,
     ABOUT_INTERVALS,
+    about_track,
     describe_images,
     describe_sets,
     describe_significance,
@@ -74,7 +74,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
     settings = {method: f"settings-{place}" for place, method in enumerate(_examples(tables))}
     views = [_view(f"t{place}", table, settings, link or to_file) for place, table in enumerate(tables, 1)]
     track = tables[0].key.track
-    about = [ABOUT[track]]
+    about = [about_track(tables[0].key)]
     if any(section.differences for table in tables for section in table.sections):
         about.append(ABOUT_INTERVALS)
     return render(

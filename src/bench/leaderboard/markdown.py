@@ -9,9 +9,9 @@ from bench.leaderboard.grid import Cell, Column, Grid, costs, ranked, results
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import (
-    ABOUT,
     ABOUT_COSTS,
     ABOUT_INTERVALS,
+    about_track,
     describe_images,
     describe_sets,
     describe_significance,
@@ -29,7 +29,7 @@ from bench.records.costs import COSTS
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
     """Render for each table the ranking and the costs, then a section for each category."""
-    parts = [f"# {markdown(name)}\n", f"{ABOUT[tables[0].key.track]}\n"]
+    parts = [f"# {markdown(name)}\n", f"{markdown(about_track(tables[0].key))}\n"]
     if any(section.differences for table in tables for section in table.sections):
         parts.append(f"{ABOUT_INTERVALS}\n")
     for table in tables:

@@ -10,15 +10,16 @@ from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LE
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.metrics.catalogue import TRACKS, title_of
+from bench.records.published import DATASET
 from bench.records.published_comparison import MARK, reference_of
 from bench.records.record import Record
 
 MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
 SOME = "†"
 _FEW = 5  # categories that are named one by one
-ABOUT = {
+_ABOUT = {
     "one-class": "Mean ± standard deviation over seeds; no ± for a single seed. Accuracy is taken at a threshold from "
-    "held-out normal images. MVTec AD has no validation split with defects: every choice made by looking at these "
+    "held-out normal images. {dataset} has no validation split with defects: every choice made by looking at these "
     "figures was made on test images.",
     "supervised": "Mean ± standard deviation over seeds; no ± for a single seed. These methods were shown labelled "
     "defects of the same types: no figure here compares with one of a one-class method.",
@@ -31,6 +32,11 @@ ABOUT_INTERVALS = (
     "more than the choice of images; it was picked as the largest of several, so the interval flatters it a little."
 )
 ABOUT_COSTS = "Means over seeds and over the categories that the method has. Times compare on one machine only."
+
+
+def about_track(key: TableKey) -> str:
+    """What the metrics of a track mean, on the dataset of a table."""
+    return _ABOUT[key.track].format(dataset="MVTec AD" if key.dataset == DATASET else key.dataset)
 
 
 def table_title(key: TableKey) -> str:

@@ -21,7 +21,12 @@ def published_figure(record: Record, metric: str) -> Figure | None:
 
 
 def differences(record: Record) -> list[str]:
-    """How the run's protocol differs from that of its reference; empty where the two metrics may be compared."""
+    """How the run's protocol differs from that of its reference; empty where the two metrics may be compared.
+
+    It is empty on other datasets as well: nothing is published there to compare with.
+    """
+    if record.dataset != DATASET:
+        return []
     found = [] if record.official else [f"not {owner_of(DATASET)}'s own data"]
     if record.differs:
         found = [*found, record.differs]
