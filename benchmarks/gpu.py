@@ -40,7 +40,7 @@ try:
     from bench.runs import threshold, training
     from bench.runs.callbacks import quieten_lightning
     from bench.runs.environment import describe_environment, device_of, use_full_precision
-    from bench.runs.fitting import build_model, fit_part, part_trainer, parts_of, start_machine, test_part
+    from bench.runs.fitting import build_model, fit_fold, fold_fits, fold_trainer, start_machine, test_fold
     from bench.runs.run import prepare
     from fake_data import write_category
 except ImportError as error:
@@ -109,16 +109,16 @@ class Run:
         options = {"data.root": str(task.folder), "data.cache": str(task.folder / "cache"), **options}
         config = resolve(model=preset, data=None, category="screw", files=[], options=options)
         data, self.cell = prepare(config)
-        self.part = parts_of(data, Path(tempfile.mkdtemp(dir=task.folder)))[0]
-        self.model: Any = build_model(config, self.part.data.spec)
-        self.trainer: Any = part_trainer(self.part, self.cell, None, progress=False)
-        self.machine = start_machine(self.trainer, progress=False)
+        self.fold = fold_fits(data, Path(tempfile.mkdtemp(dir=task.folder)))[0]
+        self.model: Any = build_model(config, self.fold.data.spec)
+        self.trainer: Any = fold_trainer(self.fold, self.cell, None)
+        self.machine = start_machine(self.trainer)
         self.gpu = self.machine.device.type == "cuda"
 
     def fit(self) -> dict[str, Any]:
         """Learn, choose the threshold, test: some of the figures."""
-        part = fit_part(self.model, self.part, self.cell, self.trainer, self.machine, resume=False)
-        metrics = evaluate([part]).metrics if part else {}
+        tested = fit_fold(self.model, self.fold, self.cell, self.trainer, self.machine, resume=False)
+        metrics = evaluate([tested]).metrics if tested else {}
         return {name: metrics[name] for name in ("image_auroc", "pixel_auroc", "threshold") if name in metrics}
 
     def train(self, start: Callable[[int, int], None], end: Callable[[int], None]) -> None:
@@ -132,12 +132,12 @@ class Run:
         self.model.on_train_batch_end = after
         before = LambdaCallback(on_train_batch_start=lambda trainer, *rest: start(trainer.current_epoch, rest[-1]))
         self.trainer.callbacks.append(before)
-        training.train(self.trainer, self.model, self.part.data, self.part.folder, resume=False)
+        training.train(self.trainer, self.model, self.fold.data, self.fold.folder, resume=False)
 
     def predictions(self) -> dict[str, Any]:
         """Scores (N,), and maps (N, H, W) where there are some, of the test images."""
         self.model.to(self.machine.device).eval()
-        batches = self.machine.batches(self.part.data.test_dataloader(), "test")
+        batches = self.machine.batches(self.fold.data.test_dataloader(), "test")
         scores, maps = zip(*(self.model.predict(batch.image)[:2] for batch in batches), strict=True)
         return {"scores": torch.cat(scores).cpu()} | ({} if maps[0] is None else {"maps": torch.cat(maps).cpu()})
 
@@ -247,7 +247,7 @@ def time_steps(run: Run) -> dict[str, float]:
     if run.gpu:
         torch.cuda.synchronize()
     seconds = [a.elapsed_time(b) / 1000 if run.gpu else b - a for a, b in pairwise(marks)]  # steps, waits in between
-    images = len(seconds[::2]) * run.part.data.batch_size
+    images = len(seconds[::2]) * run.fold.data.batch_size
     return {"images_per_second": images / sum(seconds), "share_waiting": sum(seconds[1::2]) / sum(seconds)}
 
 
@@ -260,7 +260,7 @@ def measure_memory(task: Task) -> None:
             options = {"model.weights": "none", "data.validation_share": "0.1" if "core" in preset else "0"}
             options |= {"data.image_size": "64", "data.crop": "null"} if task.quick else {}
             run = Run(task, preset, options)
-            model, data = run.model.to(run.machine.device).eval(), run.part.data
+            model, data = run.model.to(run.machine.device).eval(), run.fold.data
             indices, quantile = data.training_indices, run.cell.config.settings["threshold_quantile"]
             for phase in ("backbone, cold", "backbone"):  # its first pass chooses kernels
                 with task.timed(name, phase), torch.no_grad():
@@ -271,7 +271,7 @@ def measure_memory(task: Task) -> None:
             with patch.multiple(threshold, learn=learn, score_images=score):
                 threshold.learn_and_choose_threshold(model, data, run.machine, quantile)
             with task.timed(name, "test"):
-                test_part(model, run.part, run.machine)
+                test_fold(model, run.fold, run.machine)
 
 
 def compare_devices(task: Task) -> None:

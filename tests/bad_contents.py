@@ -282,7 +282,7 @@ FILES: dict[str, dict[str, str]] = {
     },
     "study file.yaml {run}": {
         "models: [padim]\ncategories: [screw]": "baseline",
-        "models: [padim]\ncategories: [screw]\nbaseline: none\nvariants: {a: {}}": "no finished run",
+        "models: [padim]\ncategories: [screw]\nbaseline: none\nvariants: {a: {}}": "unknown baseline 'none'",
         "models: [padim]\ncategories: [screw]\nbaseline: [a]\nvariants: {a: {}}": "baseline",
         "models: [vaee]\ncategories: [screw]\nbaseline: a\nvariants: {a: {}, b: {}}": "vaee",
     },

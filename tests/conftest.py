@@ -76,6 +76,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv(
+        "BENCH_QUIET", "1"
+    )  # what is left on stderr is a mistake or a remark; progress has its own tests
     monkeypatch.setattr(sys, "path", list(sys.path))  # a model file's folder is put there
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.cell import PROTOCOL, fingerprint_of
-from bench.data.listing import GOOD
+from bench.data.category_folders import GOOD
 from bench.metrics.image import image_metrics
+from bench.records.normal_scores import NormalScore, quantile_of, write_normal_scores
 from bench.records.predictions import Predicted, write_predictions
 from bench.records.record import CostRecord, DataRecord, Record
 
@@ -22,19 +23,21 @@ def make_record(
     *,
     metrics: Mapping[str, float | None] | None = None,
     settings: Mapping[str, Any] | None = None,
+    data_settings: Mapping[str, Any] | None = None,
+    train: int | None = None,
     digest: str | None = None,
     protocol: str = "model",
     protocol_version: int = PROTOCOL,
     seconds: float = 10.0,
     **values: Any,
 ) -> Record:
-    """A finished record; `settings` are the model's, `values` any other fields."""
+    """A finished record; `settings` are the model's, `train` the training images, `values` any other fields."""
     config = {
         "category": category,
         "seed": seed,
         "protocol": protocol,
         "model": {"name": model, "class_path": "mine.Model", **(settings or {})},
-        "data": {"name": "mvtec_ad", "root": None, "image_size": 256},
+        "data": {"name": "mvtec_ad", "root": None, "image_size": 256, **(data_settings or {})},
         "trainer": {"accelerator": "cpu", "max_epochs": 2},
     }
     weights = values.pop("weights", {"source": "none"})
@@ -52,7 +55,12 @@ def make_record(
         "fingerprint": fingerprint_of(config, weights, digest, protocol_version),
         "config": config,
         "overrides": {},
-        "data": DataRecord(digest=digest, counts={}, validation_images=0, differences=differences),
+        "data": DataRecord(
+            digest=digest,
+            counts={} if train is None else {"train/good": train},
+            validation_images=0,
+            differences=differences,
+        ),
         "weights": weights,
         "metrics": figures,
         "cost": make_cost(seconds),
@@ -111,3 +119,37 @@ def change_record(folder: Path, **values: Any) -> None:
     """Edit `record.json` as a person would."""
     path = folder / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+# Scores of test images beside which normal scores from 1 to 100 lie.
+DECIDED = {"good": (1.0, 150.5, 400.0), "scratch": (130.0, 500.0), "bent": (500.0, 600.0, 700.0)}
+
+
+def keep_run(
+    scores: Sequence[float],
+    obtained: str = "held-out",
+    *,
+    groups: Sequence[int] | None = None,
+    maxima: Sequence[float | None] | None = None,
+    quantile: float = 0.99,
+    config: dict | None = None,
+    **values: object,
+) -> Path:
+    """A finished run, made by script, that keeps these normal scores; its record's threshold is theirs."""
+    record = make_record(**values)
+    metrics = {**record.metrics, "threshold": quantile_of(scores, quantile)}
+    full = {**record.config, "threshold_quantile": quantile, "patience": None, **(config or {})}
+    folder = write_record(Path("runs"), record.model_copy(update={"metrics": metrics, "config": full}), DECIDED)
+    rows = [
+        NormalScore(
+            f"screw/train/good/{index:03}.png",
+            f"{index:064x}",
+            "nearly-learned" if groups is not None and groups[index] < 0 else obtained,
+            f"screw/train/good/{abs(groups[index]) if groups is not None else index:03}.png",
+            float(score),
+            float(score) / 10 if maxima is None else maxima[index],
+        )
+        for index, score in enumerate(scores)
+    ]
+    write_normal_scores(folder, rows)
+    return folder

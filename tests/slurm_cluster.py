@@ -60,8 +60,8 @@ def slurm_cluster() -> Iterator[dict[str, str]]:
     try:
         _write_configuration(folder)
         for command in _daemons(folder):
-            log = (folder / f"{Path(command[0]).name}.out").open("wb")
-            processes.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
+            with (folder / f"{Path(command[0]).name}.out").open("wb") as log:
+                processes.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
             if command[0] == "munged":
                 _wait(lambda: (folder / "munge.socket").exists(), folder)
         _wait(lambda: _is_idle(environment), folder)

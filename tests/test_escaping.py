@@ -13,10 +13,10 @@ from markdown_it import MarkdownIt
 
 from bench.cli.terminal import print_record, print_test
 from bench.escaping import csv_cell, json_line, markdown, sentence, visible
-from bench.leaderboard.study import Attempt, render_study
+from bench.leaderboard.attempts import Attempt, Baseline, Group
+from bench.leaderboard.study import render_study
 from bench.records.record import DataRecord, Record
 from bench.runs.scoring.output import Table
-from bench.sweep.plan import Planned, Sweep
 from fake_records import make_cost, make_record, write_record
 
 HOSTILE = [
@@ -184,7 +184,7 @@ def test_the_page_of_a_leaderboard_shows_every_text_and_takes_none_for_markup(ta
 
 def test_compare_and_the_tables_of_a_run_show_every_text_as_it_is(bench, tables, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
-    evaluation = SimpleNamespace(metrics={}, metrics_by_defect={"x": {"recall": 0.5}}, intervals={})
+    evaluation = SimpleNamespace(metrics={}, metrics_by_defect={"x": {"recall": 0.5}}, intervals={}, figures=dict)
     for seed, text in enumerate(HOSTILE):
         (run,) = (tables / "runs" / f"one{seed}").rglob("record.json")
         (other,) = (tables / "runs" / f"one{(seed + 1) % len(HOSTILE)}").rglob("record.json")
@@ -216,12 +216,12 @@ def test_the_report_of_a_run_shows_every_text_and_takes_none_for_markup(bench, t
 
 def test_a_study_shows_every_name_of_its_sweep_and_takes_none_for_markup():
     for text in HOSTILE:
-        sweep = Sweep(
-            models=["classifier"], categories=[text], variants={text: {}}, not_run={text: text}, baseline=text
-        )
-        config = SimpleNamespace(category=text, settings={"seed": 0})
-        attempts = [Attempt(Planned(text, config), None), Attempt(Planned(text, config), hostile_record(text, 0))]
-        shown = check_markdown(render_study(text, sweep, attempts))
+        group, record = Group(text, text), hostile_record(text, 0)
+        attempts = [
+            Attempt(text, group, record.track, {}),
+            Attempt(text, group, record.track, {0: record}, images=[3]),
+        ]
+        shown = check_markdown(render_study(text, Baseline(text, is_method=True), {text: text}, attempts))
         assert shown.count(visible(text).strip()) >= 5
 
 

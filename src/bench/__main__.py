@@ -1,19 +1,22 @@
 """The entry point of `bench`: `python -m bench`, and the installed command."""
 
 import atexit
-import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
+if sys.platform == "win32":  # signals, processes and file names are POSIX's throughout
+    print("bench: does not run on Windows itself; use it in WSL 2", file=sys.stderr)
+    sys.exit(2)
+
 from bench.cli.main import main
+from bench.console import leave
 from bench.writing import describe_refusal
 
 
 def run() -> NoReturn:
     """Run the command line of this process, then exit with its status."""
     status: list[int] = []
-    atexit.register(_leave, status)  # registered first, so called last
+    atexit.register(leave, status)  # registered first, so called last
     status.append(_write_out(main()))
     sys.exit(status[0])
 
@@ -30,16 +33,6 @@ def _write_out(status: int) -> int:
         line, status = describe_refusal(error)
         print(f"bench: {line}", file=sys.stderr)
     return status
-
-
-def _leave(status: list[int]) -> None:
-    """Exit without Python's teardown of torch's thousands of modules, which takes over a second."""
-    if not status:  # an exception is propagating
-        return
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # `_write_out` has reported it
-            print(end="", flush=True, file=stream)
-    os._exit(status[0])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Errors that a user can correct, each reported in one line."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+_MOST_SLIPS = 3  # between a word and the name that it is taken for
 
 
 class UsageError(Exception):
@@ -19,14 +20,55 @@ class CrashError(RunError):
 def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> UsageError:
     """An error that names the unknown word, and the nearest known one, else the hint, else all known ones."""
     names = sorted(known)
-    near = get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        advice = f"did you mean '{near[0]}'?"
+    near = nearest(word, names)
+    if near is not None:
+        advice = f"did you mean '{near}'?"
     elif hint:
         advice = hint
     else:
         advice = f"known: {', '.join(names)}" if names else "none is known"
     return UsageError(f"unknown {kind} '{word}'; {advice}")
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that a word was probably meant to be; None where no name is near, or a part of it is in several.
+
+    One slip of the keyboard comes first, then a name whose first words were typed, or the last ones; then, in longer
+    words, two and three slips. Case counts nothing, and hyphens, dots and underscores are alike.
+    """
+    typed, forms = _form(word), {name: _form(name) for name in names}
+    slips = {name: _slips(typed, form) for name, form in forms.items() if abs(len(form) - len(typed)) <= _MOST_SLIPS}
+    best = min(slips, key=slips.__getitem__, default=None)
+    if best is not None and slips[best] <= 1 < len(typed):
+        return best
+    for parts in (
+        [name for name, form in forms.items() if form.startswith(f"{typed}_") or typed.startswith(f"{form}_")],
+        [name for name, form in forms.items() if form.endswith(f"_{typed}") or typed.endswith(f"_{form}")],
+    ):
+        if typed and len(parts) == 1:
+            return parts[0]
+    length = len(word.rpartition(".")[2].lstrip("-"))  # of a dotted name, the last part
+    allowed = 1 + (length > 5) + (length > 8)
+    return best if best is not None and len(typed) > 1 and slips[best] <= allowed else None
+
+
+def _form(name: str) -> str:
+    return name.lstrip("-").casefold().replace("-", "_").replace(".", "_")
+
+
+def _slips(one: str, other: str) -> int:
+    """The number of letters left out, added, changed or swapped with their neighbour between two words."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, own in enumerate(other, 1):
+            found = min(last[column] + 1, now[-1] + 1, last[column - 1] + (letter != own))
+            if row > 1 < column and letter == other[column - 2] and own == one[row - 2]:
+                found = min(found, before[column - 2] + 1)
+            now.append(found)
+        before, last = last, now
+    return last[-1]
 
 
 def first_line(error: BaseException) -> str:

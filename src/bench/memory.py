@@ -1,7 +1,8 @@
-"""The memory of a process: its peak, its freed pages, and the pages that it shares with other processes."""
+"""The memory of a process: its peak and its freed pages."""
 
 import ctypes
 import ctypes.util
+import os
 import resource
 import sys
 from contextlib import suppress
@@ -12,8 +13,6 @@ from typing import Any
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
-_of_server = 0  # bytes of libraries in the memory of this process's fork server
-_untouched = 0  # of those, the bytes that this process had not touched when its run began
 
 
 def release_free_memory() -> None:
@@ -42,9 +41,7 @@ def keep_freed_memory() -> None:
 
 def forget_peak() -> None:
     """Restart the measurement of the peak, where the system can: a process that runs many cells measures each one."""
-    global _untouched
     release_free_memory()
-    _untouched = max(0, _of_server - _kernel_says("RssFile"))
     with suppress(OSError):  # Linux only, and not in every container
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -52,20 +49,17 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """The largest resident size since `forget_peak`, with the libraries that a fork shares with its server.
-
-    Linux counts a page of those to a fork only once the fork touches it: without 300 MB of torch's code a worker would
-    appear smaller than `bench fit`. Pages that a cell does touch count twice: the peak is near that of `bench fit`, not
-    equal to it (measured: from 1 % above to 4 % below).
-    """
+    """The largest resident size since `forget_peak`."""
     # Not Linux' ru_maxrss: a process that a large one started inherits the large one's size there.
-    return (_kernel_says("VmHWM") or _peak_of_usage()) + _untouched
+    return _kernel_says("VmHWM") or _peak_of_usage()
 
 
-def remember_libraries() -> None:
-    """Record the libraries in memory now, so that every later fork of this process counts them."""
-    global _of_server
-    _of_server = _kernel_says("RssFile")
+def machine_bytes() -> int:
+    """The size of this machine's memory; 0 where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _peak_of_usage() -> int:

@@ -1,8 +1,12 @@
-"""The rank of this process among several, read from the environment: nothing heavy is imported."""
+"""The cores of this process and its rank among several, read from the system: nothing heavy is imported."""
 
 import os
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
@@ -13,6 +17,26 @@ _VARIABLES = (
     *("MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
 _FIRST_PORT, _PORTS = 15000, 17000  # below the ephemeral ports that systems assign
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use; of the machine's, where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor_name() -> str:
+    """The name of the machine's processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def is_one_of_several() -> bool:
+    """Whether a variable says that this process was started together with others, by a launcher or by hand."""
+    return any(name in os.environ for name in _VARIABLES)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,75 @@
-"""The progress of a run, on stderr."""
+"""The progress bar on a terminal or in a notebook, on stderr."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from bench.escaping import terminal
+from bench.phases import Scene, duration
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+
+_WIDTH = 24  # of the bar, in letters: beside it stand names
+_A_SECOND = 4  # how often the bar is drawn
 
 
-class ProgressBar(Callback):
-    """One bar per phase on stderr: the steps done, the rate, the remaining time."""
+class RunBar:
+    """The bar of a run: its name, fold, phase and epoch, device, and the time that remains.
+
+    A thread draws it from the run's state; the run never waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._scene = Scene(None)
+        self._live: Live | None = None
+
+    def begin(self, scene: Scene) -> None:
+        """Show the bar."""
+        from rich.console import Console
+        from rich.live import Live
+
+        self._scene = scene
+        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self._live = Live(
+            console=console,
+            get_renderable=self.drawn,
+            transient=True,
+            refresh_per_second=_A_SECOND,
+            redirect_stdout=False,  # it may be a pipe
+        )
+        self._live.start()
+
+    def changed(self) -> None:
+        """Notice nothing: the next picture shows it."""
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def drawn(self) -> "Table":
+        """The bar as it is now."""
+        from rich.progress_bar import ProgressBar as Drawn
+        from rich.table import Table
+        from rich.text import Text
+
+        table, state = Table.grid(padding=(0, 1)), self._scene.state()
+        if state is None:
+            return table
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        words = [f"{state.run}: {state.place}" if state.run else state.place, state.about, state.device]
+        left = f"{duration(state.left)} left" if state.left is not None else ""
+        bar = Drawn(total=state.total, completed=state.done, width=_WIDTH, pulse=state.total is None)
+        steps = f"{state.done}/{state.total}" if state.epoch and state.total else ""
+        table.add_row(Text(terminal(", ".join(filter(None, words)))), bar, Text(steps), Text(left))
+        return table
+
+
+class ProgressBar:
+    """A bar for one thing that is counted."""
 
     def __init__(self, unit: str = "steps") -> None:
         self.unit = unit
@@ -24,7 +77,17 @@ class ProgressBar(Callback):
         self._task: TaskID | None = None
 
     def start(self, description: str, total: int | None) -> None:
-        """Begin a phase of `total` steps."""
+        """Begin to count up to `total`."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self.stop()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -52,26 +115,3 @@ class ProgressBar(Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        total = trainer.estimated_stepping_batches
-        self.start("training", int(total) if total != float("inf") else None)
-        # A resumed run begins at an epoch. Not `global_step`: a method with several optimisers takes more steps.
-        for _ in range(trainer.current_epoch * int(trainer.num_training_batches)):
-            self.advance()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.advance()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._progress is not None and self._task is not None:
-            # Only the first process has a bar; Lightning would wait for the others to request the mean as well.
-            loss = trainer.callback_metrics.get("train/loss") if trainer.world_size == 1 else None
-            shown = f", loss {float(loss):.4g}" if loss is not None else ""
-            self._progress.update(self._task, description=f"training, epoch {trainer.current_epoch + 1}{shown}")
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.stop()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.stop()

@@ -55,6 +55,14 @@ def check_folder(folder: Path, option: str = "--runs FOLDER") -> None:
             pass
 
 
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything: nothing is ever overwritten."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already; name another folder with --out, or remove it")
+
+
 def describe_refusal(error: OSError) -> tuple[str, int]:
     """The line and the exit status of an error that no command foresaw, such as output to a full disk."""
     line = f"{error.strerror or error}{f': {shortened(error.filename)}' if error.filename else ''}"

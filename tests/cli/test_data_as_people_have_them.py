@@ -1,6 +1,5 @@
 """Folders as people have them: each gives the figures of the plain one, figures without what is missing, or a line."""
 
-import csv
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from PIL import Image
 from bench.data.geometry import Box
 from bench.metrics.pixel import PixelMetrics
 from bench.models.base import Detector
+from csv_rows import csv_rows
 from fake_data import save, write_category
 
 SIZE = ("--data.image_size", "32", "--trainer.accelerator", "cpu")
@@ -124,7 +124,7 @@ def test_what_only_looks_otherwise_gives_the_same_figures(bench, plain, part, ca
     record, folder, _ = fit(bench, part)
     assert record["metrics"] == pytest.approx(plain["metrics"])
     assert record["data"]["counts"] == plain["data"]["counts"]
-    assert len(list(csv.DictReader((folder / "predictions.csv").open(encoding="utf-8")))) == 13
+    assert len(csv_rows(folder / "predictions.csv")) == 13
 
 
 def sub_folder(part: Path) -> None:
@@ -270,7 +270,8 @@ def oblong(part: Path) -> None:
         Image.open(path).resize((96, 48), Image.Resampling.NEAREST).save(path)
     for path in masks(part):
         twin = part / "test" / path.parent.name / path.name.replace("_mask", "")
-        Image.open(path).resize(Image.open(twin).size, Image.Resampling.NEAREST).save(path)
+        with Image.open(twin) as image:
+            Image.open(path).resize(image.size, Image.Resampling.NEAREST).save(path)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_what_becomes_of_oblong_images_is_said_and_recorded(bench, part, aspect,
     assert again.status == 0, again.stderr
     assert bench("report", folder, "--data.root", part.parent, "--out", "page.html").status == 0
     predicted = bench("predict", "--run", folder, part / "test", "--stdout")
-    scores = {row["path"]: float(row["score"]) for row in csv.DictReader((folder / "predictions.csv").open())}
+    scores = {row["path"]: float(row["score"]) for row in csv_rows(folder / "predictions.csv")}
     for row in map(json.loads, predicted.stdout.splitlines()):
         assert row["score"] == pytest.approx(scores[str(Path(row["path"]).relative_to(part.parent))], rel=1e-5)
 
@@ -301,9 +302,9 @@ def test_padding_is_scored_neither_in_pixels_nor_in_maps(bench, part, protocol, 
     seen: set[tuple[int, ...]] = set()
     update = PixelMetrics.update
 
-    def watch(self: PixelMetrics, maps: torch.Tensor, masks: torch.Tensor, types: torch.Tensor) -> None:
+    def watch(self: PixelMetrics, maps: torch.Tensor, *others: torch.Tensor) -> None:
         seen.add(tuple(maps.shape))
-        update(self, maps, masks, types)
+        update(self, maps, *others)
 
     monkeypatch.setattr(PixelMetrics, "update", watch)
     oblong(part)
@@ -318,8 +319,9 @@ def test_padding_is_scored_in_no_image_either_and_no_threshold_knows_of_it(bench
 
     def watch(self: Detector, values: torch.Tensor) -> torch.Tensor:
         kept = within(self, values)
-        told.extend(self._content or ())
-        for each, box in zip(kept, self._content, strict=True) if self._content else ():
+        boxes = [content.box for content in self._content or ()]
+        told.extend(boxes)
+        for each, box in zip(kept, boxes, strict=True) if boxes else ():
             assert torch.isfinite(each).sum() == (box.right - box.left) * (box.bottom - box.top)
         return kept
 
@@ -351,10 +353,14 @@ def test_the_cache_is_shown_and_cleared(bench, part):
     fit(bench, part)
     folder = part.parent / "cache"
     shown = bench("data", "cache", "--data.cache", folder)
-    assert shown.stdout == f"3 arrays of decoded images, 0 MiB, in {folder / 'images'}\n"
+    images, features = shown.stdout.splitlines()
+    assert images == f"3 arrays of decoded images, 0 MiB, in {folder / 'images'}"
+    assert features.startswith("75 files of features, ")  # three levels of 25 images
+    assert features.endswith(f" MiB, in {folder / 'features'}")
     cleared = bench("data", "cache", "--data.cache", folder, "--clear")
-    assert cleared.stdout == f"3 arrays of decoded images, 0 MiB, removed from {folder / 'images'}\n"
+    assert cleared.stdout.startswith(f"3 arrays of decoded images, 0 MiB, removed from {folder / 'images'}\n75 files")
     assert not list((folder / "images").iterdir())
+    assert not [path for path in (folder / "features").rglob("*") if path.is_file()]
 
 
 def test_a_cache_that_was_damaged_changes_no_figure(bench, plain, part):

@@ -17,6 +17,7 @@ def test_a_run_leaves_its_record_predictions_checkpoint_settings_and_pictures(be
         "least_anomalous.png",
         "model.ckpt",
         "most_anomalous.png",
+        "normal_scores.csv",
         "predictions.csv",
         "record.json",
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 BENCH = (sys.executable, "-m", "bench")
 CLASS = '''
 import atexit
+import os
+import sys
 from pathlib import Path
 
 from bench.models.base import Detector, Prediction
@@ -15,11 +17,11 @@ atexit.register(Path("handler").write_text, "called")
 
 
 class Remains:
-    def __del__(self):
-        open("taken-apart", "w").close()
+    def __del__(self, create=os.open, flags=os.O_CREAT):
+        create("taken-apart", flags)
 
 
-REMAINS = Remains()
+sys.remains = Remains()  # a module that Python takes apart whatever else still holds
 
 
 class Brightest(Detector):

@@ -52,7 +52,8 @@ def test_a_class_beside_its_yaml_file_is_run_like_any_other(bench, mine):
 
 
 def test_its_settings_are_typed_and_listed_like_any_other_s(bench, refuse, mine):
-    assert "(type: float, default: 2.0)" in bench("fit", *mine, "--help").stdout
+    assert "(type: float, default: 2.0)" in bench("fit", *mine, "--help-all").stdout
+    assert "  --model.gain 2.0  " in bench("fit", *mine, "--help").stdout
     assert "--model.gain expects float, not 'loud'" in refuse("fit", *mine, "--model.gain", "loud")
     assert "did you mean '--model.gain'?" in refuse("fit", *mine, "--model.gian", "3")
 

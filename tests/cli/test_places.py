@@ -117,6 +117,23 @@ def test_data_that_moved_are_found_by_the_variable_and_that_is_said(bench, quick
     assert outcome.stderr.count(f"they are looked for in BENCH_DATA ({own_folder / 'now'})") == 1
 
 
+def test_an_interrupted_run_goes_on_with_data_that_moved(bench, quick, data_root, own_folder, monkeypatch):
+    shutil.copytree(data_root, own_folder / "then")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.runs.run.fit_fold", _interrupt)
+        assert bench("fit", *without_root(quick), "--data.root", own_folder / "then").status == 130
+    (own_folder / "then").rename(own_folder / "now")
+    (run,) = Path("runs").glob("*/*/*")
+    monkeypatch.setenv("BENCH_DATA", str(own_folder / "now"))
+    outcome = bench("fit", "--resume", run)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stderr.count(f"they are looked for in BENCH_DATA ({own_folder / 'now'})") == 1
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_made_up_data_are_made_anywhere(bench, own_folder):
     words = (
         "fit",

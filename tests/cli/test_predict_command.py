@@ -1,6 +1,5 @@
 """`bench predict`: scores and heat maps of images that a run never saw, in files that are whole or not there."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from bench.metrics.image import image_metrics
 from bench.metrics.pixel import PixelMetrics
 from conftest import Outcome, files_below
+from csv_rows import csv_rows
 from fake_data import DEFECTS, save, weave, write_category
 from runs.test_supervised import QUICK
 
@@ -58,7 +58,7 @@ def images(tmp_path) -> Path:
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(table.open(encoding="utf-8", newline="")))
+    return csv_rows(table)
 
 
 def record_of(run: Path) -> dict:
@@ -243,7 +243,8 @@ def test_a_map_has_its_image_s_size_whatever_its_shape(bench, run, tmp_path):
     save(weave(48, "wide").repeat(2, axis=0).repeat(6, axis=1), tmp_path / "wide.png")
     bench("predict", "--run", run, "wide.png", "--maps", "--overlays")
     assert tifffile.imread("predictions/anomaly_images/wide.tiff").shape == (96, 288)
-    assert Image.open("predictions/overlays/wide.png").size[0] > 480
+    with Image.open("predictions/overlays/wide.png") as picture:
+        assert picture.size[0] > 480
 
 
 @pytest.mark.slow

@@ -97,10 +97,15 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused(refuse, quick):
             "padim",
             2,
             (),
-            "padim takes its threshold from images left out one by one, of 3 at least; here are 2",
+            "the threshold of padim comes from images left out one by one, of 3 at least; here are 2",
         ),
-        ("padim", 2, ("--data.validation_share", "0.5"), "padim learns from 2 images at least, here are 1; lower"),
-        ("padim", 2, ("--model.reduction", "pca"), "learns from 2 at least; 1 of 2 would remain, add images"),
+        ("padim", 2, ("--data.validation_share", "0.5"), "padim learns from 2 images at least, here is 1; lower"),
+        (
+            "padim",
+            2,
+            ("--model.reduction", "pca"),
+            "without a part of the images, each of 2 images at least; 1 of 2 would remain; add images",
+        ),
     ],
 )
 def test_too_few_images_for_a_method_are_refused_in_its_own_words(refuse, few, model, images, options, words):

@@ -37,6 +37,7 @@ COMMANDS = {
         "data export --category screw --format coco --images link --data.root {data} --out {disk}/out",
         OUT,
     ),
+    "data import": ("data import {data}/screw --name part --copy --out {disk}/out", OUT),
     "data download": ("data download --from {data} --accept-licence --data.root {disk}/mine", ROOT),
 }
 
@@ -164,8 +165,8 @@ def test_what_cannot_be_read_is_not_taken_for_the_disk_that_is_written_to(bench,
 
 
 def test_a_full_disk_that_no_command_foresaw_is_status_2_with_a_remedy(refuse, monkeypatch):
-    def full(_: list[str]) -> int:
+    def full(**_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bench.cli.main.load_command", lambda *_: full)
+    monkeypatch.setattr("bench.cli.commands.models.run.callback", full)
     assert "No space left on device; free some space" in refuse("models")

@@ -1,7 +1,6 @@
 """`bench report`: a run as one page that needs nothing but itself."""
 
 import base64
-import csv
 import io
 import json
 import re
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cli.test_predict_command import fit
+from csv_rows import csv_rows
 from fake_data import save, weave, write_category
 from fake_records import change_record, make_record, write_record
 from runs.test_supervised import QUICK
@@ -77,7 +77,7 @@ def record_of(run: Path) -> dict:
 
 
 def predictions_of(run: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8", newline="")))
+    return csv_rows(run / "predictions.csv")
 
 
 def cards_of(page: str, title: str) -> list[str]:

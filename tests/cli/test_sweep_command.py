@@ -52,7 +52,7 @@ def test_a_cell_that_fails_is_named_and_stops_no_other(bench, sweep, tmp_path):
     variants = {"wrong": {"model": {"learning_rate": 1e30}}, "right": {"model": {"latent_dim": 2}}}
     outcome = bench(*sweep(variants=variants, seeds=[0]))
     assert outcome.status == 1
-    assert "wrong, screw, seed 0: failed: the run failed" in outcome.stdout
+    assert "wrong, screw, seed 0: failed: the score of a normal image is no finite number" in outcome.stdout
     assert "right, screw, seed 0: image AUROC" in outcome.stdout
     assert "1 of 2 cells failed" in outcome.stderr
 

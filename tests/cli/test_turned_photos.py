@@ -1,6 +1,5 @@
 """Photos that a camera stored lying on their side are seen upright by every command."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from csv_rows import csv_rows
 from fake_data import write_category
 
 SIZE = ("--data.image_size", "32", "--trainer.accelerator", "cpu")
@@ -46,7 +46,7 @@ def test_turned_photos_are_predicted_to_score_as_in_their_test(bench, roots):
     outcome = bench("predict", "--run", run, "--stdout", roots[1] / "screw" / "test")
     assert outcome.status == 0, outcome.stderr
     found = {Path(row["path"]).parts[-2:]: row["score"] for row in map(json.loads, outcome.stdout.splitlines())}
-    rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
+    rows = csv_rows(run / "predictions.csv")
     assert len(found) == len(rows)
     for row in rows:
         assert found[Path(row["path"]).parts[-2:]] == pytest.approx(float(row["score"]), rel=1e-5)

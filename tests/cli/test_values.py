@@ -81,8 +81,8 @@ def test_a_value_out_of_range_is_refused(refuse, quick, option, value):
         ("reslt", "learning_rate", "-1"),
     ],
 )
-def test_a_number_that_a_method_cannot_use_is_refused_where_it_is_declared(refuse, model, option, value):
-    line = refuse("fit", "--model", model, "--category", "screw", "--data.root", ".", f"--model.{option}", value)
+def test_a_number_that_a_method_cannot_use_is_refused_where_it_is_declared(refuse, data_root, model, option, value):
+    line = refuse("fit", "--model", model, "--category", "screw", "--data.root", data_root, f"--model.{option}", value)
     assert re.search(rf"--model\.{option} should be (greater|less) than .*, not '{value}'", line), line
 
 
@@ -94,7 +94,8 @@ def test_an_option_without_its_value_is_refused(refuse, quick, option):
 
 
 def test_a_word_that_belongs_to_no_option_is_refused(refuse):
-    assert "'vae' belongs to no option" in refuse("fit", "vae", "--category", "screw")
+    assert "'vae' belongs to no option" in refuse("fit", "padim", "screw", "vae")
+    assert "'vae' belongs to no option" in refuse("fit", "--model", "padim", "--category", "screw", "vae")
 
 
 def test_a_run_without_a_category_is_refused(refuse):

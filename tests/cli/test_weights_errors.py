@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 # The smallest network of timm's.
 BACKBONE = "test_resnet"
@@ -123,3 +123,53 @@ def test_a_file_placed_by_hand_serves_for_a_tag(bench, backbone, tmp_path, monke
     save_file(timm.create_model(BACKBONE).state_dict(), tmp_path / "weights" / f"{BACKBONE}.r160_in1k.safetensors")
     outcome = bench(*backbone, "--model.weights", "r160_in1k")
     assert outcome.status == 0, outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory) -> Path:
+    """Weights of MobileNetV2 whose BatchNorm does nothing, as that of a fresh network."""
+    from torchvision.models import get_model
+
+    path = tmp_path_factory.mktemp("weights") / "folded.safetensors"
+    save_file(get_model("mobilenet_v2").state_dict(), path)
+    return path
+
+
+FINE_TUNED = [
+    "fit",
+    "mobilenet_v2",
+    "screw",
+    "--fold",
+    "0",
+    "--folds",
+    "2",
+    "--image-size",
+    "32",
+    "--crop",
+    "null",
+    "--epochs",
+    "1",
+    "--device",
+    "cpu",
+]
+
+
+def test_weights_with_folded_batchnorm_are_refused_before_any_image_is_read(bench, data_root, folded, monkeypatch):
+    def read(*_: object) -> None:
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr("bench.data.datamodule.DefectData.prepare_data", read)
+    torch.save({"state_dict": load_file(folded)}, "folded.pth")
+    for path in (folded, "folded.pth"):  # the second is read with torch alone
+        outcome = bench(*FINE_TUNED, "--root", data_root, "--weights", path)
+        assert outcome.status == 2
+        assert "has its BatchNorm folded into the convolutions" in outcome.stderr
+        assert outcome.stderr.count("\n") == 1
+
+
+def test_a_network_that_is_fine_tuned_without_normalisation_is_remarked(bench, data_root, folded):
+    words = (*FINE_TUNED, "--root", data_root, "--weights", folded, "--freeze-batchnorm", "true")
+    outcome = bench(*words)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stderr.count(f"the BatchNorm of {folded} does nothing, and a network without normalisation") == 1
+    assert "does nothing" not in bench(*words, "--freeze-backbone", "true").stderr

@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 
 from bench.config.cell import PROTOCOL, Cell, encode_settings, fingerprint_of
-from bench.config.decisive_settings import PLACES
+from bench.config.decisive_settings import DECIDE_NOTHING
 from bench.config.moved_classes import present_path
 from bench.config.presets import preset_names, read_preset
 from bench.config.settings import Config, _parser_of, flatten, resolve
@@ -190,7 +190,7 @@ def test_a_precision_by_another_name_is_the_same(alias, name):
     assert _fingerprint(_config(trainer__precision=alias)) == _fingerprint(_config(trainer__precision=name))
 
 
-@pytest.mark.parametrize("key", sorted(PLACES))
+@pytest.mark.parametrize("key", sorted(DECIDE_NOTHING))
 def test_everything_in_the_one_list_is_left_out(key):
     config, (section, _, name) = _config(), key.partition(".")
     assert _fingerprint(_with(config, section, name, "another")) == _fingerprint(config)

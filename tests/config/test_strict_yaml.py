@@ -36,7 +36,8 @@ def test_a_sweep_file_and_a_method_s_file_are_read_alike(refuse):
     Path("mine.yaml").write_text("models: [padim]\nmodels: [vae]")
     assert "line 2: the key 'models' stands there twice" in refuse("sweep", "mine.yaml")
     assert "line 2: the key 'models' stands there twice" in refuse("fit", "--model", "./mine.yaml")
-    assert "--launcher.lease" in refuse("sweep", "--models", "padim", "--launcher.lease", "!!int x")
+    grid = ("--models", "padim", "--categories", "screw")
+    assert "--launcher.lease" in refuse("sweep", *grid, "--launcher.lease", "!!int x")
 
 
 def test_an_alias_and_a_merged_mapping_are_read(bench, quick):

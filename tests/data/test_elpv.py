@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.datasets.elpv import TRAIN, Elpv
+from bench.data.datasets.elpv import Elpv
+from bench.data.datasets.elpv_facts import TRAIN
 from bench.errors import UsageError
 from fake_data import write_elpv
 
@@ -23,25 +24,25 @@ def _cells(root: Path, kind: str = "mono", seed: int = 0) -> Elpv:
 
 
 def test_functional_cells_are_good_sure_defects_are_tested_and_others_are_left_out(root):
-    category = _cells(root).whole
+    category = _cells(root).full_category
     assert category.counts == {"train/good": 6, "test/good": 3, "test/defective": 4}
     assert category.notes == ("3 cells of mono left out: neither surely functional nor surely defective",)
 
 
 def test_a_kind_is_a_category(root):
     assert _cells(root).category_names() == ["mono", "poly"]
-    assert _cells(root, "poly").whole.counts == {"train/good": 2, "test/good": 1, "test/defective": 1}
+    assert _cells(root, "poly").full_category.counts == {"train/good": 2, "test/good": 1, "test/defective": 1}
     with pytest.raises(UsageError, match="unknown kind of solar cell 'screw'"):
-        _ = _cells(root, "screw").whole
+        _ = _cells(root, "screw").full_category
 
 
 def test_two_hundred_cells_are_learned_from_where_there_are_enough(tmp_path):
     write_elpv(tmp_path, {"mono": {"0.0": TRAIN + 101, "1.0": 1}})
-    assert _cells(tmp_path).whole.counts["train/good"] == TRAIN
+    assert _cells(tmp_path).full_category.counts["train/good"] == TRAIN
 
 
 def test_the_seed_deals_the_cells_and_the_digest_stays(root):
-    first, again, other = (_cells(root, seed=seed).whole for seed in (0, 0, 1))
+    first, again, other = (_cells(root, seed=seed).full_category for seed in (0, 0, 1))
     assert first == again
     assert {sample.path for sample in first.train} != {sample.path for sample in other.train}
     assert first.digest == other.digest
@@ -75,7 +76,7 @@ def test_a_mistake_in_the_labels_is_named(tmp_path, labels, words):
     if labels is not None:
         (root / "labels.csv").write_text(labels)
     with pytest.raises(UsageError, match=words):
-        _ = _cells(root).whole
+        _ = _cells(root).full_category
 
 
 def test_a_method_runs_on_it_without_figures_of_pixels(bench, root, own_folder):
@@ -116,5 +117,5 @@ def test_labels_that_cannot_be_meant_are_refused_in_one_line(tmp_path, line, wor
     content = labels.read_bytes().rstrip() + b"\n"
     labels.write_bytes(content + (content.splitlines()[0] if line == b"twice" else line) + b"\n")
     with pytest.raises(UsageError, match=words) as refused:
-        _ = _cells(root).whole
+        _ = _cells(root).full_category
     assert "\n" not in str(refused.value)

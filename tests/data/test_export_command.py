@@ -227,7 +227,7 @@ def test_two_images_that_would_share_a_name_are_refused(refuse, own_category):
         (("--format", "yolo", "--negative-points", "1"), "--negative-points belongs to --format masks"),
         (("--format", "masks", "--points", "-1"), "0 or more"),
         (("--format", "coco", "--data", "rd_mvtec_ad"), "export --data mvtec_ad"),
-        (("--format", "voc"), "invalid choice"),
+        (("--format", "voc"), "'voc' is not one of 'coco', 'yolo', 'masks'"),
         (("--format", "coco", "--seed", "-1"), "negative"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.geometry import Box, Geometry, hide_padding
+from bench.data.geometry import Box, Content, Geometry, hide_outside
 from bench.runs.scoring.maps import fit_map
 
 WIDE = Image.fromarray(np.repeat(np.arange(80, dtype=np.uint8)[None, :, None] * 3, 40, axis=0).repeat(3, axis=2))
@@ -44,7 +44,7 @@ def test_what_is_padded_around_a_mask_is_no_defect():
 def test_a_map_of_a_padded_image_is_hidden_where_none_of_it_lies():
     values = np.random.default_rng(0).uniform(1, 2, (32, 32)).astype(np.float32)
     values[0, 0] = 9
-    hidden = hide_padding(values, Box(0, 8, 32, 24))
+    hidden = hide_outside(values, Content(Box(0, 8, 32, 24)))
     assert np.array_equal(hidden[8:24], values[8:24])
     assert np.all(hidden[:8] == values[8:24].min())
 

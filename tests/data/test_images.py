@@ -44,7 +44,8 @@ def test_an_image_with_a_palette_is_read_in_the_palette_s_colours(tmp_path):
 def test_an_image_of_one_bit_is_read_as_black_and_white(tmp_path):
     white = weave(SIDE, "bits")[:, :, 0] > 80
     Image.fromarray(white).save(tmp_path / "bits.png")
-    assert Image.open(tmp_path / "bits.png").mode == "1"
+    with Image.open(tmp_path / "bits.png") as image:
+        assert image.mode == "1"
     assert np.array_equal(read_image(tmp_path / "bits.png"), white * np.uint8(255))
     assert read_header(tmp_path / "bits.png").channels == 1
 

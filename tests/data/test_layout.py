@@ -98,7 +98,7 @@ def test_a_category_is_grey_only_when_every_image_is(root, own_category):
 
 
 def test_the_differences_from_mvtec_ad_name_counts_and_sizes(root):
-    differences = MVTecAD("screw", 0, "model", root=str(root)).whole.differences
+    differences = MVTecAD("screw", 0, "model", root=str(root)).full_category.differences
     assert "train/good: 12 images, not 320" in differences
     assert "test/blob: 4 images, not 0" in differences
     assert "test/thread_top: 0 images, not 23" in differences

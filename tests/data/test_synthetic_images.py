@@ -32,7 +32,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path)).astype(int)
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
 
 
 def mask_of(root: Path, shot: Shot) -> np.ndarray:
@@ -71,8 +72,11 @@ def test_every_defective_image_has_a_mask_under_its_number(root, category):
 
 @pytest.mark.parametrize(("category", "mode"), [("screw", "L"), ("carpet", "RGB")])
 def test_images_good_or_not_are_of_one_kind(root, category, mode):
-    images = [Image.open(path) for split in ("train", "test") for path in (root / category / split).rglob("*.png")]
-    assert {(image.mode, image.size, *image.info) for image in images} == {(mode, (SIZE, SIZE))}
+    kinds = set()
+    for path in [path for split in ("train", "test") for path in (root / category / split).rglob("*.png")]:
+        with Image.open(path) as image:
+            kinds.add((image.mode, image.size, *image.info))
+    assert kinds == {(mode, (SIZE, SIZE))}
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -86,7 +90,7 @@ def test_no_two_images_are_the_same(root, category):
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_same_bytes_come_again_whatever_the_threads_and_global_seeds(root, category, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("bench.data.synthetic.images.available_cores", lambda: 1)
     np.random.seed(5)
     generate(category, tmp_path / "again", size=SIZE)
     assert contents(tmp_path / "again") == contents(root / category)

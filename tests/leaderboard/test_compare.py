@@ -147,4 +147,4 @@ def test_a_run_that_is_not_there_is_refused(refuse, pair):
 
 
 def test_one_run_is_too_few(refuse, pair):
-    assert "required: RUN" in refuse("compare", pair[0])
+    assert "RUN is missing" in refuse("compare", pair[0])

@@ -77,7 +77,7 @@ def test_a_cell_says_the_same_in_markdown_and_on_the_page(bench, table):
 def test_complete_grids_have_every_metric_and_cost_of_the_records(table):
     of_category = [entry for entry in entries(table) if entry.category == "screw"]
     for entry in of_category:
-        found = {column.metric: cell.value for column, cell in entry.figures}
+        found = {column.metric: cell.value for column, cell in entry.values}
         record = entry.line.row.records[0]
         assert set(record.metrics) <= set(found)
         assert found["peak_memory_bytes"] == record.cost.peak_memory_bytes, "as the record has it"

@@ -8,7 +8,14 @@ import pytest
 
 from bench.leaderboard.aggregate import Row, aggregate
 from bench.leaderboard.collect import collect
-from bench.leaderboard.paired import image_auroc_difference, mean_auroc, pair, read_predictions
+from bench.leaderboard.paired import (
+    Compared,
+    image_auroc_difference,
+    mean_auroc,
+    metric_differences,
+    pair,
+    read_predictions,
+)
 from fake_records import make_record, write_record
 
 TYPES = {"good": 20, "scratch": 12, "hole": 8}
@@ -122,3 +129,47 @@ def test_no_bootstrap_leaves_the_intervals_out(bench, runs):
     write(runs, "other", 0, 1.0)
     assert bench("leaderboard", "runs", "--no-bootstrap").status == 0
     assert "to the best" not in Path("leaderboards/mvtec_ad-one-class.md").read_text().lower()
+
+
+def compared(runs: Path, seed: int, images: slice) -> Compared:
+    """The runs of one seed, `one` and `other`, as if they had predicted only some of the images."""
+    sources = {(source.record.model, source.record.seed): source for source in collect([runs]).sources}
+    both = [sources[model, seed] for model in ("one", "other")]
+    chosen = np.arange(sum(TYPES.values()))[images]
+    before, after = (read_predictions(source.folder)[chosen] for source in both)
+    return Compared((both[0].record, both[1].record), pair(before, after))
+
+
+@pytest.fixture
+def two_seeds(runs: Path) -> Path:
+    for seed in (0, 1):
+        for model, strength in (("one", 1.0), ("other", 2.0)):
+            write_record(runs, make_record(model, seed=seed), draw(model, 0, strength))
+    return runs
+
+
+def test_seeds_that_repeat_each_other_make_an_interval_no_narrower(two_seeds):
+    alone = metric_differences([compared(two_seeds, 0, slice(None))], ["image_auroc"])["image_auroc"]
+    twice = [compared(two_seeds, seed, slice(None)) for seed in (0, 1)]
+    assert metric_differences(twice, ["image_auroc"])["image_auroc"] == alone
+
+
+def test_seeds_with_other_images_draw_those_that_they_share_together(two_seeds):
+    """Each half alone is less sure than both; halves of the same images are as sure as one of them."""
+
+    def width(*parts: slice) -> float:
+        found = metric_differences(
+            [compared(two_seeds, seed, part) for seed, part in enumerate(parts)], ["image_auroc"]
+        )
+        _, low, high = found["image_auroc"]
+        return high - low
+
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    assert width(even, even) == width(even)
+    assert width(even, odd) < 0.9 * max(width(even), width(odd))
+
+
+def test_the_difference_of_seeds_with_other_images_is_the_mean_of_theirs(two_seeds):
+    parts = [compared(two_seeds, 0, slice(0, 30)), compared(two_seeds, 1, slice(10, 40))]
+    alone = [metric_differences([part])["image_auroc"].value for part in parts]
+    assert metric_differences(parts)["image_auroc"].value == pytest.approx(np.mean(alone), abs=1e-12)

@@ -45,7 +45,7 @@ def test_spread_of_a_mean_over_categories_is_that_of_the_means_of_each_seed(runs
     write_seeds(runs, (0.9, 0.7), category="bottle")  # good where the other is bad: the mean does not move
     (ranking,) = rank(runs)
     found = ranking.standings[0].macro("image_auroc", ranking.categories)
-    assert (found.mean, found.spread) == (pytest.approx(0.75), pytest.approx(0.0, abs=1e-15))
+    assert (found.mean, found.std) == (pytest.approx(0.75), pytest.approx(0.0, abs=1e-15))
 
 
 def test_seeds_that_a_category_lacks_are_in_the_mean_and_not_in_its_spread(runs):
@@ -54,7 +54,7 @@ def test_seeds_that_a_category_lacks_are_in_the_mean_and_not_in_its_spread(runs)
     (ranking,) = rank(runs)
     found = ranking.standings[0].macro("image_auroc", ranking.categories)
     assert found.mean == pytest.approx((0.8 + 0.5) / 2)
-    assert (found.spread, found.count) == (pytest.approx(0.2 / 2**0.5), 2)
+    assert (found.std, found.count) == (pytest.approx(0.2 / 2**0.5), 2)
 
 
 def test_textures_and_objects_have_means_of_their_own(runs):

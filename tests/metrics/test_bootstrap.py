@@ -1,3 +1,5 @@
+from inspect import signature
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -14,7 +16,7 @@ from bench.metrics.bootstrap import (
     resample,
     resampled_confusions,
 )
-from bench.metrics.classification import class_figures, class_metrics, classification_metrics, defect_score
+from bench.metrics.classification import class_metrics, class_metrics_of_confusion, classification_metrics, defect_score
 from bench.metrics.image import image_metrics
 
 CLASSES = ["good", "bent", "color", "scratch"]
@@ -66,7 +68,7 @@ def test_every_classification_metric_is_a_statistic(logits):
 
 def test_figures_by_class_of_all_resamples_are_those_of_each_resample_by_itself(logits):
     rows = resample(TARGETS, number=40)
-    vectorised = class_figures(resampled_confusions(logits, TARGETS, rows))
+    vectorised = class_metrics_of_confusion(resampled_confusions(logits, TARGETS, rows))
     for i, row in enumerate(rows):
         by_class = class_metrics(logits[row].argmax(axis=1), TARGETS[row], CLASSES)
         for place, name in enumerate(CLASSES):
@@ -104,7 +106,7 @@ def test_an_interval_leaves_out_resamples_without_the_figure_and_is_none_where_a
     called = np.repeat([0, 1, 2], [60, 2, 38])
     logits = 9 * np.eye(4)[called]  # class 1 is predicted for two images of class 0, class 3 for none
     targets = np.repeat([0, 1, 2, 3], [62, 4, 30, 4])
-    precision = class_figures(resampled_confusions(logits, targets, resample(targets)))["precision"][:, 1]
+    precision = class_metrics_of_confusion(resampled_confusions(logits, targets, resample(targets)))["precision"][:, 1]
     assert 0 < np.isnan(precision).mean() < 0.3
     by_class = classification_intervals(logits, targets, CLASSES).by_class
     assert by_class["bent"]["precision"] == (0, 0)
@@ -126,7 +128,7 @@ def test_the_interval_of_a_recall_holds_the_true_one_in_about_95_of_100_test_set
     rng = np.random.default_rng(0)
     for seed in range(400):
         found = np.eye(2)[(rng.random(images) < true).astype(int)]
-        by_class = class_figures(resampled_confusions(found, targets, resample(targets, seed, number=500)))
+        by_class = class_metrics_of_confusion(resampled_confusions(found, targets, resample(targets, seed, number=500)))
         low, high = percentile_interval(by_class["recall"][:, 1])
         covered.append(low <= true <= high)
     assert 0.88 < np.mean(covered) < 0.99
@@ -134,7 +136,9 @@ def test_the_interval_of_a_recall_holds_the_true_one_in_about_95_of_100_test_set
 
 def scipy_interval(samples, statistic, *, paired=False):
     """SciPy's interval, and four times the Monte Carlo error of its distance to another of 10,000 resamples."""
-    found = stats.bootstrap(samples, statistic, n_resamples=10000, batch=500, paired=paired, method="percentile", rng=5)
+    seeded = {"rng" if "rng" in signature(stats.bootstrap).parameters else "random_state": 5}
+    options = {"n_resamples": 10000, "batch": 500, "paired": paired, "method": "percentile"}
+    found = stats.bootstrap(samples, statistic, **options, **seeded)
     error_of_percentile = np.sqrt(0.025 * 0.975 / 10000) / stats.norm.pdf(stats.norm.ppf(0.025))
     return tuple(found.confidence_interval), 4 * np.sqrt(2) * error_of_percentile * found.standard_error
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
+from bench.metrics.aupro import aupro
 from bench.metrics.curves import overlap_curve, precision_recall_curve, thin
 from bench.metrics.pixel import PixelMetrics
-from bench.metrics.ranking import aupro, rank
+from bench.metrics.ranking import rank
 
 
 @pytest.fixture(params=["distinct", "ties"])

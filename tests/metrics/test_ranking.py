@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from bench.metrics.ranking import aupro, auroc, average_precision, f1_max, operating_point, rank
+from bench.metrics.aupro import aupro
+from bench.metrics.ranking import auroc, average_precision, f1_max, operating_point, rank
 
 SCORES = {
     "untied far outside [0, 1]": lambda rng, size, shift: -1e3 + 40 * (rng.standard_normal(size) + shift),

@@ -109,7 +109,7 @@ def test_methods_that_train_batchnorm_share_it(preset, converted):
 def test_a_frozen_part_of_a_classifier_keeps_its_batchnorm_and_a_frozen_one_stays_frozen():
     spec, settings = DataSpec(32, 3, 20, **CLASSES), {"library": "timm", "backbone": "mobilenetv2_100"}
     model = Classifier(spec, **settings, weights="none", freeze_backbone=True, head="normalised")
-    assert [place.name for place in trained_batchnorm(model)] == ["0"], "that of the head alone, which has no scale"
+    assert [each.name for each in trained_batchnorm(model)] == ["0"], "that of the head alone, which has no scale"
     model = Classifier(spec, **settings, weights="none", freeze_batchnorm=True)
     TrainedBatchNormSync().apply(model)
     assert any(isinstance(module, FrozenBatchNormAct2d) for module in model.modules())

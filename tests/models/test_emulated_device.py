@@ -52,6 +52,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gaussian": ("gaussian_mobilenetv2", BACKBONE),
     "ocsvm": ("ocsvm", BACKBONE),
     "knn": ("knn", {**BACKBONE, "neighbours": 2}),
+    "trivial": ("trivial_thumbnail", {}),
     "classifier": ("classifier", {"weights": "none", "views": 3, "focal_gamma": 1.0}),
     "reslt": ("reslt", {"weights": "none"}),
     "weight balancing": ("weight_balancing", {"weights": "none", "balancing_epochs": 1}),

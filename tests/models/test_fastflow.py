@@ -227,7 +227,7 @@ def test_training_in_half_precision_lowers_the_loss():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses == sorted(losses, reverse=True)
     assert all(math.isfinite(loss) for loss in losses)
 

@@ -5,7 +5,7 @@ import torch
 
 from bench.config.settings import resolve
 from bench.data.datamodule import DataSpec
-from bench.data.geometry import Box
+from bench.data.geometry import Box, Content
 from bench.models.base import Detector
 from bench.runs.fitting import build_model
 
@@ -17,7 +17,7 @@ METHODS = {
     "fastflow": {},
     "patchcore_r18": {},
 }
-TOP, BOTTOM = Box(0, 0, SIDE, SIDE // 2), Box(0, SIDE // 2, SIDE, SIDE)
+TOP, BOTTOM = Content(Box(0, 0, SIDE, SIDE // 2)), Content(Box(0, SIDE // 2, SIDE, SIDE))
 
 
 @pytest.fixture(params=METHODS)
@@ -65,12 +65,22 @@ def test_the_score_is_the_largest_within_the_image(model, image):
     assert not torch.equal(top, bottom)
 
 
+def test_of_a_region_the_score_is_the_largest_inside(model, image):
+    """A region of the upper half is the box of it."""
+    top = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    top[: SIDE // 2] = True
+    whole = Box(0, 0, SIDE, SIDE)
+    for region, box in ((top, TOP), (~top, BOTTOM)):
+        found = model.predict(image, [Content(whole, region)] * 2).score
+        assert torch.equal(found, model.predict(image, [box] * 2).score)
+
+
 def test_the_map_is_the_same_with_padding_and_without(model, image):
     assert torch.equal(model.predict(image, [TOP, BOTTOM]).map, model.predict(image).map)
 
 
 def test_what_is_not_padded_is_scored_to_the_bit_as_before(model, image):
-    box = Box(0, 0, SIDE, SIDE)
+    box = Content(Box(0, 0, SIDE, SIDE))
     assert torch.equal(model.predict(image, [box, box]).score, model.predict(image).score)
     assert model._content is None
 
@@ -81,5 +91,5 @@ def test_a_window_in_the_padding_alone_does_not_decide_the_score(windowed, image
     whole, top, bottom = (windowed.predict(strange, content).score for content in (None, [TOP] * 2, [BOTTOM] * 2))
     assert torch.equal(torch.maximum(top, bottom), whole)
     assert not torch.equal(top, bottom)
-    assert torch.equal(windowed.predict(strange, [Box(0, 0, SIDE, SIDE)] * 2).score, whole)
+    assert torch.equal(windowed.predict(strange, [Content(Box(0, 0, SIDE, SIDE))] * 2).score, whole)
     assert torch.equal(windowed.predict(strange, [TOP] * 2).map, windowed.predict(strange).map)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.cli.arguments import read_settings
-from bench.cli.commands.fit import fit_parser
+from bench.cli.commands.fit import read_words
+from bench.cli.commands.fit import run as fit_command
 from bench.config.settings import Config, resolve
 from bench.models.base import Detector
-from bench.runs.fitting import Part, build_model, fit_part, part_trainer, start_machine, test_part
+from bench.runs.fitting import FoldFit, build_model, fit_fold, fold_trainer, start_machine, test_fold
 from bench.runs.run import prepare
 
 
@@ -44,21 +44,21 @@ class Bench:
     ) -> tuple[Detector, Found | None]:
         """The fitted model and, on the first process, what its test found; `before` may change the Trainer."""
         data, cell = prepare(self.config)
-        part = Part(data.parts()[0], self.folder, "")
-        part.folder.mkdir(parents=True, exist_ok=True)
-        model = build_model(self.config, part.data.spec)
-        trainer = part_trainer(part, cell, None, progress=False)
+        fold = FoldFit(data.each_fold()[0], self.folder, "")
+        fold.folder.mkdir(parents=True, exist_ok=True)
+        model = build_model(self.config, fold.data.spec)
+        trainer = fold_trainer(fold, cell, None)
         before(trainer)
-        machine = start_machine(trainer, progress=False)
-        tested = fit_part(model, part, cell, trainer, machine, resume=resume)
+        machine = start_machine(trainer)
+        tested = fit_fold(model, fold, cell, trainer, machine, resume=resume)
         return model, found_in(model, tested)
 
     def test(self, model: Detector) -> Found | None:
         """What a test of this model finds."""
         data, cell = prepare(self.config)
-        part = Part(data.parts()[0], self.folder, "")
-        machine = start_machine(part_trainer(part, cell, None, progress=False), progress=False)
-        return found_in(model, test_part(model, part, machine))
+        fold = FoldFit(data.each_fold()[0], self.folder, "")
+        machine = start_machine(fold_trainer(fold, cell, None))
+        return found_in(model, test_fold(model, fold, machine))
 
 
 def found_in(model: Detector, tested: Any) -> Found | None:
@@ -73,10 +73,9 @@ def found_in(model: Detector, tested: Any) -> Found | None:
 
 def read_config(words: Sequence[str]) -> Config:
     """The settings that these words of a command line stand for."""
-    parser = fit_parser()
-    known, rest = parser.parse_known_args(list(words))
-    options = read_settings(rest, parser)
-    return resolve(model=known.model, data=known.data, category=known.category, files=known.config, options=options)
+    known = fit_command.read(words)
+    files, _, options = read_words(known)
+    return resolve(model=known.model, data=known.data, category=known.category, files=files, options=options)
 
 
 def on_processes(processes: int, jobs: Mapping[str, Sequence[str]]) -> dict[str, Found]:

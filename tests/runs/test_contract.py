@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 from bench.config.presets import read_preset
 from bench.errors import RunError
 from bench.models.base import Detector
-from bench.runs.fitting import build_model, part_trainer, start_machine
-from bench.runs.run import Part, prepare
+from bench.runs.fitting import build_model, fold_trainer, start_machine
+from bench.runs.run import FoldFit, prepare
 from bench.runs.threshold import learn as learn_in_a_run
 from fake_data import write_category
 from learning import learn
@@ -45,7 +45,7 @@ class Naive(Detector):
     def add(self, state, image):
         state.total += image.sum(dim=(0, 2, 3))
         state.pixels += image[:, 0].numel()
-        state.rows[state.places] = image.mean(dim=(2, 3))
+        state.rows[state.indices] = image.mean(dim=(2, 3))
 
     def end(self, state):
         self.mean = (state.total / state.pixels).float()
@@ -180,7 +180,7 @@ def test_a_second_fit_in_one_process_is_the_first(method, alone, place, tmp_path
 def test_a_model_that_has_learned_before_learns_the_same_again(method, alone, place, tmp_path):
     model, found = alone(method, ROOTS[17])
     data, cell = prepare(read_config(words(method, place, ROOTS[17])))
-    machine = start_machine(part_trainer(Part(data, tmp_path, ""), cell, None, progress=False), progress=False)
+    machine = start_machine(fold_trainer(FoldFit(data, tmp_path, ""), cell, None))
     learn_in_a_run(model, data, data.training_indices[: max(model.fewest_images, 12)], machine)
     learn_in_a_run(model, data, data.training_indices, machine)
     for name, value in model.named_buffers():
@@ -210,8 +210,9 @@ def test_without_held_out_images_the_threshold_comes_from_scores_by_models_that_
             for score in refit.predict(batch).score
         ]
     # PaDiM's closed form shrinks the regularisation, (n - 1) / (n - 2); an SVM keeps the nu of all images.
-    tolerance = {"rel": 0.08} if type(model).__name__ in ("PaDiM", "DeepFeatures") else {"rel": 1e-5}
-    assert found.threshold == pytest.approx(max(expected), **tolerance)
+    # Trivial's numbers are in single precision, and the mean of these images varies by a tenth of a grey level.
+    tolerance = {"PaDiM": 0.08, "DeepFeatures": 0.08, "Trivial": 1e-4}.get(type(model).__name__, 1e-5)
+    assert found.threshold == pytest.approx(max(expected), rel=tolerance)
 
 
 def images_of(data, indices: list[int]) -> list[torch.Tensor]:

@@ -32,8 +32,11 @@ METHODS = {
     "deep svdd": ("deep_svdd_cpu", "--trainer.max_epochs 30 --model.pretrain_epochs 20", 0.6),
 }
 
-# f-AnoGAN's drawings of screws in any pose are too coarse to rank defects (docs/models.md).
-PRESETS = {method: preset for method, (preset, _, _) in METHODS.items()} | {"f-anogan": "f_anogan_cpu"}
+# f-AnoGAN's drawings of screws in any pose are too coarse to rank defects (docs/models.md); trivial baselines see none.
+PRESETS = {method: preset for method, (preset, _, _) in METHODS.items()} | {
+    "f-anogan": "f_anogan_cpu",
+    "trivial": "trivial_thumbnail",
+}
 
 
 def test_every_method_of_one_class_is_tried():

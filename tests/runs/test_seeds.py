@@ -35,6 +35,7 @@ def _quick_first(preset: str) -> tuple[bool, str]:
 
 PRESETS = sorted(preset_names("model"), key=_quick_first, reverse=True)
 # The last of a class that is met is kept.
+DRAWS_NOTHING = {"trivial", "trivial_contrast", "trivial_thumbnail"}
 FIRST_OF_CLASS = {read_preset("model", name).class_path: name for name in PRESETS}
 
 
@@ -56,7 +57,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(preset, bench
         run_with(seed, folder, preset, bench, data_root) for seed, folder in ((0, "first"), (0, "second"), (1, "third"))
     )
     assert_same(first, again)
-    assert first["data"]["predictions_sha256"] != other["data"]["predictions_sha256"]
+    same = first["data"]["predictions_sha256"] == other["data"]["predictions_sha256"]
+    assert same == (preset in DRAWS_NOTHING)
 
 
 @pytest.mark.slow

@@ -45,7 +45,8 @@ def record_of(run: Path) -> dict:
 
 
 def predictions_of(run: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
+    with (run / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     logits = np.array([[float(v) for v in row["logits"].split()] for row in rows])
     return [row["path"] for row in rows], logits, np.array([row["defect_type"] for row in rows])
 
@@ -108,8 +109,8 @@ def test_one_fold_is_a_run_of_its_own(root, bench, run):
 def test_no_image_stands_on_both_sides_of_any_fold(root, tmp_path, per_class):
     data = labelled(root, tmp_path, fold="all", per_class=per_class, validation_share=0.2)
     tested = []
-    for part in data.parts():
-        hashes = part.whole.hashes
+    for part in data.each_fold():
+        hashes = part.full_category.hashes
         learned = {hashes[part.category.train[i].path] for i in part.training_indices}
         validated = {hashes[part.category.train[i].path] for i in part.validation_indices}
         own = {hashes[sample.path] for sample in part.category.test}
@@ -124,7 +125,7 @@ def test_a_copy_of_a_photograph_is_tested_in_the_fold_of_the_original(root, tmp_
     folder = write_category(copied, train=14, good=5, defects=DEFECTS)
     brighter = np.clip(weave(48, "train/3").astype(int) + 3, 0, 255).astype(np.uint8)
     save(brighter, folder / "test" / "good" / "900.png")
-    for part in labelled(copied, tmp_path / "cache", fold="all").parts():
+    for part in labelled(copied, tmp_path / "cache", fold="all").each_fold():
         names = {sample.relative for sample in part.category.test}
         assert ("screw/test/good/900.png" in names) == ("screw/train/good/003.png" in names)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.runs.fitting import Part, build_model, part_trainer, start_machine
+from bench.runs.fitting import FoldFit, build_model, fold_trainer, start_machine
 from bench.runs.run import prepare
 from bench.runs.threshold import learn_and_choose_threshold, score_out_of_fold
 from fake_data import write_category
@@ -32,8 +32,8 @@ def test_each_out_of_fold_score_is_that_of_a_model_that_learned_from_the_other_f
     place = ("--category", "screw", "--data.root", str(data_root), "--data.image_size", "32", "--data.crop", "null")
     config = read_config((*words, *place, "--trainer.accelerator", "cpu"))
     data, cell = prepare(config)
-    machine = start_machine(part_trainer(Part(data, tmp_path, ""), cell, None, progress=False), progress=False)
-    found = score_out_of_fold(build_model(config, data.spec).eval(), data, machine)
+    machine = start_machine(fold_trainer(FoldFit(data, tmp_path, ""), cell, None))
+    found = score_out_of_fold(build_model(config, data.spec).eval(), data, machine).score
     order, expected = np.random.default_rng(data.seed).permutation(data.training_indices), []
     for fold in np.array_split(order, 5):
         left_out, others = sorted(fold.tolist()), sorted(set(data.training_indices) - set(fold.tolist()))
@@ -58,7 +58,7 @@ def test_a_threshold_from_left_out_scores_is_that_of_models_without_each_image(m
     config = read_config((*words, *place, "--trainer.accelerator", "cpu"))
     data, cell = prepare(config)
     model = build_model(config, data.spec).eval()
-    machine = start_machine(part_trainer(Part(data, tmp_path, ""), cell, None, progress=False), progress=False)
+    machine = start_machine(fold_trainer(FoldFit(data, tmp_path, ""), cell, None))
     learn_and_choose_threshold(model, data, machine, 0.5)
     left_out = np.sort([float(model.predict_leave_one_out(one)) for one in images_one_by_one(data)])
     seen = np.sort([float(model.predict(one).score) for one in images_one_by_one(data)])
@@ -85,7 +85,7 @@ def test_one_image_is_none_to_take_a_threshold_from(refuse, tmp_path):
         "--data.validation_share",
         "0",
     )
-    assert "0 of 1 would remain, add images" in line or "of 3 at least; here are 1" in line
+    assert "each of 3 images at least; 0 of 1 would remain; add images" in line
 
 
 def test_the_final_model_knows_all_images_whatever_the_threshold_is_taken_from(quick_padim, bench):

@@ -30,7 +30,7 @@ def test_a_failed_cell_says_why_in_its_record_and_the_next_one_is_as_if_it_had_n
     outcome = bench("sweep", *two, *rates, *HERE, "--runs", "both")
     assert outcome.status == 1
     assert "2 of 4 cells failed" in outcome.stderr
-    assert "2 failed" in outcome.stderr.splitlines()[-2]
+    assert "2 failed" in outcome.stderr.splitlines()[-3]
     failed = [record for record in records(Path("both")).values() if record["status"] == "failed"]
     assert len(failed) == 2
     assert all("learning rate" in record["error"] or "finite" in record["error"] for record in failed)

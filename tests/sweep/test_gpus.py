@@ -33,6 +33,13 @@ def test_the_words_of_cuda_visible_devices_are_read_as_cuda_does(monkeypatch, na
     assert _visible_gpus() == expected
 
 
+def test_workers_are_as_many_as_cores_where_the_system_does_not_tell_which_are_its_own(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)  # as on macOS
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert [each["OMP_NUM_THREADS"] for each in LocalLauncher()._environments(_tasks())] == ["1", "1"]
+
+
 def test_without_a_gpu_workers_divide_the_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     launcher = LocalLauncher(workers=2)

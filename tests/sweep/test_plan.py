@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from bench.cli.arguments import read_settings
-from bench.cli.commands.fit import fit_parser
+from bench.cli.commands.fit import read_words
+from bench.cli.commands.fit import run as fit_command
 from bench.config.fit_command import fit_arguments
 from bench.config.settings import resolve
 from bench.sweep.plan import plan, read_sets, read_sweep
@@ -84,10 +84,9 @@ def test_the_fit_command_of_a_cell_resolves_to_its_settings(options):
         model="vae", data="synthetic", category="screw", files=[{"data": {"batch_size": 8}}], options=options
     )
     words = shlex.split(shlex.join(fit_arguments(config)))
-    known, rest = fit_parser().parse_known_args(words[1:])
-    again = resolve(
-        model=known.model, data=known.data, category=known.category, files=[], options=read_settings(rest, fit_parser())
-    )
+    known = fit_command.read(words[1:])
+    _, _, options = read_words(known)
+    again = resolve(model=known.model, data=known.data, category=known.category, files=[], options=options)
     assert again == config
 
 
@@ -99,12 +98,13 @@ def test_a_list_in_a_fit_command_is_read_back():
         files=[],
         options={"model.levels": "[1, 2]", "model.channels": "null"},
     )
-    known, rest = fit_parser().parse_known_args(fit_arguments(config)[1:])
-    again = resolve(model=known.model, data=None, category="screw", files=[], options=read_settings(rest, fit_parser()))
+    known = fit_command.read(fit_arguments(config)[1:])
+    _, _, options = read_words(known)
+    again = resolve(model=known.model, data=None, category="screw", files=[], options=options)
     assert again == config
 
 
-GRID = ("--models", "vae", "--categories", "screw")
+GRID = ("--models", "vae", "--categories", "screw", "--data", "synthetic")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ GRID = ("--models", "vae", "--categories", "screw")
         ((*GRID, "--launcher.lease", "0"), "--launcher.lease"),
         ((*GRID, "--launcher.threads", "0"), "expects 'auto' or greater than 0, not '0'"),
         ((*GRID, "--modles", "vae"), "did you mean '--models'?"),
-        ((*GRID, "--data.root", "/nowhere"), "no data folder at /nowhere"),
+        ((*GRID, "--data", "mvtec_ad", "--data.root", "/nowhere"), "no data folder at /nowhere"),
         (("nothing.yaml",), "no sweep file nothing.yaml"),
     ],
 )

@@ -38,6 +38,7 @@ def arrived(bench, quick, tmp_path_factory):
         patch.setenv("WANDB_API_KEY", "0" * 40)
         patch.setenv("WANDB_BASE_URL", stand_in.address)
         patch.delenv("WANDB_PROJECT", raising=False)
+        patch.setenv("BENCH_QUIET", "1")
         outcome = bench("fit", *quick, "--runs", folder / "runs", "--wandb", "online", "--wandb_checkpoint")
         wandb.teardown()
     assert outcome.status == 0, outcome.stderr

@@ -17,6 +17,7 @@ def tracked(quick, bench, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("BENCH_QUIET", "1")
         patch.delenv("WANDB_DATA_DIR", raising=False)
         patch.setenv("HOME", str(folder / "home"))
         outcome = bench("fit", *quick, "--runs", folder / "runs", "--wandb", "offline", "--trainer.max_epochs", "2")
@@ -31,6 +32,7 @@ def complete(quick, bench, tmp_path_factory):
     folder = tmp_path_factory.mktemp("complete")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("BENCH_QUIET", "1")
         more = ("--wandb", "offline", "--wandb_images", "on", "--wandb_checkpoint")
         outcome = bench("fit", *quick, "--runs", folder / "runs", *more)
     assert outcome.status == 0, outcome.stderr

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from bench.views.axes import Axis, make_scale
+from bench.views.axes import Axis, make_scale, share_limits
 from bench.views.charts import Limit, Series, histogram, line_chart, scatter
 from bench.views.row_charts import alike, rank_diagram, shorten, strip_chart
 from bench.views.viridis import heat_colour, text_on
@@ -93,7 +93,7 @@ def test_a_logarithmic_axis_has_no_place_for_nothing():
 
 def test_values_lie_between_their_ticks():
     scale = make_scale(Axis("x", limits=(1.0, 100.0), logarithmic=True), (), 50.0, 250.0)
-    assert [scale.place(value) for value in (1.0, 10.0, 100.0)] == pytest.approx([50.0, 150.0, 250.0])
+    assert [scale.position(value) for value in (1.0, 10.0, 100.0)] == pytest.approx([50.0, 150.0, 250.0])
 
 
 def test_bars_of_a_histogram_stand_on_each_other_and_are_as_high_as_their_counts():
@@ -150,3 +150,15 @@ def test_text_on_every_heat_colour_has_a_contrast_of_four_and_a_half_to_one():
         colour = heat_colour(place / 255)
         own, ink = luminance(colour), 1.0 if text_on(colour) == "#fff" else 0.0
         assert (max(own, ink) + 0.05) / (min(own, ink) + 0.05) >= 4.5, colour
+
+
+@pytest.mark.parametrize(
+    ("values", "low"), [([1.0, 1.0], 0.9), ([0.97, 0.99], 0.9), ([0.35, 1.0], 0.3), ([0.0], 0.0), ([], 0.0)]
+)
+def test_an_axis_of_shares_ends_at_one_and_begins_at_a_tenth(values, low):
+    assert share_limits(values) == (low, 1.0)
+
+
+def test_an_axis_of_values_that_differ_by_rounding_alone_has_ticks_that_differ():
+    scale = make_scale(Axis("share"), [0.7, 0.6999999999999997], 0.0, 1.0)
+    assert len(set(scale.texts())) == len(scale.ticks) > 1

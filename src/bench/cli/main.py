@@ -3,26 +3,27 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import __version__
+import click
+
 from bench.cli import commands
-from bench.cli.listing import command_names, load_command, print_commands
+from bench.cli.groups import Commands
 from bench.config.paths import expand_environment
 from bench.console import is_main_process
-from bench.errors import RunError, UsageError, unknown
+from bench.errors import RunError, UsageError
 from bench.escaping import terminal
 from bench.processes import find_launch, require_one_process
+from bench.version import __version__
 from bench.writing import describe_refusal
 
 _FIRST = ("fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "serve", "data")
 _SHARED = ("fit", "test")  # commands that several processes can run together
-_ABOUT = "Which method finds the defects of this product best, how sure is that, and what does it cost?"
-_EXAMPLES = """examples:
-  bench fit --model vae --category screw --data synthetic
+_EXAMPLES = """Examples:
+  bench fit vae screw --data synthetic
   bench fit --model padim --category screw --data.root ~/mvtec_ad --seed 1
   bench fit --model vae --help                     the settings of one method
   bench test --run runs/padim/screw/0123456789abcdef
@@ -30,9 +31,52 @@ _EXAMPLES = """examples:
 """
 
 
+class _Bench(Commands):
+    aliases: Mapping[str, str] = {"train": "fit", "list": "models"}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `bench help fit` as `bench fit --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and prepare the process for it."""
+        name, found, rest = super().resolve_command(ctx, args)
+        if name and not ctx.resilient_parsing:
+            signal.signal(signal.SIGTERM, _interrupt)
+            expand_environment()
+            if name not in _SHARED:
+                require_one_process(name)
+        return name, found, rest
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        print(f"bench {__version__}")
+        ctx.exit()
+
+
+BENCH = _Bench(
+    commands,
+    _FIRST,
+    kind="command",
+    none="no command; name one, such as 'bench fit': 'bench --help' lists them",
+    help="Which method finds the defects of this product best, how sure is that, and what does it cost?",
+    epilog=_EXAMPLES,
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="of bench"
+        )
+    ],
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 = done, 1 = the run failed, 2 = a mistake in the input, 130 = interrupted."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    if (shell := os.environ.get("_BENCH_COMPLETE")) and arguments is None:
+        return _complete(shell)
     try:
         if hollow := [word for word in typed if "\0" in word]:  # no path or name holds one, and no shell can type it
             raise UsageError(f"'{hollow[0]}' holds a NUL character; leave it out")
@@ -43,14 +87,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
-    except SystemExit as leaving:
+    except click.exceptions.Exit as leaving:  # after --help
+        return leaving.exit_code
+    except SystemExit as leaving:  # a process whose part of the work is done
         if leaving.code:
             raise
-        return 0  # argparse exits this way after --help
+        return 0
     except BrokenPipeError:
         return 0  # the reader has closed the pipe; this is no error
     except OSError as error:
         return _complain(*describe_refusal(error))
+
+
+def _complete(shell: str) -> int:
+    """Answer a shell that completes a word (`bench completion`); where something is wrong, offer nothing."""
+    from click.shell_completion import shell_complete
+
+    with suppress(UsageError, OSError):
+        return shell_complete(BENCH, {}, "bench", "_BENCH_COMPLETE", shell)
+    return 0
 
 
 def _complain(message: str, status: int) -> int:
@@ -60,26 +115,10 @@ def _complain(message: str, status: int) -> int:
 
 
 def _dispatch(typed: list[str]) -> int:
-    names = command_names(commands, _FIRST)
-    if not typed:
-        raise UsageError("no command; name one, such as 'bench fit': 'bench --help' lists them")
-    if typed[0] in ("-h", "--help"):
-        print_commands(commands, names, prog="bench", description=_ABOUT, examples=_EXAMPLES)
-        return 0
-    if typed[0] == "--version":
-        print(f"bench {__version__}")
-        return 0
-    if typed[0] not in names:
-        raise unknown("command", typed[0], names)
-    signal.signal(signal.SIGTERM, _interrupt)
-    expand_environment()
-    if typed[0] not in _SHARED:
-        require_one_process(typed[0])
-    command = load_command(commands, typed[0])
-    if is_main_process():
-        return command(typed[1:])
-    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
-        return command(typed[1:])
+    with Path(os.devnull).open("w") as nothing, nullcontext() if is_main_process() else redirect_stdout(nothing):
+        with BENCH.make_context("bench", typed) as context:
+            status: int = BENCH.invoke(context)
+        return status
 
 
 def _interrupt(*_: Any) -> NoReturn:

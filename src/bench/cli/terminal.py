@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.config.presets import Preset, owner_of
+from bench.config.tracks import TRACKS
 from bench.console import add_row, plain_console
 from bench.data.folds import describe_limits
 from bench.escaping import terminal
-from bench.metrics.catalogue import BY_TYPE, figure_text, interval_text, title_of
+from bench.metrics.catalogue import BY_TYPE, interval_text, metric_text, title_of
 from bench.records.costs import cost_rows
 from bench.records.published_comparison import MARK, describe_figure, differences, published_figure, reference_of
 from bench.records.record import CostRecord, Interval, Metrics, Record
+from bench.records.summary import remarks, summary
 
 if TYPE_CHECKING:  # imports torch, which `bench models` does not need
     from bench.evaluation.evaluation import Evaluation
@@ -30,6 +32,7 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         return
     console = plain_console()
     console.print(_title(record, f"seed {record.seed}"))
+    _print_summary(console, record)
     if not record.official and (owner := owner_of(record.dataset)):
         console.print(terminal(f"not {owner}'s own data: {'; '.join(record.data.differences)}"))
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
@@ -56,6 +59,7 @@ def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> No
         return
     console = plain_console()
     console.print(_title(record, "tested again"))
+    _print_summary(console, record.changed(**evaluation.figures()))
     _print_metrics(console, record, new, evaluation.metrics_by_defect, evaluation.intervals)
     pairs = [(new.get(name), value) for name, value in record.metrics.items()]
     largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
@@ -78,6 +82,14 @@ def _title(record: Record, what: str) -> Text:
     return Text.assemble("\n", (model, "bold"), " on ", (category, "bold"), f" ({dataset}), {what}")
 
 
+def _print_summary(console: Console, record: Record) -> None:
+    """Print what was found in a sentence, and what a reader of the figures must know."""
+    if sentence := summary(record):
+        console.print(terminal(sentence), soft_wrap=True)
+    for line in remarks(record):
+        console.print(terminal(f"- {line}"), soft_wrap=True)
+
+
 def _print_metrics(
     console: Console,
     record: Record,
@@ -98,7 +110,7 @@ def _print_metrics(
         figure = figures.get(name)
         shown = [describe_figure(figure, value, comparable=not apart)] if figure else []
         between = [interval_text(intervals.get(name))] if intervals else []
-        add_row(table, [title_of(name), figure_text(value), *between, *shown])
+        add_row(table, [title_of(name), metric_text(value), *between, *shown])
     console.print(table)
     if figures:
         _print_source(console, record, figures, apart)
@@ -106,11 +118,11 @@ def _print_metrics(
         return
     columns = [name for name in BY_TYPE if any(name in values for values in by_defect.values())]
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("class" if record.track == "supervised" else "defect type", no_wrap=True)
+    table.add_column(TRACKS[record.track].group, no_wrap=True)
     for name in columns:
         table.add_column(BY_TYPE[name], justify="right")
     for defect_type, values in by_defect.items():
-        add_row(table, [defect_type, *(figure_text(values.get(name)) for name in columns)])
+        add_row(table, [defect_type, *(metric_text(values.get(name)) for name in columns)])
     console.print(table)
 
 

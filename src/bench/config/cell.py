@@ -65,15 +65,15 @@ def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> 
 def hash_encoded(encoded: Mapping[str, str], digest: str, protocol_version: int) -> str:
     """16 hexadecimal digits over the JSON object of all members, in the order of their keys."""
     own = {"protocol_version": protocol_version, "digest": digest}
-    whole = {**encoded, **{key: _member(key, value) for key, value in own.items()}}
-    return hashlib.sha256(f"{{{', '.join(whole[key] for key in sorted(whole))}}}".encode()).hexdigest()[:16]
+    members = {**encoded, **{key: _member(key, value) for key, value in own.items()}}
+    return hashlib.sha256(f"{{{', '.join(members[key] for key in sorted(members))}}}".encode()).hexdigest()[:16]
 
 
 def _member(key: str, value: Any) -> str:
-    place = repr((key, value))
-    if place not in _members:
-        _members[place] = f"{_JSON.encode(key)}: {_JSON.encode(_canonical(value))}"
-    return _members[place]
+    cache_key = repr((key, value))
+    if cache_key not in _members:
+        _members[cache_key] = f"{_JSON.encode(key)}: {_JSON.encode(_canonical(value))}"
+    return _members[cache_key]
 
 
 def _canonical(value: Any) -> Any:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any, Protocol
 
+from bench.config.tracks import TRACKS
 from bench.errors import UsageError
 
 # By dotted name: the location of a run's files, how they are loaded, the device, how the run is watched.
-PLACES = frozenset(
-    {"data.root", "data.cache", "data.num_workers"}
+DECIDE_NOTHING = frozenset(
+    {"data.root", "data.cache", "data.feature_cache", "data.num_workers"}
+    | {"data.region"}  # the data's digest holds the region's content
     | {
         f"trainer.{name}"
         for name in ("accelerator", "strategy", "devices", "num_nodes", "benchmark", "profiler", "detect_anomaly")
@@ -21,7 +23,10 @@ PLACES = frozenset(
 _NO_METHOD = frozenset({"seed", "category", "model.weights"})
 
 # Settings added later, with the value that keeps the behaviour before they were added: it makes no other cell.
-_AS_BEFORE = {"data.aspect": "squash", "data.bits": 16, "data.masks": "required", "data.mask_threshold": None}
+_AS_BEFORE = {
+    "data.aspect": "squash", "data.bits": 16, "data.masks": "required", "data.mask_threshold": None,
+    "data.shots": None, "data.contamination": 0, "data.tile": None, "data.tile_overlap": 0, "data.held_out": None,
+}  # fmt: skip
 
 # Settings that only training by gradient uses. A texture's patches are those "that training sees" (`DataSpec.patch`).
 _OF_TRAINING = frozenset(
@@ -35,7 +40,6 @@ _OF_TRAINING = frozenset(
         )
     }
 )  # fmt: skip
-_OF_LABELS = frozenset({"data.fold", "data.folds", "data.per_class", "data.sampling", "data.minority_augmentation"})
 _LIMITS = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
 # Lightning's other spellings of a precision.
 _PRECISIONS = {None: "32-true", "32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
@@ -43,7 +47,7 @@ _PRECISIONS = {None: "32-true", "32": "32-true", "64": "64-true", "16": "16-mixe
 
 def decides(key: str) -> bool:
     """Whether a metric may depend on the setting of this dotted name."""
-    return key not in PLACES
+    return key not in DECIDE_NOTHING
 
 
 def makes_method(key: str) -> bool:
@@ -85,11 +89,7 @@ def unusable(method: type[Method]) -> dict[str, str]:
     found: dict[str, str] = {}
     if not method.is_trained():
         found |= dict.fromkeys(sorted(_OF_TRAINING), "does not train")
-    if method.track == "supervised":
-        found |= {"threshold_quantile": "decides without a threshold", "protocol": "scores no pixels"}
-    else:
-        found |= dict.fromkeys(sorted(_OF_LABELS), "learns from one class")
-    return found
+    return found | dict(TRACKS[method.track].idle)
 
 
 def defaults_of_idle(

@@ -8,7 +8,15 @@ from bench.config.settings import Config
 
 
 def fit_command(config: Config) -> str:
-    """The shell command in a record that repeats the run, whether a shell, a sweep or Python began it."""
+    """The shell command in a record that repeats the run, whether a shell, a sweep or Python began it.
+
+    A run of a class that Python handed over, which no shell can name, is repeated by a call.
+    """
+    if config.model.loaded or config.data.loaded:
+        named = [preset.class_path if preset.loaded else repr(preset.name) for preset in (config.model, config.data)]
+        settings = {key: value for key, value in config.overrides.items() if key != "seed"}
+        seed = config.settings["seed"]
+        return f"bench.fit({named[0]}, {config.category!r}, data={named[1]}, seed={seed}, settings={settings!r})"
     return shlex.join(["bench", *fit_arguments(config)])
 
 

@@ -50,7 +50,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         if not isinstance(error, FileNotFoundError):
             raise error
 
-    return ((Path(place), folders, files) for place, folders, files in os.walk(folder, onerror=fail))
+    return ((Path(path), folders, files) for path, folders, files in os.walk(folder, onerror=fail))
 
 
 def expand_environment() -> None:

@@ -10,10 +10,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-import yaml
-
 from bench.config.moved_classes import present_path
-from bench.config.strict_yaml import parse_yaml
 from bench.errors import UsageError, unknown
 
 DEFAULT_DATA = "mvtec_ad"  # the dataset of a command that names none
@@ -40,10 +37,13 @@ class Preset:
     reference: str | None = None  # id in published.json
     differs: str = ""  # how the protocol differs from that of the reference
     owner: str = ""  # the publisher of a dataset's images
+    trivial: bool = False  # a baseline that every method of its track must clear
+    loaded: type | None = None  # a class that was handed over in Python
 
     def load_class(self) -> type:
         """Import the class; it may lie beside the YAML file, outside any package."""
-        loaded, base = self._import(present_path(self.class_path)), _import_class(_BASES[self.kind])
+        loaded = self._import(present_path(self.class_path)) if self.loaded is None else self.loaded
+        base = _import_class(_BASES[self.kind])
         if not isinstance(loaded, type):
             raise UsageError(f"class_path '{self.class_path}' of '{self.name}' is no class")
         if not issubclass(loaded, base):
@@ -72,7 +72,7 @@ class Preset:
             return f"it ends Python with sys.exit({error.code})"
         if isinstance(error, ModuleNotFoundError):
             return f"{error}; name the YAML file that lies beside it: --model FILE or --data FILE"
-        own = [place for place in extract_tb(error.__traceback__) if Path(place.filename).parent == self.folder]
+        own = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent == self.folder]
         return f"{error} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else str(error)
 
 
@@ -98,6 +98,16 @@ def is_path(reference: str) -> bool:
     return reference.endswith((".yaml", ".yml")) or "/" in reference
 
 
+def _spelled(reference: str) -> str:
+    """A typed name as names of presets are spelled: `PaDiM-paper` is `padim_paper`."""
+    return reference.casefold().replace("-", "_")
+
+
+def names_preset(kind: str, reference: str) -> bool:
+    """Whether a word is the name of a preset or the path of a file."""
+    return is_path(reference) or _spelled(reference) in preset_names(kind)
+
+
 def read_preset(kind: str, reference: str) -> Preset:
     """Read `conf/<kind>/<reference>.yaml`, or the YAML file at the path `reference`."""
     if is_path(reference):
@@ -105,9 +115,12 @@ def read_preset(kind: str, reference: str) -> Preset:
         if not path.is_file():
             raise UsageError(f"no {kind} file {path}")
     else:
-        path = conf_folder() / kind / f"{reference}.yaml"
-        if not path.is_file():
-            raise unknown("dataset" if kind == "data" else kind, reference, preset_names(kind))
+        names = preset_names(kind)
+        name = reference if reference in names or kind == "launcher" else _spelled(reference)
+        if name not in names:
+            hint = "'bench models' lists them" if kind == "model" else ""
+            raise unknown("dataset" if kind == "data" else kind, reference, names, hint=hint)
+        path = conf_folder() / kind / f"{name}.yaml"
     content = read_yaml(path)
     if not isinstance(content.get("class_path"), str):
         raise UsageError(f"{path} names no class_path, such as 'bench.models.vae.VAE'")
@@ -122,8 +135,32 @@ def read_preset(kind: str, reference: str) -> Preset:
         reference=None if published in (None, "none") else str(published),
         differs=str(content.pop("protocol_differs", None) or ""),
         owner=str(content.pop("owner", "")),
+        trivial=content.pop("trivial", False) is True,
         settings=content,
         folder=path.resolve().parent,
+    )
+
+
+def preset_of_class(kind: str, loaded: type) -> Preset:
+    """The preset of a class that was handed over in Python: it has the class's name, and no settings.
+
+    A dataset's class is the dataset of `conf/` that adds nothing to it: its images stay in the tables of that dataset.
+    """
+    class_path = f"{loaded.__module__}.{loaded.__qualname__}"
+    for found in (read_preset(kind, name) for name in preset_names(kind)) if kind == "data" else ():
+        settings = found.settings.get("data", {})
+        if found.class_path == class_path and all(value is None for value in settings.values()):
+            return found
+    return Preset(
+        kind=kind,
+        name=loaded.__name__,
+        class_path=class_path,
+        about="",
+        paper="",
+        track="",
+        settings={},
+        folder=Path(),
+        loaded=loaded,
     )
 
 
@@ -131,6 +168,12 @@ def read_preset(kind: str, reference: str) -> Preset:
 def owner_of(dataset: str) -> str:
     """The publisher of a dataset's images, by the dataset's name in a record; '' where unknown or unpublished."""
     return read_preset("data", dataset).owner if dataset in preset_names("data") else ""
+
+
+@cache
+def is_trivial(model: str) -> bool:
+    """Whether a method, by the name of its preset in a record, declares itself a trivial baseline."""
+    return model in preset_names("model") and read_preset("model", model).trivial
 
 
 def constructor_keywords(cls: type) -> set[str]:
@@ -142,6 +185,10 @@ def constructor_keywords(cls: type) -> set[str]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; a UsageError names the file and the line of a mistake."""
+    import yaml  # help lists presets and reads none
+
+    from bench.config.strict_yaml import parse_yaml
+
     if path.exists() and not path.is_file():  # reading a named pipe would block
         raise UsageError(f"cannot read {path}: it is {'a folder' if path.is_dir() else 'no regular file'}")
     try:
@@ -153,9 +200,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {reason}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
+        line = f" in line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
-        raise UsageError(f"{path} is no valid YAML{place}: {problem}") from error
+        raise UsageError(f"{path} is no valid YAML{line}: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
 
-from bench.config.decisive_settings import PLACES, defaults_of_idle, name_once
+from bench.config.class_sources import read_source, trainer_source
+from bench.config.decisive_settings import DECIDE_NOTHING, defaults_of_idle, name_once
 from bench.config.parse_errors import one_line
 from bench.config.paths import DATA, expanded
 from bench.config.plain_names import check_name
@@ -27,14 +28,16 @@ _TRAINER_RESULT = (
     "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "check_val_every_n_epoch", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
 )  # fmt: skip
-_TRAINER_PLACE = {key.removeprefix("trainer.") for key in PLACES if key.startswith("trainer.")}
+_TRAINER_NO_RESULT = {key.removeprefix("trainer.") for key in DECIDE_NOTHING if key.startswith("trainer.")}
 # The Trainer accepts objects for these as well, and jsonargparse would import any class that a file names here.
 _TRAINER_WORDS: dict[str, tuple[Any, str]] = {
     "accelerator": (str, "what it is computed on: auto, cpu, gpu or mps"),
     "strategy": (str, "how processes share the work: auto, ddp, ddp_find_unused_parameters_true or _false"),
     "profiler": (Literal["simple", "advanced", "pytorch", "xla"] | None, "tells what took how long"),
 }
+SETTINGS = "config.yaml"  # all settings of a run, in its folder
 SECTIONS = ("model", "data", "trainer")
+FREE_SETTINGS = ("seed", "protocol", "threshold_quantile", "patience")
 _PRESET_KEYS = ("name", "class_path")
 
 
@@ -73,30 +76,49 @@ class Config:
             tree[kind] = {"name": name, "class_path": preset.class_path} | tree[kind]
         return {"category": self.category} | tree
 
-    def lying_at(self, root: str) -> "Config":
-        """The settings with the folder where the data lie: another shell may have another BENCH_DATA, or none."""
-        if self.settings["data"]["root"] == root:
+    def lying_at(self, path: str, name: str = "root") -> "Config":
+        """The settings with a path of the data in full: another shell may have another folder, or BENCH_DATA."""
+        if self.settings["data"][name] == path:
             return self
-        settings = _merged(self.settings, {"data": {"root": root}})
-        return replace(self, settings=settings, overrides=self.overrides | {"data.root": root})
+        settings = _merged(self.settings, {"data": {name: path}})
+        return replace(self, settings=settings, overrides=self.overrides | {f"data.{name}": path})
 
     def to_yaml(self) -> str:
         """All settings as YAML."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
 
 
-def resolve(
-    *,
-    model: str | None,
-    data: str | None,
-    category: str | None,
-    files: list[Any],
-    options: Mapping[str, str],
-) -> Config:
-    """Merge the layers: default.yaml, the data's and the model's preset, --config files, dotted `options`.
+@dataclass(frozen=True)
+class Layers:
+    """What a run is of, before any class is imported: its presets and the settings of its files."""
 
-    `files` are paths, or mappings in the form of `Config.as_dict`.
-    """
+    model: Preset
+    data: Preset
+    category: str
+    own: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The method and the category."""
+        return f"{self.model.name} on {self.category}"
+
+    def describe(self, seed: object) -> str:
+        """The run in words; `seed` is the typed one, if any."""
+        return f"{self.title} ({self.data.name}), seed {self.own.get('seed', 0) if seed is None else seed}"
+
+    def setting(self, section: str, name: str) -> Any:
+        """A setting as the files have it, else the presets; None where none of them has it."""
+        for layer in (self.own, self.model.settings, self.data.settings):
+            content = layer.get(section)
+            if isinstance(content, Mapping) and name in content:
+                return content[name]
+        return None
+
+
+def read_layers(
+    *, model: str | Preset | None, data: str | Preset | None, category: str | None, files: list[Any]
+) -> Layers:
+    """The presets that are named and the settings of `files`, as for `resolve`."""
     own = _merged(*(_layer(file) for file in files))
     named = {kind: own.get(kind, {}) for kind in ("model", "data")}
     model_preset = choose_preset("model", model, named["model"], None)
@@ -111,6 +133,23 @@ def resolve(
         check_name("category", category)
     for kind in named:
         own[kind] = {k: v for k, v in named[kind].items() if k not in _PRESET_KEYS}
+    return Layers(model_preset, data_preset, category, own)
+
+
+def resolve(
+    *,
+    model: str | Preset | None,
+    data: str | Preset | None,
+    category: str | None,
+    files: list[Any],
+    options: Mapping[str, str],
+) -> Config:
+    """Merge the layers: default.yaml, the data's and the model's preset, --config files, dotted `options`.
+
+    `files` are paths, or mappings in the form of `Config.as_dict`.
+    """
+    layers = read_layers(model=model, data=data, category=category, files=files)
+    model_preset, data_preset, own = layers.model, layers.data, layers.own
     base = _merged(read_yaml(conf_folder() / "default.yaml"), data_preset.settings, model_preset.settings)
     parser = _parser(model_preset, data_preset)
     defaults = flatten(parser.get_defaults().as_dict())
@@ -123,10 +162,19 @@ def resolve(
     _check(settings)
     before, after = flatten(presets), flatten(settings)
     overrides = {key: value for key, value in after.items() if before.get(key) != value}
-    config = Config(model_preset, data_preset, category, settings, overrides)
+    config = Config(model_preset, data_preset, layers.category, settings, overrides)
     if settings["data"].get("root") or os.environ.get(DATA):
         _ = config.dataset  # refuses a folder whose name no dataset can have, before any data are read
     return config
+
+
+def setting_names(model: Preset, data: Preset) -> set[str]:
+    """The dotted names of all settings of a run; the classes are imported only where their files do not tell."""
+    sources = {"model": read_source(model), "data": read_source(data)}
+    if None in sources.values():
+        return set(flatten(_parser(model, data).get_defaults().as_dict()))
+    own = {f"{section}.{name}" for section, source in sources.items() if source for name in source.settings}
+    return own | {f"trainer.{name}" for name in (*_TRAINER_RESULT, *_TRAINER_NO_RESULT)} | set(FREE_SETTINGS)
 
 
 def settings_help(model: str, data: str | None) -> str:
@@ -169,10 +217,15 @@ def _check(settings: Mapping[str, Any]) -> None:
     for key, value in flatten(settings).items():
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"--{key} '{value}' holds a NUL character, which no name and no path can hold")
-    seed, quantile, patience = (settings[key] for key in ("seed", "threshold_quantile", "patience"))
-    if not 0 <= seed < 2**32:
+    _check_numbers(settings)
+
+
+def _check_numbers(settings: Mapping[str, Any]) -> None:
+    """Check the ranges of those settings that no class has, as far as they are given."""
+    seed, quantile, patience = (settings.get(key) for key in ("seed", "threshold_quantile", "patience"))
+    if seed is not None and not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed} does not lie between 0 and {2**32 - 1}")
-    if not 0 < quantile <= 1:
+    if quantile is not None and not 0 < quantile <= 1:
         raise UsageError(f"--threshold_quantile {quantile} does not lie in (0, 1]")
     if patience is not None and patience < 1:
         raise UsageError(f"--patience {patience} is not positive; null (the default) never stops early")
@@ -199,6 +252,19 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
     from lightning import Trainer
 
     parser = ArgumentParser(exit_on_error=False, prog="bench fit")
+    _add_free(parser)
+    parser.add_class_arguments(model, "model", skip={"spec"})
+    parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
+    known = inspect.signature(Trainer.__init__).parameters
+    hidden = set(known) - {"self", *_TRAINER_RESULT, *_TRAINER_NO_RESULT}
+    parser.add_class_arguments(Trainer, "trainer", skip=hidden | set(_TRAINER_WORDS))
+    for name, (kind, about) in _TRAINER_WORDS.items():
+        parser.add_argument(f"--trainer.{name}", type=kind, default=known[name].default, help=about)
+    return parser
+
+
+def _add_free(parser: "ArgumentParser") -> None:
+    """Add the settings that no class has."""
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument(
         "--protocol", type=Literal["model", "full"], default="model", help="resolution of pixel metrics"
@@ -212,14 +278,29 @@ def _parser_of(model: type, data: type) -> "ArgumentParser":
         default=None,
         help="epochs without a better validation loss before training stops",
     )
-    parser.add_class_arguments(model, "model", skip={"spec"})
-    parser.add_class_arguments(data, "data", skip={"category", "seed", "protocol"})
-    known = inspect.signature(Trainer.__init__).parameters
-    hidden = set(known) - {"self", *_TRAINER_RESULT, *_TRAINER_PLACE}
-    parser.add_class_arguments(Trainer, "trainer", skip=hidden | set(_TRAINER_WORDS))
-    for name, (kind, about) in _TRAINER_WORDS.items():
-        parser.add_argument(f"--trainer.{name}", type=kind, default=known[name].default, help=about)
-    return parser
+
+
+def read_typed(model: Preset, data: Preset, options: Mapping[str, str]) -> dict[str, Any]:
+    """The typed settings whose types stand in the files of their classes, which are not imported.
+
+    A UsageError says what `resolve` would say of a value. A setting of another type is left to `resolve`.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, prog="bench fit")
+    _add_free(parser)
+    sources = {"model": read_source(model), "data": read_source(data), "trainer": trainer_source()}
+    types = {f"{section}.{key}": each.type for section, source in sources.items() if source
+             for key, each in source.settings.items()}  # fmt: skip
+    types |= {f"trainer.{name}": kind for name, (kind, _) in _TRAINER_WORDS.items()}
+    known = [key for key in options if types.get(key) is not None]
+    for key in known:
+        parser.add_argument(f"--{key}", type=types[key])
+    chosen = {key: text for key, text in options.items() if key in known or key in FREE_SETTINGS}
+    typed = _typed(parser, chosen)
+    found = {key: typed[key] for key in chosen}
+    _check_numbers(found)
+    return found
 
 
 def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
@@ -234,16 +315,23 @@ def _parse(parser: "ArgumentParser", tree: Mapping[str, Any], options: Mapping[s
     try:
         base: dict[str, Any] = parser.parse_object(dict(tree)).as_dict()
         base.setdefault("model", {})  # a class may have no settings
-        # Options are typed from their text, as on any command line; then they override the rest.
-        words = [f"--{key}={value}" for key, value in (dict.fromkeys(nulls, "null") | dict(options)).items()]
-        typed = flatten(parser.parse_args(words).as_dict()) if words else {}
     except ArgumentError as error:
         raise UsageError(one_line(str(error))) from error
+    typed = _typed(parser, dict.fromkeys(nulls, "null") | dict(options))
     if text := [key for key in nulls if typed[key] == "null"]:
         raise UsageError(f"--{text[0]} expects a text, not null")
     settings = _merged(base, _nested({key: typed[key] for key in options}))
     name_once(settings["trainer"], flatten(tree) | dict(options))
     return settings
+
+
+def _typed(parser: "ArgumentParser", options: Mapping[str, str]) -> dict[str, Any]:
+    """Values from their text, as on any command line; they override the rest."""
+    try:
+        words = [f"--{key}={value}" for key, value in options.items()]
+        return flatten(parser.parse_args(words).as_dict()) if words else {}
+    except ArgumentError as error:
+        raise UsageError(one_line(str(error))) from error
 
 
 def _empty_sections(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -13,8 +13,10 @@ from bench.config.presets import Preset, conf_folder, is_path, preset_names, rea
 from bench.errors import UsageError, unknown
 
 
-def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default: str | None) -> Preset:
-    """The preset that was typed, or the preset of `conf/` that a file names."""
+def choose_preset(kind: str, typed: str | Preset | None, own: Mapping[str, Any], default: str | None) -> Preset:
+    """The preset that was typed or handed over, or the preset of `conf/` that a file names."""
+    if isinstance(typed, Preset):
+        return typed
     if typed is not None:
         return read_preset(kind, typed)
     name, class_path = own.get("name") or default, own.get("class_path")
@@ -38,14 +40,17 @@ def choose_preset(kind: str, typed: str | None, own: Mapping[str, Any], default:
 
 
 def check_is_of_run(
-    run: Path, own: Mapping[str, str], config: Mapping[str, Any], typed: Mapping[str, str | None]
+    run: Path, own: Mapping[str, str], config: Mapping[str, Any], typed: Mapping[str, str | Preset | None]
 ) -> None:
     """Refuse a typed method or dataset, by its kind, that is not the run's: the run would be read as another's.
 
     `own` are the names in the run's record, `config` its settings.
     """
     for kind, word in typed.items():
-        if word is None or (preset := read_preset(kind, word)).name == own[kind]:
+        if word is None:
+            continue
+        preset = word if isinstance(word, Preset) else read_preset(kind, word)
+        if preset.name == own[kind]:
             continue
         section = config.get(kind)
         first = section.get("class_path") if isinstance(section, Mapping) else None
@@ -53,7 +58,8 @@ def check_is_of_run(
         # A user's own folder gives the dataset its name, and `--data folder` reads it again.
         if not travels and isinstance(first, str) and present_path(first) == preset.class_path:
             continue
-        advice = f"leave out --{kind} {word}" if travels else f"name its own file: --{kind} {own[kind]}.yaml"
+        typed_as = preset.name if isinstance(word, Preset) else word
+        advice = f"leave out --{kind} {typed_as}" if travels else f"name its own file: --{kind} {own[kind]}.yaml"
         raise UsageError(f"{run} is a run of {own[kind]}; {advice}")
 
 

@@ -23,11 +23,14 @@ from bench.console import say
 from bench.data.geometry import Geometry
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
+from bench.phases import phase
+from bench.processes import available_cores
 
 _VERSION = 3  # 2: images are turned by their EXIF tag; 3: a checksum follows the array
 _CHECKSUM = hashlib.sha256().digest_size
 _PARTIAL = ".partial"
 IMAGES = "images"  # the folder of the decoded images in the cache
+FEATURES = "features"  # and that of features of frozen backbones, which `models` fills
 _ABANDONED = 24 * 3600  # seconds; an older partial file belongs to a process that has ended
 _checked: set[Path] = set()  # files that this process has verified since the last run began
 
@@ -44,10 +47,10 @@ def cached_images(category: Category, samples: Sequence[Sample], geometry: Geome
     channels = category.channels
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        return geometry.pixels(sample.read_image(), channels)
+        return geometry.pixels(sample.read_image(), channels, sample.read_region())
 
     shape = (len(samples), geometry.output, geometry.output, channels)
-    contents = (f"{category.hashes[s.path]}{_bits(category, s)}" for s in samples)
+    contents = (f"{category.hashes[s.path]}{_bits(category, s)}{_region(category, s)}" for s in samples)
     return _build_once(folder / f"images-{_key(contents, geometry, channels)}.npy", samples, shape, decode)
 
 
@@ -81,6 +84,11 @@ def _bits(category: Category, sample: Sample) -> str:
     return f" {sample.reading.bits}" if category.headers[sample.path].conversion else ""
 
 
+def _region(category: Category, sample: Sample) -> str:
+    """The key's part for the region outside which an image is plain."""
+    return "" if sample.region is None else f" within {category.hashes[sample.region]}"
+
+
 def _key(contents: Iterable[str], geometry: Geometry, channels: int) -> str:
     shape = f"{geometry.size} {geometry.crop} {geometry.interpolation} {geometry.aspect} {channels}"
     text = f"{_VERSION} {shape}\n" + "\n".join(contents)
@@ -97,10 +105,12 @@ def _build_once(
     if target in _checked and target.exists():
         return target
     try:
-        if not _is_whole(target):
+        with phase("checking decoded images"):
+            complete = _is_complete(target)
+        if not complete:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
-                if target.exists() and not _is_whole(target):
+                if target.exists() and not _is_complete(target):
                     say(f"bench: {target} was damaged on the disk; it is made again from the images")
                     target.unlink()
                 if not target.exists():
@@ -113,7 +123,7 @@ def _build_once(
     return target
 
 
-def _is_whole(target: Path) -> bool:
+def _is_complete(target: Path) -> bool:
     """Whether the file exists and its bytes match its checksum."""
     try:
         with target.open("rb") as file:
@@ -149,11 +159,13 @@ def _write(
         try:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             # Decoding runs ahead in a few threads only, so that memory does not grow with the category.
-            threads = os.cpu_count() or 1
-            with ThreadPoolExecutor(threads) as pool:
+            threads = available_cores()
+            what = target.name.partition("-")[0]  # images or masks
+            with phase(f"decoding {what}", len(samples), what) as counted, ThreadPoolExecutor(threads) as pool:
                 for start in range(0, len(samples), 8 * threads):
                     for array in pool.map(decode, samples[start : start + 8 * threads]):
                         file.write(array.tobytes())
+                        counted.advance()
             file.write(_digest(file, file.tell()))
             file.flush()
             os.fsync(file.fileno())  # a power cut must not leave a file name without its bytes

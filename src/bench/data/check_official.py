@@ -1,6 +1,5 @@
 """Compare a folder with the category that MVTec published: one line for each deviation."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.data.category_folders import GOOD
 from bench.data.digests import DIGESTS, file_sha256, read_digests
 from bench.data.facts import Published
 from bench.data.images import SUFFIXES, read_header, read_image
-from bench.data.listing import GOOD
 from bench.data.masks import marks_surroundings, read_mask
 from bench.errors import UsageError
+from bench.processes import available_cores
 
 _SPLITS = ("train", "test", "ground_truth")
 _NAMED = 3  # files that are named for one deviation
@@ -79,10 +79,10 @@ def _counts(files: Sequence[_File], published: Published) -> Iterator[str]:
     found: dict[str, int] = defaultdict(int)
     for file in files:
         found[file.folder] += 1
-    for place in sorted(expected.keys() | found.keys()):
-        if found[place] != expected.get(place, 0):
-            kind = "masks" if place.startswith("ground_truth/") else "images"
-            yield f"{place}: {found[place]} {kind}, not {expected.get(place, 0)}"
+    for folder in sorted(expected.keys() | found.keys()):
+        if found[folder] != expected.get(folder, 0):
+            kind = "masks" if folder.startswith("ground_truth/") else "images"
+            yield f"{folder}: {found[folder]} {kind}, not {expected.get(folder, 0)}"
 
 
 def _pairs(files: Sequence[_File]) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _mask_of(file: _File) -> str:
 def _contents(files: Sequence[_File], published: Published, seen_one: Callable[[], None]) -> Iterator[str]:
     """Deviations of file contents; files of a folder with the same deviation share a line."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
-    threads = os.cpu_count() or 1
+    threads = available_cores()
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), 8 * threads):
             part = files[start : start + 8 * threads]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.listing import GOOD
+from bench.data.category_folders import GOOD
 from bench.errors import UsageError
 
 Sampling = Literal["each_once", "square_root", "balanced"]
@@ -25,10 +25,10 @@ def choose_per_class(types: Sequence[str], per_class: int | None, seed: int) -> 
         return list(range(len(types)))
     chosen: list[int] = []
     seen: Counter[str] = Counter()
-    for place in np.random.default_rng(seed).permutation(len(types)).tolist():
-        seen[types[place]] += 1
-        if seen[types[place]] <= per_class:
-            chosen.append(place)
+    for index in np.random.default_rng(seed).permutation(len(types)).tolist():
+        seen[types[index]] += 1
+        if seen[types[index]] <= per_class:
+            chosen.append(index)
     return sorted(chosen)
 
 

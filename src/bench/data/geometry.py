@@ -1,17 +1,20 @@
 """How an image of any shape becomes the square input of a model, and where it lies in the square."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Interpolation = Literal["bilinear", "bicubic"]
 Aspect = Literal["squash", "pad", "crop"]
 
 # The padding: the mean of ImageNet's pixels, which its networks normalise to 0, the value that they pad with.
-_AROUND: dict[str, int | tuple[int, int, int]] = {"L": 115, "RGB": (124, 116, 104)}
+PADDING: dict[str, int | tuple[int, int, int]] = {"L": 115, "RGB": (124, 116, 104)}
 
 
 class Box(NamedTuple):
@@ -28,6 +31,22 @@ class Box(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
+class Content(NamedTuple):
+    """The part of a model's square input that counts: an image without its padding and, of that, a region.
+
+    A named tuple of tensors, as the batch that it is part of: torch and Lightning look into whatever a batch holds.
+    """
+
+    box: Box
+    region: "Tensor | None" = None  # (side, side), boolean; None: all of the box
+
+    def mask(self, side: int) -> NDArray[np.bool_]:
+        """The pixels (side, side) that count."""
+        inside = np.zeros((side, side), np.bool_)
+        inside[self.box.rows_and_columns] = True
+        return inside if self.region is None else inside & self.region.cpu().numpy()
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How an image becomes the model's input: resized to a square of `size` pixels, then its centre of `crop`.
@@ -41,7 +60,7 @@ class Geometry:
     aspect: Aspect = "squash"
 
     @property
-    def whole(self) -> "Geometry":
+    def uncropped(self) -> "Geometry":
         """The same geometry without the crop."""
         return replace(self, crop=None)
 
@@ -64,7 +83,7 @@ class Geometry:
         if self.aspect == "pad" and image.width != image.height:
             box = self.content(image.size)
             resized = image.resize((box.right - box.left, box.bottom - box.top), resample)
-            image = Image.new(image.mode, square, _AROUND[image.mode] if resample != Image.Resampling.NEAREST else 0)
+            image = Image.new(image.mode, square, PADDING[image.mode] if resample != Image.Resampling.NEAREST else 0)
             image.paste(resized, (box.left, box.top))
         elif image.size != square:
             middle = middle_square(image.size) if self.aspect == "crop" else None
@@ -74,8 +93,19 @@ class Geometry:
             image = image.crop((left, left, left + self.crop, left + self.crop))
         return image
 
-    def pixels(self, image: Image.Image, channels: int) -> NDArray[np.uint8]:
-        """An image as the model's input, (side, side, channels) uint8."""
+    def fit_region(self, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The region (height, width) of an image in the model's input, (side, side): that of the nearest pixel."""
+        return np.asarray(self.apply(Image.fromarray(region.astype(np.uint8)), Image.Resampling.NEAREST)) > 0
+
+    def pixels(self, image: Image.Image, channels: int, region: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+        """An image as the model's input, (side, side, channels) uint8.
+
+        What lies outside a `region` (height, width) gets the colour of the padding, before the image is resized: so
+        that nothing of it is mixed into what lies inside.
+        """
+        if region is not None:
+            plain = Image.new(image.mode, image.size, PADDING[image.mode])
+            image = Image.composite(image, plain, Image.fromarray(region))
         fitted = self.apply(image, Image.Resampling[self.interpolation.upper()])
         array = np.asarray(fitted if channels == 1 else fitted.convert("RGB"))
         return array.reshape(self.output, self.output, channels)
@@ -87,11 +117,7 @@ def middle_square(size: tuple[int, int]) -> Box:
     return Box(left, top, left + min(size), top + min(size))
 
 
-def hide_padding(anomaly_map: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    """The map (side, side) with its lowest value in the padding, so that nothing there counts as a finding."""
-    inside = anomaly_map[box.rows_and_columns]
-    if inside.shape == anomaly_map.shape:
-        return anomaly_map
-    hidden = np.full_like(anomaly_map, inside.min())
-    hidden[box.rows_and_columns] = inside
-    return hidden
+def hide_outside(anomaly_map: NDArray[np.float32], content: Content) -> NDArray[np.float32]:
+    """The map (side, side) with its lowest value where nothing counts, so that nothing there looks like a finding."""
+    inside = content.mask(len(anomaly_map))
+    return np.where(inside, anomaly_map, anomaly_map[inside].min()).astype(np.float32)

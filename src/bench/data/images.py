@@ -42,7 +42,7 @@ def read_header(path: Path) -> Header:
         orientation = _orientation(image)
         size = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
         grey = image.mode in _GREY | _DEEP_GREY | {"LA"}
-        return Header(size, image.mode, 1 if grey else 3, orientation == _UPRIGHT, _conversion(image))
+        return Header(size, image.mode, 1 if grey else 3, orientation == _UPRIGHT, conversion_of(image))
 
 
 def read_image(path: Path, bits: int = BITS) -> Image.Image:
@@ -53,35 +53,45 @@ def read_image(path: Path, bits: int = BITS) -> Image.Image:
     the largest value of `bits` bits is white. CMYK becomes RGB by the file's own colour profile. Anything else is a
     UsageError that names the file.
     """
-    image = read_upright(path)
+    return in_eight_bits(read_upright(path), path, bits)
+
+
+def in_eight_bits(image: Image.Image, name: object, bits: int = BITS) -> Image.Image:
+    """An upright image as 8-bit grey (mode L) or colour (mode RGB), as `read_image` says; `name` is for errors."""
     if image.mode in _DEEP_GREY:
-        return _eight_bits(image, path, bits)
+        return _eight_bits(image, name, bits)
     if image.mode == "CMYK":
-        return _by_profile(image, path)
+        return _by_profile(image, name)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        return _opaque(image, path)
+        return _opaque(image, name)
     if image.mode not in _GREY | _COLOUR:
-        raise UsageError(f"{path} has pixels of type '{image.mode}'; save it as an 8-bit grey or RGB image")
+        raise UsageError(f"{name} has pixels of type '{image.mode}'; save it as an 8-bit grey or RGB image")
     return image.convert("L" if image.mode in _GREY else "RGB")
 
 
 def read_upright(path: Path) -> Image.Image:
     """Read an image with its pixels as the file holds them, turned by its EXIF tag."""
     with _open(path) as image:
-        # Pillow opens colours of 16 bits as mode RGB and would silently drop half of each.
-        if image.mode not in _DEEP_GREY and any(";16" in str(tile[3]) for tile in image.tile):
-            raise UsageError(f"{path} has colours of 16 bits; save it as an 8-bit grey or RGB image")
-        told = _orientation(image)
-        try:
-            image.load()
-        except Exception as error:  # decoders raise anything: struct.error, SyntaxError, IndexError, ...
-            raise UsageError(f"{path} is damaged ({first_line(error)}); copy it again") from error
-        if _orientation(image) != told:
-            raise UsageError(f"{path} has its EXIF orientation behind its pixels, where few look; save it upright")
-        return ImageOps.exif_transpose(image)
+        return as_seen(image, path)
 
 
-def _conversion(image: ImageFile.ImageFile) -> str:
+def as_seen(image: Image.Image, name: object) -> Image.Image:
+    """An image of Pillow's with its pixels, turned by its EXIF tag; `name` is for errors."""
+    # Pillow opens colours of 16 bits as mode RGB and would silently drop half of each.
+    if image.mode not in _DEEP_GREY and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        raise UsageError(f"{name} has colours of 16 bits; save it as an 8-bit grey or RGB image")
+    told = _orientation(image)
+    try:
+        image.load()
+    except Exception as error:  # decoders raise anything: struct.error, SyntaxError, IndexError, ...
+        raise UsageError(f"{name} is damaged ({first_line(error)}); copy it again") from error
+    if _orientation(image) != told:
+        raise UsageError(f"{name} has its EXIF orientation behind its pixels, where few look; save it upright")
+    return ImageOps.exif_transpose(image)
+
+
+def conversion_of(image: Image.Image) -> str:
+    """What reading does to the pixels, in words; empty where it does nothing."""
     if image.mode in _DEEP_GREY:
         return "grey of 16 bits scaled to 8"
     if image.mode == "CMYK":
@@ -89,37 +99,37 @@ def _conversion(image: ImageFile.ImageFile) -> str:
     return "opaque alpha channel dropped" if image.mode in _WITH_ALPHA or "transparency" in image.info else ""
 
 
-def _eight_bits(image: Image.Image, path: Path, bits: int) -> Image.Image:
+def _eight_bits(image: Image.Image, name: object, bits: int) -> Image.Image:
     values, white = np.asarray(image).astype(np.int64), 2**bits - 1
     if values.min() < 0 or values.max() > white:
         raise UsageError(
-            f"{path} holds grey values from {values.min()} to {values.max()}, {bits} bits end at {white}; "
+            f"{name} holds grey values from {values.min()} to {values.max()}, {bits} bits end at {white}; "
             f"set --data.bits to what the camera writes, {BITS} at most, or save it with 8 bits"
         )
     return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
 
 
-def _by_profile(image: Image.Image, path: Path) -> Image.Image:
+def _by_profile(image: Image.Image, name: object) -> Image.Image:
     profile = image.info.get("icc_profile")
     if not profile:
-        raise UsageError(f"{path} has CMYK colours without a colour profile; save it as an 8-bit RGB image")
+        raise UsageError(f"{name} has CMYK colours without a colour profile; save it as an 8-bit RGB image")
     try:
         own = ImageCms.ImageCmsProfile(BytesIO(profile))
         made = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
-        raise UsageError(f"{path} has a colour profile that cannot be read; save it as an 8-bit RGB image") from error
+        raise UsageError(f"{name} has a colour profile that cannot be read; save it as an 8-bit RGB image") from error
     assert made is not None
     return made
 
 
-def _opaque(image: Image.Image, path: Path) -> Image.Image:
-    whole = image.convert("RGBA")
-    if whole.getchannel("A").getextrema()[0] != 255:
-        raise UsageError(f"{path} has transparent pixels; save it as an 8-bit grey or RGB image")
-    return whole.convert("L" if image.mode in _GREY | {"LA"} else "RGB")
+def _opaque(image: Image.Image, name: object) -> Image.Image:
+    converted = image.convert("RGBA")
+    if converted.getchannel("A").getextrema()[0] != 255:
+        raise UsageError(f"{name} has transparent pixels; save it as an 8-bit grey or RGB image")
+    return converted.convert("L" if image.mode in _GREY | {"LA"} else "RGB")
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; any other value counts as upright, as in viewers."""
     if image.format == "TIFF":  # Pillow turns these by itself, and returns their size after the turn
         return _UPRIGHT
@@ -135,7 +145,11 @@ def _open(path: Path) -> ImageFile.ImageFile:
     opened = _open_heif if path.suffix.lower() in _HEIF else partial(Image.open, formats=_FORMATS)
     try:
         image = opened(path)
-        _check_pages(image, path)
+        try:
+            _check_pages(image, path)
+        except BaseException:
+            image.close()
+            raise
     except UsageError:
         raise
     except Image.DecompressionBombError as error:

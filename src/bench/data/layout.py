@@ -1,7 +1,6 @@
 """The images of a category, and how they are read from folders in the layout of MVTec AD, which many datasets share."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.data.category_folders import GOOD, category_folder
 from bench.data.digests import file_sha256
 from bench.data.facts import CategoryFacts
 from bench.data.images import BITS, GREY_IN_COLOUR, Header, read_header, read_image
-from bench.data.listing import GOOD, find_images, find_masks, type_folders
-from bench.data.masks import read_mask
-from bench.errors import UsageError, unknown
+from bench.data.listing import find_images, find_masks, type_folders
+from bench.data.masks import read_mask, read_region
+from bench.errors import UsageError
+from bench.phases import phase
+from bench.processes import available_cores
 
-ALL = "all"  # given instead of a category
 Masks = Literal["required", "optional"]
 
 
@@ -41,7 +42,7 @@ NONE_KNOWN: Mapping[str, str] = {}
 class Sample:
     """One image of a category; `relative` is its path below the data root, as valid Unicode.
 
-    `mask` is None for good images, and for defect images without one.
+    `mask` is None for good images, and for defect images without one. Its pixels count within the `region` alone.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Sample:
     defect_type: str
     mask: Path | None = None
     reading: Reading = PLAIN
+    region: Path | None = None  # the mask of the pixels that count; None: all of them
 
     @property
     def is_defect(self) -> bool:
@@ -58,6 +60,10 @@ class Sample:
     def read_image(self) -> Image.Image:
         """The image, upright, in 8-bit grey or colour."""
         return read_image(self.path, self.reading.bits)
+
+    def read_region(self) -> NDArray[np.bool_] | None:
+        """The pixels (height, width) that count; None: all of them."""
+        return None if self.region is None else read_region(self.region, self.reading.mask_threshold)
 
     def read_mask(self) -> NDArray[np.bool_] | None:
         """The mask (height, width): empty for a good image, None for a defect image without one."""
@@ -74,7 +80,9 @@ class Category:
     """All images of one category, in the order of their names, and what is known of it.
 
     `apart` lists differences from the published images that the images do not show themselves; `notes` are lines to
-    print. With `dealt`, the seed divides `train` and `test`, and the digest is of all images, whatever the division.
+    print. `held_out` names, by `relative`, the images of `train` that no method learns from, where that was decided
+    before the run, and the group of each: images of one group show the same part. With `dealt`, the seed divides
+    `train` and `test`, and the digest is of all images, whatever the division.
     """
 
     name: str
@@ -85,6 +93,7 @@ class Category:
     apart: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     dealt: bool = field(default=False, compare=False)
+    held_out: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @cached_property
     def defect_types(self) -> tuple[str, ...]:
@@ -102,8 +111,8 @@ class Category:
         return any(s.mask is not None for s in self.test)
 
     def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
-        """A category of some of the images, in another split; it keeps the hashes and classes of the whole."""
-        part = Category(self.name, train, test, facts=self.facts)
+        """A category of some of the images, in another split; it keeps the hashes and classes of the full one."""
+        part = Category(self.name, train, test, facts=self.facts, held_out=self.held_out)
         part.__dict__.update(
             defect_types=self.defect_types, hashes=self.hashes, headers=self.headers, channels=self.channels
         )
@@ -111,10 +120,15 @@ class Category:
 
     @cached_property
     def hashes(self) -> dict[Path, str]:
-        """SHA-256 of every file's bytes, masks included."""
-        paths = [p for s in (*self.train, *self.test) for p in (s.path, s.mask) if p is not None]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return dict(zip(paths, pool.map(file_sha256, paths), strict=True))
+        """SHA-256 of every file's bytes, masks and regions included."""
+        named = [p for s in (*self.train, *self.test) for p in (s.path, s.mask, s.region) if p is not None]
+        paths = list(dict.fromkeys(named))
+        found = {}
+        with phase("reading files", len(paths), "files") as counted, ThreadPoolExecutor(available_cores()) as pool:
+            for path, digest in zip(paths, pool.map(file_sha256, paths), strict=True):
+                found[path] = digest
+                counted.advance()
+        return found
 
     @cached_property
     def headers(self) -> dict[Path, Header]:
@@ -130,7 +144,10 @@ class Category:
             mask = self.hashes[sample.mask] if sample.mask else "-"
             # As in earlier releases, except for files that those read without turning them.
             turned = "" if self.headers[sample.path].upright else " turned"
-            lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}\n")
+            region = f" within {self.hashes[sample.region]}" if sample.region else ""
+            group = self.held_out.get(sample.relative)
+            role = "" if group is None else f" held out, part {group}"
+            lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}{region}{role}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @cached_property
@@ -170,39 +187,11 @@ class Category:
         return tuple(found)
 
 
-def named_root(typed: str | None) -> Path:
-    """The folder that holds the categories: what was typed, else BENCH_DATA; a UsageError where none is named."""
-    named = typed or os.environ.get("BENCH_DATA")
-    if not named:
-        raise UsageError(
-            "no data folder; name the one that holds the categories with --data.root or BENCH_DATA, "
-            "or try --data synthetic"
-        )
-    return Path(named).expanduser()
-
-
 def read_category(
     root: Path, name: str, reading: Reading = PLAIN, *, obtainable: Mapping[str, str] = NONE_KNOWN
 ) -> Category:
-    """List the images of `root/name`; a UsageError names what is missing and what to do.
-
-    `obtainable` maps categories to how they get into the root: `unpack screw.tar.xz there`.
-    """
-    if not root.is_dir():
-        raise UsageError(
-            f"no data folder at {root}; name the folder that holds the categories: --data.root or BENCH_DATA"
-        )
-    folder = root / name
-    present = {p.name for p in root.iterdir() if p.is_dir()}
-    if name not in present:  # a path such as `../screw` may well be a folder, and is no category
-        if (root / "train" / GOOD).is_dir():
-            raise UsageError(
-                f"{root} is a category itself, it holds train/{GOOD}; name the folder above it, and the category: "
-                f"--data.root {root.absolute().parent} --category {root.absolute().name}"
-            )
-        if name in obtainable:
-            raise UsageError(f"no category folder {folder}; {obtainable[name]}, or set --data.root")
-        raise unknown("category", name, present | obtainable.keys())
+    """List the images of `root/name`; a UsageError names what is missing and what to do."""
+    folder = category_folder(root, name, obtainable)
     left_out: list[Path] = []
     good = next((p for p in type_folders(folder / "train", left_out) if p.name == GOOD), None)
     images = find_images(good, left_out) if good else []

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.config.paths import walk
+from bench.data.category_folders import GOOD
 from bench.data.images import SUFFIXES
 from bench.errors import UsageError
 
-GOOD = "good"
 _MASK = "_mask"
 _MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 # What operating systems, servers and notebooks put beside people's files, besides names that begin with a dot.
@@ -67,11 +67,11 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _refuse_images_below(folder: Path) -> None:
-    for place, folders, files in walk(folder):
+    for subfolder, folders, files in walk(folder):
         folders[:] = [name for name in folders if not is_systems(name)]
         images = [name for name in files if Path(name).suffix.lower() in SUFFIXES and not is_systems(name)]
         if images:
             raise UsageError(
-                f"{place / images[0]} lies in a sub-folder, where images are not looked for; move the images of "
-                f"{place} into {folder.parent}, or elsewhere"
+                f"{subfolder / images[0]} lies in a sub-folder, where images are not looked for; move the images of "
+                f"{subfolder} into {folder.parent}, or elsewhere"
             )

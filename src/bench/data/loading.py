@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,14 +12,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.collectives import rank_and_processes
-from bench.data.geometry import Box
+from bench.data.geometry import Content
 from bench.data.layout import Sample
+from bench.data.tiles import Tiles
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
+from bench.processes import available_cores
 
 
 class Batch(NamedTuple):
-    """A model's input: (B, C, H, W) images, their indices in the split and, in a test, the ground truth."""
+    """A model's input: (B, C, H, W) images, their indices in the split and, in a test, the ground truth.
+
+    Where images are cut for learning, image i of n tiles each has the indices i * n to i * n + n - 1.
+    """
 
     image: Tensor  # uint8 when loaded; floats in [0, 1] when a hook of the model gets it
     indices: Tensor  # (B,) in the split
@@ -29,7 +34,8 @@ class Batch(NamedTuple):
     # Indices in the training split, on the host, of images that are the same in every epoch; None if augmentation
     # changes them, and in a test.
     unchanging: list[int] | None = None
-    content: Sequence[Box] | None = None  # B boxes of the images in their squares, if they are padded
+    content: Sequence[Content] | None = None  # the part of each image's square that counts; None: all of it
+    region: Sequence[Tensor | None] | None = None  # B boolean masks (H, W) like `mask`: the pixels that are judged
 
 
 class BatchIndices(NamedTuple):
@@ -74,6 +80,11 @@ class BatchSampler(Sampler[BatchIndices]):
     def __len__(self) -> int:
         return len(list(self._batches(self.samples)))
 
+    @property
+    def own_images(self) -> int:
+        """The number of images that this process draws in an epoch."""
+        return sum(map(len, self._batches(self.samples)))
+
     def __iter__(self) -> Iterator[BatchIndices]:
         order = self.indices
         if self.shuffle_seed is not None:
@@ -107,21 +118,32 @@ class BatchSampler(Sampler[BatchIndices]):
 
 
 class ImageDataset(Dataset[Batch]):
-    """Whole batches from the memory-mapped cache; `content` holds the box of each padded image in its square."""
+    """Whole batches from the memory-mapped cache; `content` is the part of each image's square that counts.
+
+    After `cut_into`, the items are tiles.
+    """
 
     def __init__(
         self,
         images: Path,
         augmentation: Augmentation | None = None,
         pose: RandomPose | None = None,
-        content: Sequence[Box] | None = None,
+        content: Sequence[Content] | None = None,
     ) -> None:
         self.images = images
         self.content = content
         self.augmentation = augmentation
         self.pose = pose
+        self.tiles: Tiles | None = None
+
+    def cut_into(self, tiles: Tiles | None) -> Self:
+        """Yield tiles instead of images; None leaves images whole."""
+        self.tiles = tiles
+        return self
 
     def __getitem__(self, draw: BatchIndices) -> Batch:
+        if self.tiles is not None:
+            return self._tiles(self.tiles, draw)
         # Opened per batch (0.1 ms): a worker process gets a path, never a copy of the array.
         images = np.load(self.images, mmap_mode="r")[draw.indices]
         if self.pose is not None:
@@ -133,6 +155,19 @@ class ImageDataset(Dataset[Batch]):
         content = [self.content[i] for i in draw.indices] if self.content is not None else None
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         return Batch(pixels, torch.tensor(draw.indices), unchanging=unchanging, content=content)
+
+    def _tiles(self, tiles: Tiles, draw: BatchIndices) -> Batch:
+        """A batch of tiles: an image is changed before it is cut, so that real pixels move in at a tile's border."""
+        images = np.load(self.images, mmap_mode="r")
+        found = []
+        for number, index in enumerate(draw.indices):
+            image = images[index // tiles.per_image]  # of the file only the tile's rows are read
+            if self.augmentation is not None:
+                image = self.augmentation(image, (draw.epoch, draw.positions[number]))
+            found.append(image[tiles.box(index % tiles.per_image).rows_and_columns])
+        unchanging = list(draw.indices) if self.augmentation is None else None
+        pixels = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+        return Batch(pixels, torch.tensor(draw.indices), unchanging=unchanging)
 
 
 class TestDataset(ImageDataset):
@@ -147,7 +182,7 @@ class TestDataset(ImageDataset):
         samples: Sequence[Sample],
         types: Sequence[str],
         pose: RandomPose | None = None,
-        content: Sequence[Box] | None = None,
+        content: Sequence[Content] | None = None,
     ) -> None:
         super().__init__(images, pose=pose, content=content)
         self.masks = masks
@@ -158,7 +193,16 @@ class TestDataset(ImageDataset):
     def __getitem__(self, draw: BatchIndices) -> Batch:
         batch = super().__getitem__(draw)
         masks = [self.mask(i) for i in draw.indices]
-        return batch._replace(defect_type=self.types[batch.indices], mask=masks, unchanging=None)
+        regions = [self.region(i) for i in draw.indices]
+        judged = regions if any(each is not None for each in regions) else None
+        return batch._replace(defect_type=self.types[batch.indices], mask=masks, region=judged, unchanging=None)
+
+    def region(self, index: int) -> Tensor | None:
+        """The pixels (H, W) of one image that are judged, at the resolution of the protocol; None: all of them."""
+        if self.masks is not None:
+            return None if self.content is None else self.content[index].region
+        region = self.samples[index].read_region() if self.has_masks else None
+        return None if region is None else torch.from_numpy(region)
 
     def mask(self, index: int) -> Tensor | None:
         """The mask (H, W) of one image at the resolution of the protocol, in the image's pose.
@@ -180,7 +224,7 @@ class TestDataset(ImageDataset):
 def cores_per_process() -> int:
     """The number of this machine's cores that this training process may use."""
     together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) // together
+    cores = available_cores() // together
     # A sweep sets torch's threads to each worker's share of the cores; so does Lightning if it starts several
     # processes. torchrun sets one thread on any machine.
     return max(1, cores if "TORCHELASTIC_RUN_ID" in os.environ else min(cores, torch.get_num_threads()))

@@ -23,23 +23,32 @@ def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
     Shades, as a JPEG leaves them around each region, are a UsageError: every threshold gives other regions. With a
     `threshold`, 1 to 255, grey values from it on are the defect.
     """
-    image = read_upright(path)
-    values = _ranks(image, path)
-    found = np.unique(values)
-    if len(found) <= _VALUES:
-        marked = np.asarray(values == found[-1])
-        empty = found[-1] == 0
-    elif threshold is None:
-        raise _too_many(path, image, found)
-    else:
-        marked = np.asarray(read_image(path).convert("L")) >= threshold
-        empty = not marked.any()
-    if empty:
+    marked = _read_marked(path, threshold)
+    if not marked.any():
         raise UsageError(
             f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
         )
     _check_specks(marked, path)
     return marked
+
+
+def read_region(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
+    """Read a region of interest as (height, width) booleans, as `read_mask` does; the larger value counts."""
+    marked = _read_marked(path, threshold)
+    if not marked.any():
+        raise UsageError(f"region {path} has no pixel that counts; make those that do white")
+    return marked
+
+
+def _read_marked(path: Path, threshold: int | None) -> NDArray[np.bool_]:
+    image = read_upright(path)
+    values = _ranks(image, path)
+    found = np.unique(values)
+    if len(found) <= _VALUES:
+        return np.asarray((values == found[-1]) & (found[-1] != 0))
+    if threshold is None:
+        raise _too_many(path, image, found)
+    return np.asarray(np.asarray(read_image(path).convert("L")) >= threshold)
 
 
 def marks_surroundings(mask: NDArray[np.bool_]) -> bool:

@@ -6,6 +6,8 @@ from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from bench.phases import phase
+
 SIDE = 64  # pixels of the images that are compared
 
 # Two images are one photograph above this correlation of their detail (grey, less the mean of 3 x 3 of 64 x 64 pixels).
@@ -30,7 +32,8 @@ def near_duplicates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     not, nor a copy of an image so flat that its encoding's noise is all its detail (correlation .77 at a standard
     deviation of 2 grey levels). Images without any detail are not compared.
     """
-    first, second, _ = similar_pairs(images)
+    with phase("comparing the images with each other"):
+        first, second, _ = similar_pairs(images)
     graph = coo_array((np.ones(len(first), np.bool_), (first, second)), shape=(len(images), len(images)))
     groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return groups

@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from bench.data.cache import cached_images, cached_masks
-from bench.data.geometry import Box, Geometry
+from bench.data.geometry import Content, Geometry
 from bench.data.layout import Category, Sample
 from bench.data.loading import ImageDataset, TestDataset
 from bench.data.masks import marks_surroundings
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
+from bench.phases import phase
 
 
 @dataclass(frozen=True)
 class OneClassSplit:
-    """The split as images lie in their folders; with `random_pose`, each image has a pose of its own."""
+    """The split as images lie in their folders; with `random_pose`, each image has a pose of its own.
+
+    `few` says that the number of training images was chosen, however small it is.
+    """
 
     category: Category
     geometry: Geometry
@@ -26,24 +32,28 @@ class OneClassSplit:
     random_pose: bool
     seed: int
     cache: Path
+    few: bool = False
 
     def prepare(self, *, augmented: bool) -> None:
         """Fill the cache; raise a UsageError for a mistake in the data."""
         self.train_dataset()
         if augmented:
-            cached_images(self.category, self.category.train, self.geometry.whole, self.cache)
+            cached_images(self.category, self.category.train, self.geometry.uncropped, self.cache)
         if self.protocol == "full":  # read one by one in the test: a damaged one must be found before the run
-            for sample in self.category.test:
-                if sample.mask is not None:
+            masked = [sample for sample in self.category.test if sample.mask is not None]
+            with phase("checking masks", len(masked), "masks") as counted:
+                for sample in masked:
                     sample.read_mask()
-        self._check_inverted()
+                    counted.advance()
+        with phase("checking masks"):
+            self._check_inverted()
 
     def _check_inverted(self) -> None:
         """Refuse inverted masks: all masks of a type mark most of their images, borders included."""
         test = self.test_dataset()
         for defect_type in self.category.defect_types[1:]:
-            places = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
-            masks = (mask.numpy() for place in places if (mask := test.mask(place)) is not None)
+            indices = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
+            masks = (mask.numpy() for index in indices if (mask := test.mask(index)) is not None)
             if (marks := [marks_surroundings(mask) for mask in masks]) and all(marks):
                 raise UsageError(
                     f"all masks of {self.category.name}/{defect_type} mark most of their image and its borders, as if "
@@ -51,10 +61,15 @@ class OneClassSplit:
                 )
 
     def held_out(self, share: float) -> list[int]:
-        """Indices in train/good that no method learns from."""
+        """Indices of training images that no method learns from: those that are named, else a share of all.
+
+        With `few`, the share may round to none.
+        """
+        if named := self.category.held_out:
+            return [index for index, sample in enumerate(self.category.train) if sample.relative in named]
         count = len(self.category.train)
         held_out = round(count * share)
-        if share and not 0 < held_out < count:
+        if share and not (0 < held_out < count or (self.few and not held_out)):
             raise UsageError(f"--data.validation_share {share} of {count} images leaves nothing on one side")
         order = np.random.default_rng(self.seed).permutation(count)
         return sorted(order[:held_out].tolist())
@@ -62,7 +77,7 @@ class OneClassSplit:
     def train_dataset(self, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
         """Images of train/good, changed by the first augmentation, that of good images."""
         # Images are moved before they are cropped, so that real pixels move in at the border of the crop.
-        geometry = self.geometry.whole if augmentations else self._stored
+        geometry = self.geometry.uncropped if augmentations else self._stored
         images = cached_images(self.category, self.category.train, geometry, self.cache)
         if augmentations:  # the boxes of moved images are unknown
             return ImageDataset(images, augmentations[0], self._pose("train"))
@@ -79,11 +94,22 @@ class OneClassSplit:
         content = self._content(category.test)
         return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"), content)
 
-    def _content(self, samples: Sequence[Sample]) -> list[Box] | None:
-        """The box of each image in its square; None without padding."""
-        if self.geometry.aspect != "pad":
+    def _content(self, samples: Sequence[Sample]) -> list[Content] | None:
+        """The part of each image's square that counts; None where that is all of it."""
+        if self.geometry.aspect != "pad" and not any(sample.region for sample in samples):
             return None
-        return [self.geometry.content(self.category.headers[sample.path].size) for sample in samples]
+        fitted: dict[Path | None, Tensor | None] = {None: None}
+        for sample in samples:
+            if sample.region not in fitted and (region := sample.read_region()) is not None:
+                kept = self._stored.fit_region(region)
+                fitted[sample.region] = torch.from_numpy(kept)
+                if not kept.any():
+                    raise UsageError(
+                        f"region {sample.region} has no pixel left at the model's size; make it larger, or raise "
+                        "--data.image_size"
+                    )
+        boxes = [self.geometry.content(self.category.headers[sample.path].size) for sample in samples]
+        return [Content(box, fitted[sample.region]) for box, sample in zip(boxes, samples, strict=True)]
 
     @property
     def masks_without_pixels(self) -> int:
@@ -99,4 +125,4 @@ class OneClassSplit:
 
     @property
     def _stored(self) -> Geometry:
-        return self.geometry.whole if self.random_pose else self.geometry
+        return self.geometry.uncropped if self.random_pose else self.geometry

@@ -27,7 +27,7 @@ class LabelledSplit:
     The seed draws at most `per_class` images of each type (None takes all), and deals the folds.
     """
 
-    whole: Category
+    full_category: Category
     folds: int
     per_class: int | None
     seed: int
@@ -36,7 +36,7 @@ class LabelledSplit:
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
         """The images that are used, those of train/good first."""
-        return tuple(self._pooled[place] for place in self._chosen)
+        return tuple(self._pooled[index] for index in self._chosen)
 
     @cached_property
     def types(self) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ class LabelledSplit:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """The near-duplicate groups (N,) of `samples`, found among all images of the category."""
-        images = np.load(cached_images(self.whole, self._pooled, Geometry(SIDE), self.cache), mmap_mode="r")
+        images = np.load(cached_images(self.full_category, self._pooled, Geometry(SIDE), self.cache), mmap_mode="r")
         return near_duplicates(images)[self._chosen]
 
     @cached_property
@@ -58,7 +58,7 @@ class LabelledSplit:
     def counts(self) -> dict[str, int]:
         """The number of images of each class."""
         found = Counter(self.types)
-        return {name: found[name] for name in self.whole.defect_types}
+        return {name: found[name] for name in self.full_category.defect_types}
 
     def rows(self, fold: int, *, tested: bool) -> NDArray[np.int64]:
         """Indices in `samples` of the images that a fold tests, or of those that it learns from."""
@@ -66,7 +66,7 @@ class LabelledSplit:
 
     @cached_property
     def _pooled(self) -> tuple[Sample, ...]:
-        return (*self.whole.train, *self.whole.test)
+        return (*self.full_category.train, *self.full_category.test)
 
     @cached_property
     def _chosen(self) -> list[int]:
@@ -86,7 +86,7 @@ class LabelledFold:
         """The fold as a category: `train` holds the other folds' images, of all types."""
         samples = self.split.samples
         learned, tested = (tuple(samples[i] for i in self._rows(tested=part)) for part in (False, True))
-        return self.split.whole.part(learned, tested)
+        return self.split.full_category.part(learned, tested)
 
     @property
     def masks_without_pixels(self) -> int:
@@ -108,10 +108,10 @@ class LabelledFold:
         types, groups = [self.split.types[row] for row in rows], self.split.groups[rows]
         chosen = np.flatnonzero(stratify(types, groups, max(2, round(1 / share)), self.split.seed) == 0)
         left, kept = Counter(types), []
-        for place in chosen.tolist():
-            if left[types[place]] > 1:
-                left[types[place]] -= 1
-                kept.append(place)
+        for index in chosen.tolist():
+            if left[types[index]] > 1:
+                left[types[index]] -= 1
+                kept.append(index)
         return kept
 
     def train_dataset(self, augmentations: Sequence[Augmentation] | None = None) -> ImageDataset:
@@ -129,8 +129,8 @@ class LabelledFold:
 
     def _images(self, *, augmented: bool) -> Path:
         # Images are moved before they are cropped, as in the one-class split.
-        geometry = self.geometry.whole if augmented else self.geometry
-        return cached_images(self.split.whole, self.split.samples, geometry, self.split.cache)
+        geometry = self.geometry.uncropped if augmented else self.geometry
+        return cached_images(self.split.full_category, self.split.samples, geometry, self.split.cache)
 
     def _rows(self, *, tested: bool) -> NDArray[np.int64]:
         if self.fold == "all":
@@ -158,5 +158,5 @@ class LabelledDataset(ImageDataset):
         targets = self.targets[draw.indices]
         if self.augmentations is not None and draw.positions:
             each = zip(images, targets.tolist(), draw.positions, strict=True)
-            images = np.stack([self.augmentations[t](image, (draw.epoch, place)) for image, t, place in each])
+            images = np.stack([self.augmentations[t](image, (draw.epoch, position)) for image, t, position in each])
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(draw.indices), targets)

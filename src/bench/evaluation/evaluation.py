@@ -20,20 +20,21 @@ from bench.records.predictions import Predicted
 from bench.records.record import ConfusionMatrix, Metrics
 
 
-class Tested(NamedTuple):
-    """A part of a run after its test."""
+class TestedFold(NamedTuple):
+    """A fold, or a run without folds, after its test."""
 
     data: DefectData
     scored: ScoredImages
-    threshold: float | None  # None for classifiers
+    threshold: float | None  # None for classifiers, and where there were too few images to choose one
     localised: PixelResult | None
     fit_seconds: float = 0.0
     test_seconds: float = 0.0
+    saved_seconds: float = 0.0  # of both: features were read, and took so long where they were computed
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of one test, over all its parts."""
+    """The outcome of one test, over all its folds."""
 
     samples: Sequence[Sample]
     scores: NDArray[np.float64]
@@ -53,16 +54,16 @@ class Evaluation:
         return {name: getattr(self, name) for name in names}
 
 
-def evaluate(parts: Sequence[Tested]) -> Evaluation:
+def evaluate(folds: Sequence[TestedFold]) -> Evaluation:
     """Compute all metrics of a test; the predictions of several folds are pooled first."""
-    samples = [sample for part in parts for sample in part.data.category.test]
-    scores = np.concatenate([part.scored.score.double().numpy() for part in parts])
-    logits = np.concatenate([part.scored.logits.double().numpy() for part in parts])
+    samples = [sample for fold in folds for sample in fold.data.category.test]
+    scores = np.concatenate([fold.scored.score.double().numpy() for fold in folds])
+    logits = np.concatenate([fold.scored.logits.double().numpy() for fold in folds])
     for values, what in ((scores[:, None], "score"), (logits, "logit")):
         if not np.isfinite(values).all():
             worst = samples[int(np.argmin(np.isfinite(values).all(axis=1)))]
             raise RunError(f"the {what} of {worst.relative} is no finite number")
-    hashes = parts[0].data.whole.hashes
+    hashes = folds[0].data.full_category.hashes
     rows = [
         Predicted(
             sample.relative,
@@ -74,28 +75,27 @@ def evaluate(parts: Sequence[Tested]) -> Evaluation:
         )
         for sample, score, one in zip(samples, scores, logits, strict=True)
     ]
-    if parts[0].threshold is None:
-        return _evaluate_classes(samples, scores, logits, parts[0].data.whole.defect_types, rows)
-    return _evaluate_scores(samples, scores, parts[0], rows)
+    if folds[0].data.fold is not None:
+        return _evaluate_classes(samples, scores, logits, folds[0].data.full_category.defect_types, rows)
+    return _evaluate_scores(samples, scores, folds[0], rows)
 
 
 def _evaluate_scores(
-    samples: Sequence[Sample], scores: NDArray[np.float64], part: Tested, rows: list[Predicted]
+    samples: Sequence[Sample], scores: NDArray[np.float64], fold: TestedFold, rows: list[Predicted]
 ) -> Evaluation:
-    assert part.threshold is not None
     types = [s.defect_type for s in samples]
     labels = np.array([s.is_defect for s in samples])
-    metrics = defined(image_metrics(scores, labels, part.threshold))
-    found = image_metrics_by_defect(scores, types, part.threshold)
+    metrics: Metrics = defined(image_metrics(scores, labels, fold.threshold))
+    found = image_metrics_by_defect(scores, types, fold.threshold)
     by_defect = {name: defined(values) for name, values in found.items()}
-    if part.localised is not None:
-        metrics |= defined(part.localised.overall)
-        for place, values in part.localised.by_defect.items():
-            by_defect[part.data.category.defect_types[place]] |= defined(values)
-    metrics["threshold"] = part.threshold
+    if fold.localised is not None:
+        metrics |= defined(fold.localised.overall)
+        for index, values in fold.localised.by_defect.items():
+            by_defect[fold.data.category.defect_types[index]] |= defined(values)
+    metrics["threshold"] = fold.threshold
     intervals = detection_intervals(scores, types)
-    heat = map_range(part.scored.extent.double().numpy(), labels)
-    return Evaluation(samples, scores, part.threshold, metrics, by_defect, rows, intervals, map_range=heat)
+    heat = map_range(fold.scored.map_quantiles.double().numpy(), labels)
+    return Evaluation(samples, scores, fold.threshold, metrics, by_defect, rows, intervals, map_range=heat)
 
 
 def _evaluate_classes(
@@ -118,19 +118,19 @@ def _evaluate_classes(
     )
 
 
-def map_range(extent: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
+def map_range(quantiles: NDArray[np.float64], defective: NDArray[np.bool_]) -> tuple[float, float] | None:
     """The ends of the colour range of a run's heat maps, from median and maximum (N, 2) of each test image's map.
 
     The low end is the median of the medians. The high end is the median of the maxima, of defective images alone where
     there are any: half of these reach it, and no single image decides the colours of the others. None without maps.
     """
-    if not extent.size:
+    if not quantiles.size:
         return None
-    low = float(np.median(extent[:, 0]))
-    high = float(np.median(extent[defective if defective.any() else slice(None), 1]))
+    low = float(np.median(quantiles[:, 0]))
+    high = float(np.median(quantiles[defective if defective.any() else slice(None), 1]))
     return low, max(high, float(np.nextafter(low, np.inf)))
 
 
-def defined(figures: Mapping[str, float]) -> Metrics:
+def defined(metrics: Mapping[str, float]) -> Metrics:
     """The metrics, with null for those that are undefined on these data: JSON has no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}

@@ -12,45 +12,47 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.collectives import agree_on_buffers, rank_and_processes, rows_everywhere, rows_on_first
-from bench.data.loading import Batch
+from bench.data.loading import Batch, BatchSampler
 from bench.errors import RunError
 from bench.memory import release_free_memory
 from bench.metrics.pixel import PixelMetrics, PixelResult
 from bench.models.accumulators import Pass, State
-from bench.models.base import Detector, Prediction, as_floats, extent_of, resize_map
+from bench.models.base import Detector, Prediction, as_floats, map_quantiles, resize_map
+from bench.models.parts.feature_cache import unchanged_images
 from bench.models.parts.memories import accumulate_watched, check_kept, public_values
 from bench.models.parts.precision import networks_in
-from bench.progress import ProgressBar
+from bench.phases import phase
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The device of this process, and the progress bar of its passes."""
+    """The device of this process."""
 
     device: torch.device
-    bar: ProgressBar | None = None
 
     def batches(self, loader: DataLoader[Batch], name: str) -> Iterator[Batch]:
-        """The batches of a loader with their images on the device, as floats in [0, 1]."""
-        if self.bar is not None:
-            self.bar.start(name, len(loader))
-        try:
+        """The batches of a loader with their images on the device, as floats in [0, 1]; `name` is told as a phase."""
+        with phase(name, _images_of(loader)) as counted:
             for batch in loader:
                 yield batch._replace(image=as_floats(batch.image.to(self.device, non_blocking=True)))
-                if self.bar is not None:
-                    self.bar.advance()
-        finally:
-            if self.bar is not None:
-                self.bar.stop()
+                counted.advance(len(batch.indices))
 
 
 class ScoredImages(NamedTuple):
-    """(N,) indices in the split, (N,) scores, and logits and extents of maps, each empty where a method has none."""
+    """(N,) indices in the split, (N,) scores, and logits and quantiles of maps, each empty where a method has none."""
 
     indices: Tensor
     score: Tensor
     logits: Tensor  # (N, classes) of classifiers
-    extent: Tensor  # (N, 2) median and maximum of each image's anomaly map
+    map_quantiles: Tensor  # (N, 2) median and maximum of each image's anomaly map
+
+
+class NormalScores(NamedTuple):
+    """Scores of N normal training images: their indices in the split, and what a threshold is taken from."""
+
+    indices: NDArray[np.int64]
+    score: NDArray[np.float64]
+    map_maximum: NDArray[np.float64]  # of each image's anomaly map, where it counts; nan where there is none
 
 
 @torch.no_grad()
@@ -62,26 +64,43 @@ def learn_statistics(
     for each in passes:
         state = State(each.accumulators, images, machine.device)
         batches = machine.batches(make_loader(), f"statistics: {each.name}")
-        with networks_in(model.autocast, machine.device):
+        with networks_in(model.autocast, machine.device), unchanged_images():
             state.fill((batch.image for batch in batches), partial(accumulate_watched, model, each))
             release_free_memory()
-            each.finish(state)
+            with phase(f"statistics: {each.name}, computed from all images"):
+                each.finish(state)
     check_kept(model, before)
     agree_on_buffers(model)
 
 
 def score_images(
     model: Detector, loader: DataLoader[Batch], machine: Machine, *, left_out: bool = False
-) -> NDArray[np.float64]:
-    """Scores (N,) of the training images of all processes, in every process; with `left_out`, leave-one-out scores."""
-    indices, scores = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
-    for batch in machine.batches(loader, "scores of normal images"):
+) -> NormalScores:
+    """Scores of the training images of all processes, by index, in every process; `left_out`: leave-one-out scores.
+
+    A leave-one-out score comes without a map.
+    """
+    indices, scores, maxima = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)], [torch.empty(0)]
+    for batch in machine.batches(loader, "threshold: scores of normal images"):
         seen = batch.image, batch.content
-        found = model.predict_leave_one_out(*seen) if left_out else model.predict(*seen).score
+        with unchanged_images():
+            found = Prediction(model.predict_leave_one_out(*seen)) if left_out else model.predict(*seen)
         indices.append(batch.indices)
-        scores.append(found.cpu())
-    places, values = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores))
-    return values[places.argsort()].double().numpy()
+        scores.append(found.score.cpu())
+        maxima.append(_map_maxima(found, batch))
+    columns = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores, maxima))
+    all_indices, all_scores, all_maxima = columns
+    order = all_indices.argsort()
+    return NormalScores(
+        all_indices[order].numpy(), all_scores[order].double().numpy(), all_maxima[order].double().numpy()
+    )
+
+
+def _map_maxima(found: Prediction, batch: Batch) -> Tensor:
+    """The largest value (B,) of each image's map, of the pixels that count; nan without maps."""
+    if found.map is None:
+        return torch.full((len(batch.indices),), torch.nan)
+    return torch.stack([each.amax() for each in _judged_values(list(content_of(found.map, batch)), batch)]).cpu()
 
 
 def test_images(
@@ -92,14 +111,13 @@ def test_images(
     rows: list[ScoredImages] = []
     pixels = PixelMetrics(sync_on_compute=False)
     for batch in machine.batches(loader, "test"):
-        prediction = model.predict(batch.image, batch.content)
+        with unchanged_images():
+            prediction = model.predict(batch.image, batch.content)
         maps = None if prediction.map is None else list(content_of(prediction.map, batch))
         rows.append(_row(batch, prediction, maps))
         if maps is not None and batch.mask is not None and batch.defect_type is not None:
-            for anomaly_map, mask, defect_type in zip(maps, judged_masks(batch), batch.defect_type, strict=True):
-                if mask is not None:
-                    fitted = resize_map(anomaly_map, mask.shape)
-                    pixels.update(fitted[None], mask[None], defect_type[None])
+            for anomaly_map, judged, defect_type in zip(maps, judged_masks(batch), batch.defect_type, strict=True):
+                add_pixels(pixels, anomaly_map, judged, defect_type)
     release_free_memory()
     scored = _gathered(rows, machine.device)
     pixels.gather(machine.device)
@@ -110,19 +128,45 @@ def test_images(
     return scored, pixels.compute() if pixels.has_pixels else None
 
 
+def _images_of(loader: Iterable[Batch]) -> int | None:
+    """The number of images that this process takes from a loader; None where it does not tell."""
+    sampler = getattr(loader, "sampler", None)
+    return sampler.own_images if isinstance(sampler, BatchSampler) else None
+
+
 def content_of(maps: Tensor, batch: Batch) -> Iterator[Tensor]:
-    """The part of each map (B, side, side) that its image covers: padding is not judged."""
-    for place, anomaly_map in enumerate(maps):
-        yield anomaly_map if batch.content is None else anomaly_map[batch.content[place].rows_and_columns]
+    """The part of each map (B, side, side) that its image covers, without the padding."""
+    for index, anomaly_map in enumerate(maps):
+        yield anomaly_map if batch.content is None else anomaly_map[batch.content[index].box.rows_and_columns]
 
 
-def judged_masks(batch: Batch) -> Iterator[Tensor | None]:
-    """The masks of a batch without padding; masks in their own size have no padding."""
+class JudgedMask(NamedTuple):
+    """An image's mask (H, W) without padding, and the pixels (H, W) of it that are judged; None: all of them."""
+
+    mask: Tensor
+    region: Tensor | None
+
+
+def judged_masks(batch: Batch) -> Iterator[JudgedMask | None]:
+    """The masks of a batch, None for an image without one; masks in their own size have no padding."""
     assert batch.mask is not None
     side = batch.image.shape[-2:]
-    for place, mask in enumerate(batch.mask):
-        padded = batch.content is not None and mask is not None and mask.shape == side
-        yield mask[batch.content[place].rows_and_columns] if padded else mask  # type: ignore[index] # both are there
+    for index, mask in enumerate(batch.mask):
+        if mask is None:
+            yield None
+            continue
+        padded = batch.content is not None and mask.shape == side
+        part = batch.content[index].box.rows_and_columns if padded else ...  # type: ignore[index] # it is there
+        region = batch.region[index] if batch.region is not None else None
+        yield JudgedMask(mask[part], None if region is None else region[part])
+
+
+def add_pixels(pixels: PixelMetrics, anomaly_map: Tensor, judged: JudgedMask | None, defect_type: Tensor) -> None:
+    """Add one image's map, without padding, resized to its mask; nothing for an image without a mask."""
+    if judged is not None:
+        fitted = resize_map(anomaly_map, judged.mask.shape)
+        region = None if judged.region is None else judged.region[None]
+        pixels.update(fitted[None], judged.mask[None], defect_type[None], region)
 
 
 def _row(batch: Batch, prediction: Prediction, maps: Sequence[Tensor] | None) -> ScoredImages:
@@ -133,8 +177,18 @@ def _row(batch: Batch, prediction: Prediction, maps: Sequence[Tensor] | None) ->
         batch.indices,
         score,
         nothing if logits is None else logits.cpu(),
-        nothing if maps is None else torch.cat([extent_of(each[None]) for each in maps]),
+        nothing if maps is None else torch.cat([map_quantiles(each) for each in _judged_values(maps, batch)]),
     )
+
+
+def _judged_values(maps: Sequence[Tensor], batch: Batch) -> Iterator[Tensor]:
+    """The values (1, n) of each map that count, of maps without padding."""
+    for index, each in enumerate(maps):
+        content = batch.content[index] if batch.content is not None else None
+        if content is None or content.region is None:
+            yield each[None]
+        else:
+            yield each[content.region[content.box.rows_and_columns].to(each.device)][None]
 
 
 def _gathered(rows: Sequence[ScoredImages], device: torch.device) -> ScoredImages:

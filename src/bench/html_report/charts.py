@@ -33,7 +33,7 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
     bottom = 10 + _ROW * len(scores)
     parts = []
     for tick, text in zip(scale.ticks, scale.texts(), strict=True):
-        at = scale.place(tick)
+        at = scale.position(tick)
         parts.append(element("path", d=f"M{number(at)} 6V{number(bottom)}", class_="grid"))
         parts.append(element("text", text, x=at, y=bottom + 18, text_anchor="middle", class_="faint"))
     for row, (name, own) in enumerate(counts.items()):
@@ -51,7 +51,7 @@ def score_histograms(scores: Mapping[str, Sequence[float]], threshold: float | N
         parts.append(element("text", words, x=left, y=bottom + 62 + 18 * number_of_line, class_="faint"))
     height = bottom + 52 + 18 * len(lines)
     if threshold is not None:
-        at = scale.place(threshold)
+        at = scale.position(threshold)
         parts.append(element("path", d=f"M{number(at)} 2V{number(bottom)}", class_="limit"))
         sample = element("path", d=f"M{number(left)} {number(height + 8)}h24", class_="limit")
         parts += [sample, element("text", f"threshold {threshold:.4g}", x=left + 32, y=height + 13)]
@@ -65,7 +65,7 @@ def _bars(
 ) -> Iterator[Markup]:
     for (low, high), count in zip(pairwise(edges), counts, strict=True):
         if count:
-            tall, start, end = (_ROW - 8) * count / tallest, scale.place(low), scale.place(high)
+            tall, start, end = (_ROW - 8) * count / tallest, scale.position(low), scale.position(high)
             about = element("title", f"{name}: {count} from {low:.4g} to {high:.4g}")
             box = {"x": start, "y": foot - tall, "width": end - start, "height": tall}
             yield element("rect", about, class_=f"bar fill {kind}", **box)
@@ -81,7 +81,7 @@ def _end_of_axis(scores: NDArray[np.float64], threshold: float | None) -> tuple[
 def roc_chart(ranking: Ranking, area: float | None, alarms: float | None) -> Markup:
     """The ROC curve with its `area`; `alarms` is the false positive rate at the threshold."""
     x, y = Axis("false positive rate", (0.0, 1.0)), Axis("true positive rate", (0.0, 1.0))
-    line = Series(f"image ROC, area {_figure(area)}", _points(overlap_curve(ranking)))
+    line = Series(f"image ROC, area {_value(area)}", _points(overlap_curve(ranking)))
     limits = [] if alarms is None else [Limit("at the threshold", alarms)]
     about = "Share of defective images found over share of good images called anomalous."
     return line_chart("roc", "ROC curve", about, x, y, [line], limits=limits, diagonal="chance")
@@ -90,7 +90,7 @@ def roc_chart(ranking: Ranking, area: float | None, alarms: float | None) -> Mar
 def precision_recall_chart(ranking: Ranking, area: float | None, recall: float | None) -> Markup:
     """The precision-recall curve; `area` is its average precision, `recall` that at the threshold."""
     x, y = Axis("recall", (0.0, 1.0)), Axis("precision", (0.0, 1.0))
-    line = Series(f"image precision, average {_figure(area)}", _points(precision_recall_curve(ranking)))
+    line = Series(f"image precision, average {_value(area)}", _points(precision_recall_curve(ranking)))
     limits = [] if recall is None else [Limit("at the threshold", recall)]
     about = "Share of truly defective images among those called anomalous, over the share of defective images found."
     return line_chart("precision-recall", "Precision and recall", about, x, y, [line], limits=limits)
@@ -99,7 +99,7 @@ def precision_recall_chart(ranking: Ranking, area: float | None, recall: float |
 def overlap_chart(curve: Points, limit: float, area: float | None) -> Markup:
     """The PRO curve up to `limit`, the false positive rate that it is usually integrated to."""
     x, y = Axis("pixel false positive rate", (0.0, limit)), Axis("mean overlap of regions", (0.0, 1.0))
-    line = Series(f"PRO, normalised area {_figure(area)}", thin(curve, high=(limit, 1.0)).tolist())
+    line = Series(f"PRO, normalised area {_value(area)}", thin(curve, high=(limit, 1.0)).tolist())
     about = "Mean share of each true region that is found over the share of normal pixels called anomalous."
     return line_chart("overlap", "PRO curve", about, x, y, [line])
 
@@ -111,12 +111,12 @@ def map_scale(low: float, high: float) -> Markup:
     width = (scale.end - scale.start) / _STEPS
     parts = [
         # A little wider, so that no gap shows between steps.
-        element("rect", x=scale.start + place * width, y=4.0, width=width + 0.5, height=16.0, fill=f"rgb({r},{g},{b})")
-        for place, (r, g, b) in enumerate(colours.tolist())
+        element("rect", x=scale.start + step * width, y=4.0, width=width + 0.5, height=16.0, fill=f"rgb({r},{g},{b})")
+        for step, (r, g, b) in enumerate(colours.tolist())
     ]
     for tick, text in zip(scale.ticks, scale.texts(), strict=True):
-        parts.append(element("path", d=f"M{number(scale.place(tick))} 20v5", class_="axis"))
-        parts.append(element("text", text, x=scale.place(tick), y=40.0, text_anchor="middle", class_="faint"))
+        parts.append(element("path", d=f"M{number(scale.position(tick))} 20v5", class_="axis"))
+        parts.append(element("text", text, x=scale.position(tick), y=40.0, text_anchor="middle", class_="faint"))
     parts.append(element("text", scale.axis.label, x=WIDTH / 2, y=60.0, text_anchor="middle"))
     return chart("map-scale", "Colours of the heat maps", f"From {low:.4g}, grey, to {high:.4g}, yellow.", 68.0, parts)
 
@@ -125,5 +125,5 @@ def _points(curve: Points) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in (thin(curve) if len(curve) else curve)]
 
 
-def _figure(value: float | None) -> str:
+def _value(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.4f}"

@@ -1,7 +1,5 @@
 """A run's page: its metrics, curves and pictures in one self-contained file."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,21 +7,20 @@ import numpy as np
 from PIL import Image
 
 from bench.config.presets import owner_of
-from bench.data.listing import GOOD
+from bench.config.tracks import TRACKS
+from bench.data.category_folders import GOOD
 from bench.errors import counted
 from bench.html_report.charts import map_scale, overlap_chart, precision_recall_chart, roc_chart, score_histograms
 from bench.html_report.selection import Group, Predicted
 from bench.html_report.test_images import LIMIT, PicturedImages
-from bench.metrics.catalogue import BY_TYPE, figure_text, interval_text, title_of
+from bench.metrics.catalogue import BY_TYPE, interval_text, metric_text, title_of
 from bench.metrics.ranking import Ranking, rank
 from bench.records.costs import cost_rows
 from bench.records.published_comparison import differences, reference_of
 from bench.records.record import Record
-from bench.views.heatmap import Picture
-from bench.views.page_frame import render_page
+from bench.records.summary import remarks, summary
+from bench.views.page_frame import embedded, render_page
 from bench.views.viridis import heat_colour, text_on
-
-_QUALITY = 85
 
 
 class Card(NamedTuple):
@@ -40,6 +37,8 @@ def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Grou
     return render_page(
         "report.html.j2",
         record=record,
+        sentence=summary(record),
+        remarks=remarks(record),
         notes=_notes(record, seen),
         metrics=[_metric_row(record, name, value) for name, value in record.metrics.items()],
         by_type=_by_type(record),
@@ -48,7 +47,7 @@ def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Grou
         charts=_charts(record, predicted, ranking, seen),
         confusion=_confusion(record),
         scale=map_scale(*record.map_range) if seen and record.map_range else None,
-        groups=[(group, [_card(record, predicted, place, seen) for place in group.places]) for group in groups],
+        groups=[(group, [_card(record, predicted, index, seen) for index in group.indices]) for group in groups],
         licence=seen.notice if seen else "",
     )
 
@@ -71,13 +70,13 @@ def _notes(record: Record, seen: PicturedImages | None) -> list[str]:
         found.append(f"{counted(missing, 'defect image')} without a mask: no figure of pixels counts them.")
     if seen is None:
         found.append("Made with --no-maps: without pictures and without a PRO curve.")
-    elif record.track == "one-class" and record.map_range is None:
+    elif not TRACKS[record.track].learns_from_defects and record.map_range is None:
         found.append(f"{record.model} makes no anomaly maps: its images are shown without.")
     return found
 
 
 def _metric_row(record: Record, name: str, value: float | None) -> tuple[str, str, str]:
-    return title_of(name), figure_text(value), interval_text(record.intervals.get(name))
+    return title_of(name), metric_text(value), interval_text(record.intervals.get(name))
 
 
 def _by_type(record: Record) -> dict[str, Any] | None:
@@ -86,7 +85,7 @@ def _by_type(record: Record) -> dict[str, Any] | None:
         return None
     names = [name for name in BY_TYPE if any(name in values for values in record.metrics_by_defect.values())]
     rows = [
-        (kind, [figure_text(values.get(name)) for name in names]) for kind, values in record.metrics_by_defect.items()
+        (kind, [metric_text(values.get(name)) for name in names]) for kind, values in record.metrics_by_defect.items()
     ]
     return {"columns": [BY_TYPE[name] for name in names], "rows": rows}
 
@@ -132,8 +131,8 @@ def _confusion(record: Record) -> dict[str, Any] | None:
     return {"classes": record.confusion.classes, "rows": rows}
 
 
-def _card(record: Record, predicted: Sequence[Predicted], place: int, seen: PicturedImages | None) -> Card:
-    one = predicted[place]
+def _card(record: Record, predicted: Sequence[Predicted], index: int, seen: PicturedImages | None) -> Card:
+    one = predicted[index]
     if one.probabilities.size:
         assert record.confusion is not None
         best = int(one.probabilities.argmax())
@@ -142,13 +141,6 @@ def _card(record: Record, predicted: Sequence[Predicted], place: int, seen: Pict
         threshold = record.metrics["threshold"]
         verdict = "anomalous" if threshold is not None and one.score > threshold else "good"
         caption = f"score {one.score:.4g}, threshold {threshold:.4g}: called {verdict}"
-    pictures = seen.pictures.get(place, {}) if seen else {}
-    return Card(
-        "/".join(one.path.split("/")[-2:]), caption, [(what, _embed(picture)) for what, picture in pictures.items()]
-    )
-
-
-def _embed(picture: Picture) -> str:
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    pictures = seen.pictures.get(index, {}) if seen else {}
+    shown = [(what, embedded(Image.fromarray(picture))) for what, picture in pictures.items()]
+    return Card("/".join(one.path.split("/")[-2:]), caption, shown)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from bench.data.listing import GOOD
+from bench.data.category_folders import GOOD
 from bench.errors import UsageError
 from bench.records.predictions import check_predictions, parse_predictions
 from bench.records.record import PREDICTIONS, Record
@@ -37,7 +37,7 @@ class Group:
 
     title: str
     about: str
-    places: Sequence[int]
+    indices: Sequence[int]
     total: int
 
 
@@ -60,12 +60,12 @@ def _probabilities(logits: Sequence[float]) -> NDArray[np.float64]:
 
 def detection_groups(predicted: Sequence[Predicted], threshold: float) -> list[Group]:
     """The images that a detector got wrong, the worst first, and the median image of each type."""
-    order = sorted(range(len(predicted)), key=lambda place: (predicted[place].score, place))
+    order = sorted(range(len(predicted)), key=lambda index: (predicted[index].score, index))
     alarms = [i for i in reversed(order) if not predicted[i].is_defect and predicted[i].score > threshold]
     missed = [i for i in order if predicted[i].is_defect and predicted[i].score <= threshold]
     types = sorted({one.defect_type for one in predicted}, key=lambda name: (name != GOOD, name))
     of_type = [[i for i in order if predicted[i].defect_type == name] for name in types]
-    typical = [places[(len(places) - 1) // 2] for places in of_type]
+    typical = [indices[(len(indices) - 1) // 2] for indices in of_type]
     return [
         Group(
             "False positives", "Good images above the threshold, the highest score first.", alarms[:SHOWN], len(alarms)
@@ -79,11 +79,11 @@ def mistake_groups(predicted: Sequence[Predicted], classes: Sequence[str]) -> li
     """Images that a classifier got wrong, the most confident first, and the median image of each class."""
     sure = [float(one.probabilities.max()) for one in predicted]
     wrong = [i for i, one in enumerate(predicted) if classes[int(one.probabilities.argmax())] != one.defect_type]
-    wrong.sort(key=lambda place: (-sure[place], place))
+    wrong.sort(key=lambda index: (-sure[index], index))
     typical = []
-    for place, name in enumerate(classes):
+    for index, name in enumerate(classes):
         own = [i for i, one in enumerate(predicted) if one.defect_type == name]
-        own.sort(key=lambda i: (predicted[i].probabilities[place], i))
+        own.sort(key=lambda i: (predicted[i].probabilities[index], i))
         typical += own[(len(own) - 1) // 2 :][:1]
     return [
         Group(

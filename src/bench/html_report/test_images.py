@@ -10,22 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.datamodule import DefectData
-from bench.data.geometry import hide_padding
+from bench.data.geometry import hide_outside
 from bench.data.loading import Batch
 from bench.errors import UsageError
-from bench.evaluation.passes import content_of, judged_masks
+from bench.evaluation.passes import add_pixels, content_of, judged_masks
 from bench.html_report.selection import Predicted
 from bench.metrics.curves import Points
 from bench.metrics.pixel import PixelMetrics
-from bench.models.base import resize_map
 from bench.progress import ProgressBar
 from bench.runs.scoring.scorer import FinishedRun
 from bench.views.heatmap import Picture, overlay
-from bench.views.pictures import YELLOW, colour, outlined
+from bench.views.pictures import OUTLINE, colour, outlined
 
 SIDE = 320  # pixels of a picture on the page
 LIMIT = 0.30  # false positive rate up to which the PRO curve is drawn
-_OUTLINE = ((0, 0, 0), 4), (YELLOW, 2)  # yellow on black is visible on any background
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,16 @@ def picture_with_maps(run: FinishedRun, data: DefectData, chosen: Collection[int
         maps = run.score(batch.image.permute(0, 2, 3, 1).numpy()).map
         assert maps is not None
         contents, masks = content_of(maps, batch), judged_masks(batch)
-        for content, mask, defect_type in zip(contents, masks, batch.defect_type, strict=True):
-            if mask is not None:
-                metrics.update(resize_map(content, mask.shape)[None], mask[None], defect_type[None])
-        for i, place in enumerate(batch.indices.tolist()):
-            if place in chosen:
+        for content, judged, defect_type in zip(contents, masks, batch.defect_type, strict=True):
+            add_pixels(metrics, content, judged, defect_type)
+        for i, index in enumerate(batch.indices.tolist()):
+            if index in chosen:
                 picture = _picture(batch.image[i])
                 drawn = maps[i].numpy()
                 if batch.content is not None:
-                    drawn = hide_padding(drawn, batch.content[i])
+                    drawn = hide_outside(drawn, batch.content[i])
                 heat = np.asarray(cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-                pictures[place] = _with_mask(picture, batch, i) | {"heat map": overlay(picture, heat, low, high)}
+                pictures[index] = _with_mask(picture, batch, i) | {"heat map": overlay(picture, heat, low, high)}
     return PicturedImages(pictures, metrics.overlap(LIMIT) if metrics.update_called else None)
 
 
@@ -67,23 +64,24 @@ def picture_images(data: DefectData, chosen: Sequence[int]) -> PicturedImages:
         return PicturedImages()
     batch = data.test_batch(list(chosen))
     images = zip(chosen, batch.image, strict=True)
-    return PicturedImages({place: _with_mask(_picture(image), batch, i) for i, (place, image) in enumerate(images)})
+    return PicturedImages({index: _with_mask(_picture(image), batch, i) for i, (index, image) in enumerate(images)})
 
 
 def picture_files(data: DefectData, predicted: Sequence[Predicted], chosen: Sequence[int]) -> PicturedImages:
-    """Pictures of the chosen images of a classifier, whose folds test images of the whole category."""
-    files = {sample.relative: sample for sample in (*data.whole.train, *data.whole.test)}
-    if unknown := [predicted[place].path for place in chosen if predicted[place].path not in files]:
+    """Pictures of the chosen images of a classifier, whose folds test images of the full category."""
+    files = {sample.relative: sample for sample in (*data.full_category.train, *data.full_category.test)}
+    if unknown := [predicted[index].path for index in chosen if predicted[index].path not in files]:
         raise UsageError(f"the run predicted {unknown[0]}, which is no image of its data")
     pictures: Mapping[int, Picture] = {
-        place: data.geometry.pixels(files[predicted[place].path].read_image(), data.whole.channels) for place in chosen
+        index: data.geometry.pixels(files[predicted[index].path].read_image(), data.full_category.channels)
+        for index in chosen
     }
-    return PicturedImages({place: {"image": _resized(picture)} for place, picture in pictures.items()})
+    return PicturedImages({index: {"image": _resized(picture)} for index, picture in pictures.items()})
 
 
-def _with_mask(picture: Picture, batch: Batch, place: int) -> dict[str, Picture]:
+def _with_mask(picture: Picture, batch: Batch, row: int) -> dict[str, Picture]:
     """The picture, and where the mask of its image marks a defect, a picture with its outline as well."""
-    mask = batch.mask[place] if batch.mask is not None else None
+    mask = batch.mask[row] if batch.mask is not None else None
     return {"image": picture} | ({"mask": _outline(picture, mask)} if mask is not None and mask.any() else {})
 
 
@@ -113,4 +111,4 @@ def _resized(image: NDArray[np.uint8]) -> Picture:
 def _outline(picture: Picture, mask: Tensor) -> Picture:
     """The picture with the outline of the true defect."""
     fitted = cv2.resize(mask.to(torch.uint8).numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-    return outlined(picture, fitted > 0, _OUTLINE)
+    return outlined(picture, fitted > 0, OUTLINE)

@@ -54,15 +54,20 @@ class Method(NamedTuple):
     @property
     def own_variant(self) -> str:
         """The variant, without the parts that all methods of this name share."""
-        return ", ".join(part for part in _parts(self.variant) if part not in self.shared)
+        return ", ".join(part for part in self.variant_parts if part not in self.shared)
+
+    @property
+    def variant_parts(self) -> list[str]:
+        """The settings of the variant, one by one."""
+        return _parts(self.variant)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A metric or cost over seeds; `spread` is the sample standard deviation, None for one seed."""
+    """A metric or cost over seeds; `std` is the sample standard deviation, None for one seed."""
 
     mean: float
-    spread: float | None
+    std: float | None
     count: int
 
 
@@ -137,8 +142,8 @@ def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:
     for source in sources:
         record = source.record
         fold = "" if record.fold is None else str(record.fold)
-        place = (record.dataset, record.track, str(record.config["protocol"]), record.official)
-        table = TableKey(*place, fold, source.protocol_version)
+        key = (record.dataset, record.track, str(record.config["protocol"]), record.official)
+        table = TableKey(*key, fold, source.protocol_version)
         method = Method(record.model, describe_variant(record), source.method)
         groups[table][method, record.category, record.data.digest].append(source)
     tables = {}
@@ -188,8 +193,8 @@ def summary(values: Sequence[float]) -> Summary:
     """Mean and sample standard deviation."""
     mean, count = fmean(values), len(values)
     # statistics.stdev computes in fractions, which takes half of the time of a large leaderboard.
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1)) if count > 1 else None
-    return Summary(mean, spread, count)
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1)) if count > 1 else None
+    return Summary(mean, std, count)
 
 
 def _distinct_names(examples: Mapping[Method, Record]) -> dict[Method, Method]:

@@ -38,16 +38,18 @@ class Collection:
     sources: list[Source]
     problems: list[str]  # one line each
     notes: list[str]
+    failures: list[Record]  # of cells that failed, in the order of their fingerprints
 
 
 def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
     """Read all records below `folders`; among copies of one record the one below `near` counts."""
     cells: dict[str, list[Source]] = {}
     problems: list[str] = []
+    failures: dict[str, Record] = {}
     near = near.resolve() if near else None
     for file in record_files(folders, problems):
         try:
-            source = _read(file)
+            source = _read(file, failures)
         except UsageError as error:
             problems.append(str(error))
             continue
@@ -58,7 +60,8 @@ def collect(folders: Iterable[Path], near: Path | None = None) -> Collection:
             cells.setdefault(source.record.fingerprint, []).append(source)
     sources = [_choose(found, near) for found in cells.values()]
     sources.sort(key=lambda s: (s.record.model, s.record.category, s.record.seed, s.record.fingerprint))
-    return Collection(sources, sorted(problems), [source.note for source in sources if source.note])
+    failed = [failures[key] for key in sorted(failures.keys() - cells.keys())]
+    return Collection(sources, sorted(problems), [source.note for source in sources if source.note], failed)
 
 
 def record_files(folders: Iterable[Path], problems: list[str] | None = None) -> Iterator[Path]:
@@ -80,24 +83,29 @@ def record_files(folders: Iterable[Path], problems: list[str] | None = None) -> 
             raise UsageError(f"no folder of records {folder}")
         if folder.is_file():
             yield folder.resolve()
-        for place, below, names in os.walk(folder.resolve(), onerror=tell):
+        for path, below, names in os.walk(folder.resolve(), onerror=tell):
             below[:] = [name for name in below if name != "wandb"]
-            yield from (Path(place, name) for name in names if name.endswith(RECORD))
+            yield from (Path(path, name) for name in names if name.endswith(RECORD))
 
 
 def _unreadable(error: OSError) -> str:
     return f"{error.filename} cannot be read: {error.strerror}"
 
 
-def _read(file: Path) -> Source | None:
+def _read(file: Path, failures: dict[str, Record]) -> Source | None:
     """Read a record, None if it is not finished; a UsageError where it cannot be trusted."""
     record = Record.read(file)
-    if record.status != "finished":
+    if record.status == "interrupted":
         return None
     try:
         settings = encode_settings(record.config, record.weights)
     except (KeyError, TypeError, AttributeError) as error:
+        if record.status == "failed":
+            return None
         raise UsageError(f"{file} has no complete settings; run the cell again") from error
+    if record.status == "failed":
+        failures[record.fingerprint] = record
+        return None
     version = _protocol_version(record, settings)
     if version is None:
         raise UsageError(

@@ -7,24 +7,27 @@ from pathlib import Path
 
 from bench.escaping import csv_cell
 from bench.leaderboard.aggregate import Summary
-from bench.leaderboard.grid import Cell, Entry, Published, ToBest, entries
+from bench.leaderboard.grid import Cell, Entry, OverTrivial, Published, ToBest, entries
 from bench.leaderboard.tables import Table
 
 _COLUMNS = (
     "dataset", "track", "protocol", "official", "fold", "protocol_version", "category", "digest", "model", "variant",
     "metric", "mean", "spread", "seeds", "published", "published_for", "comparable", "best", "difference",
-    "low", "high", "difference_seeds", "fingerprints", "devices",
+    "low", "high", "difference_seeds", "fingerprints", "devices", "trivial", "over_trivial", "over_trivial_low",
+    "over_trivial_high", "clear_of_trivial",
 )  # fmt: skip
 
 
 def render_csv(name: str, tables: Sequence[Table], out: Path) -> str:
     """Write values in full, intervals to 6 digits: the sums behind these may round differently on another machine.
 
+    The column `best` is named `baseline` where differences are to a named method.
     Lines of the categories `mean`, `textures` and `objects` hold means over categories, and the mean rank.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    named = any(section.baseline for table in tables for section in table.sections)
+    writer.writerow(["baseline" if named and name == "best" else name for name in _COLUMNS])
     for table in tables:
         about = dict(zip(_COLUMNS, map(_text, table.key), strict=False))
         lines = (about | line for entry in entries(table) for line in _lines(entry))
@@ -37,20 +40,20 @@ def _lines(entry: Entry) -> Iterator[dict[str, str]]:
     own = {"category": entry.category, "digest": entry.digest, "model": method.model, "variant": method.variant}
     own["devices"] = "; ".join(entry.line.devices)
     seeds = {"seeds": " ".join(str(record.seed) for record in row.records)} if row else {}
-    for column, cell in entry.figures:
+    for column, cell in entry.values:
         line = own | {"metric": column.metric, "mean": repr(cell.value)} | _content(cell) | seeds
         if theirs := cells.get(f"published {column.key}"):
             line |= _content(theirs)
         if row is not None and column.key == "image_auroc":
             line |= {"fingerprints": " ".join(record.fingerprint for record in row.records)}
-            line |= _content(cells.get("to_best", Cell()))
+            line |= _content(cells.get("to_best", Cell())) | _content(cells.get("over_trivial", Cell()))
         yield line
 
 
 def _content(cell: Cell) -> dict[str, str]:
     match cell.content:
-        case Summary(spread=spread, count=count):
-            return {"spread": "" if spread is None else repr(spread), "seeds": str(count)}
+        case Summary(std=std, count=count):
+            return {"spread": "" if std is None else repr(std), "seeds": str(count)}
         case Published(figure, comparable):
             return {"published": repr(figure.value), "published_for": figure.of, "comparable": _text(comparable)}
         case ToBest(best, found):
@@ -58,6 +61,12 @@ def _content(cell: Cell) -> dict[str, str]:
             seeds = " ".join(map(str, found.seeds))
             return {
                 "best": best.full_label, "difference": value, "low": low, "high": high, "difference_seeds": seeds
+            }  # fmt: skip
+        case OverTrivial(trivial, found, is_clear):
+            value, low, high = (f"{number:.6f}" for number in found.difference)
+            return {
+                "trivial": trivial.full_label, "over_trivial": value, "over_trivial_low": low,
+                "over_trivial_high": high, "clear_of_trivial": _text(is_clear),
             }  # fmt: skip
     return {}
 

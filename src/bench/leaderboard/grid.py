@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from bench.config.tracks import TRACKS
 from bench.escaping import visible
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey
 from bench.leaderboard.collect import Source
 from bench.leaderboard.paired import SeedDifference
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
-from bench.leaderboard.text import MIXED, difference_to_best, figure, machine
-from bench.metrics.catalogue import TRACKS, digits_of, title_of
+from bench.leaderboard.text import MIXED, NOT_CLEAR, difference_to_best, machine, mean_and_std
+from bench.metrics.catalogue import column_title, digits_of
 from bench.records.costs import COSTS
 from bench.records.published import Figure
 from bench.records.published_comparison import describe_figure
@@ -41,10 +42,18 @@ class Published(NamedTuple):
 
 
 class ToBest(NamedTuple):
-    """The difference to the best method."""
+    """The difference to the best method, or to the named baseline."""
 
     best: Method
     found: SeedDifference
+
+
+class OverTrivial(NamedTuple):
+    """The difference to the best trivial baseline, and whether its interval lies above 0."""
+
+    trivial: Method
+    found: SeedDifference
+    is_clear: bool
 
 
 class Cell(NamedTuple):
@@ -52,7 +61,7 @@ class Cell(NamedTuple):
 
     text: str = ""
     value: float | None = None
-    content: Summary | Published | ToBest | None = None
+    content: Summary | Published | ToBest | OverTrivial | None = None
     sources: Sequence[Source] = ()  # that the cell links to
     mark: str = ""
 
@@ -91,7 +100,7 @@ class _Made(NamedTuple, Generic[Of]):
     make: Callable[[Of], Cell]
 
 
-class _Placed(NamedTuple):
+class _SectionRow(NamedTuple):
     """A row and the section that it belongs to."""
 
     section: Section
@@ -101,20 +110,23 @@ class _Placed(NamedTuple):
 def results(key: TableKey, sections: Sequence[Section], *, complete: bool = False) -> Grid:
     """A line for each method on each category."""
     track = TRACKS[key.track]
-    rows = [_Placed(section, row) for section in sections for row in section.rows]
+    rows = [_SectionRow(section, row) for section in sections for row in section.rows]
     metrics = sorted({m for _, row in rows for record in row.records for m in record.metrics}) if complete else []
-    made: list[_Made[_Placed]] = [
-        _method(lambda placed: placed.row.method),
-        _Made(Column("category", "category", words=True), lambda placed: Cell(placed.row.category)),
-        _Made(Column("seeds", "seeds"), lambda placed: _seeds(placed.row)),
+    made: list[_Made[_SectionRow]] = [
+        _method(lambda each: each.row.method),
+        _Made(Column("category", "category", words=True), lambda each: Cell(each.row.category)),
+        _Made(Column("seeds", "seeds"), lambda each: _seeds(each.row)),
     ]
     for name in metrics or track.quality:
-        made.append(_metric_of_row(name, track.quality.get(name) or title_of(name)))
+        made.append(_metric_of_row(name, column_title(name, track)))
         if name == "image_auroc" and any(section.differences for section in sections):
-            made.append(_Made(Column("to_best", "to the best (95 %)"), _to_best))
+            compared = next((section.baseline for section in sections if section.baseline), "") or "the best"
+            made.append(_Made(Column("to_best", f"to {compared} (95 %)"), _to_best))
+        if complete and name == "image_auroc":
+            made.append(_Made(Column("over_trivial", "over the best trivial baseline"), _over_trivial))
     for name in metrics or track.published:
         if any(row.published_figure(name) for _, row in rows):
-            made.append(_published_of_row(name, f"published {track.quality.get(name) or title_of(name)}"))
+            made.append(_published_of_row(name, f"published {column_title(name, track)}"))
     made += [_cost_of_row(name) for name in COSTS]
     columns = [column for column, _ in made]
     lines = [Line(p.row.method, {c.key: make(p) for c, make in made}, list(p.row.devices), p.row) for p in rows]
@@ -140,12 +152,12 @@ def ranked(key: TableKey, ranking: Ranking, *, complete: bool = False) -> Grid:
         metrics = sorted({name for row in rows for record in row.records for name in record.metrics})
         theirs = means = [(name, group) for group in groups for name in metrics]
     for name, group in means:
-        title = track.quality.get(name) or title_of(name)
+        title = column_title(name, track)
         column = Column(f"{name}/{group}", title if group == "mean" else group, metric=name, group=group)
         made.append(_mean(column, groups))
     for name, group in theirs:
         if any(standing.published_mean(name, groups[group]) for standing in standings):
-            made.append(_published_mean(name, group, f"published {track.quality.get(name) or title_of(name)}", groups))
+            made.append(_published_mean(name, group, f"published {column_title(name, track)}", groups))
     lines = [Line(s.method, {column.key: make(s) for column, make in made}, s.devices) for s in standings]
     return Grid([column for column, _ in made], lines)
 
@@ -187,7 +199,7 @@ def papers(table: Table) -> Grid:
             cells = {
                 "method": Cell(row.method.label),
                 "category": Cell(row.category),
-                "figure": Cell(track.quality[name]),
+                "figure": Cell(column_title(name, track)),
                 "published": Cell(f"{theirs.value:.3f}", theirs.value),
                 "ours": _summary(name, own),
                 "difference": Cell() if gap is None else Cell(f"{gap:+.3f}", gap),
@@ -198,12 +210,12 @@ def papers(table: Table) -> Grid:
 
 
 class Entry(NamedTuple):
-    """All figures of a method on one category, or its means over a group of categories."""
+    """All metrics and costs of a method on one category, or its means over a group of categories."""
 
     category: str
     digest: str
     line: Line
-    figures: Sequence[tuple[Column, Cell]]
+    values: Sequence[tuple[Column, Cell]]
 
 
 def entries(table: Table) -> Iterator[Entry]:
@@ -213,12 +225,12 @@ def entries(table: Table) -> Iterator[Entry]:
         for line in grid.lines:
             for group, categories in groups.items():
                 digests = " ".join(f"{name}:{ranking.digests[name][:12]}" for name in categories)
-                figures = _figures(line, (column for column in grid.columns if column.group == group))
-                yield Entry(group, digests, line, sorted(figures, key=lambda found: found[0].key == "mean_rank"))
+                values = _values(line, (column for column in grid.columns if column.group == group))
+                yield Entry(group, digests, line, sorted(values, key=lambda found: found[0].key == "mean_rank"))
     grid = results(table.key, table.sections, complete=True)
     for line in grid.lines:
         if line.row is not None:
-            yield Entry(line.row.category, line.row.digest, line, _figures(line, grid.columns))
+            yield Entry(line.row.category, line.row.digest, line, _values(line, grid.columns))
 
 
 def wide_table(table: Table) -> tuple[list[str], list[list[str | float | None]]]:
@@ -226,20 +238,20 @@ def wide_table(table: Table) -> tuple[list[str], list[list[str | float | None]]]
     about = ["category", "digest", "model", "variant"]
     rows: list[tuple[list[str], dict[str, float]]] = []
     for entry in entries(table):
-        figures = {}
-        for column, cell in entry.figures:
+        values = {}
+        for column, cell in entry.values:
             if cell.value is not None:
-                figures[column.metric] = cell.value
-            if isinstance(cell.content, Summary) and cell.content.spread is not None:
-                figures[f"{column.metric} ±"] = cell.content.spread
+                values[column.metric] = cell.value
+            if isinstance(cell.content, Summary) and cell.content.std is not None:
+                values[f"{column.metric} ±"] = cell.content.std
         digest = entry.digest[:12] if entry.line.row else entry.digest
         words = (entry.category, digest, entry.line.method.model, entry.line.method.variant)
-        rows.append((list(map(visible, words)), figures))
-    titles = list(dict.fromkeys(title for _, figures in rows for title in figures))
-    return [*about, *titles], [[*words, *(figures.get(title) for title in titles)] for words, figures in rows]
+        rows.append((list(map(visible, words)), values))
+    titles = list(dict.fromkeys(title for _, values in rows for title in values))
+    return [*about, *titles], [[*words, *(values.get(title) for title in titles)] for words, values in rows]
 
 
-def _figures(line: Line, columns: Iterable[Column]) -> list[tuple[Column, Cell]]:
+def _values(line: Line, columns: Iterable[Column]) -> list[tuple[Column, Cell]]:
     return [(c, line.cells[c.key]) for c in columns if c.metric and line.cells[c.key].value is not None]
 
 
@@ -247,18 +259,23 @@ def _method(of: Callable[[Of], Method]) -> _Made[Of]:
     return _Made(Column("method", "method", words=True), lambda about: Cell(of(about).label))
 
 
-def _metric_of_row(name: str, title: str) -> _Made[_Placed]:
-    return _Made(Column(name, title, metric=name), lambda placed: _summary(name, placed.row.summarise(name)))
+def _metric_of_row(name: str, title: str) -> _Made[_SectionRow]:
+    def make(each: _SectionRow) -> Cell:
+        cell = _summary(name, each.row.summarise(name))
+        marked = name == "image_auroc" and each.section.is_clear_of_trivial(each.row.method) is False
+        return cell._replace(mark=NOT_CLEAR) if marked else cell
+
+    return _Made(Column(name, title, metric=name), make)
 
 
-def _cost_of_row(name: str) -> _Made[_Placed]:
+def _cost_of_row(name: str) -> _Made[_SectionRow]:
     column = Column(name, COSTS[name].title, metric=name)
-    return _Made(column, lambda placed: _cost(name, placed.row.summarise_cost(name)))
+    return _Made(column, lambda each: _cost(name, each.row.summarise_cost(name)))
 
 
-def _published_of_row(name: str, title: str) -> _Made[_Placed]:
-    def make(placed: _Placed) -> Cell:
-        row = placed.row
+def _published_of_row(name: str, title: str) -> _Made[_SectionRow]:
+    def make(each: _SectionRow) -> Cell:
+        row = each.row
         return _published(row.published_figure(name), row.summarise(name), comparable=not row.differences)
 
     return _Made(Column(f"published {name}", title), make)
@@ -298,8 +315,8 @@ def _categories(standing: Standing, ranking: Ranking) -> Cell:
     return Cell(f"{have}/{len(ranking.categories)}", have)
 
 
-def _to_best(placed: _Placed) -> Cell:
-    section, method = placed
+def _to_best(each: _SectionRow) -> Cell:
+    section, method = each
     text = difference_to_best(section, method.method)
     found = section.differences.get(method.method)
     if section.best is None or found is None or isinstance(found, str):
@@ -308,8 +325,16 @@ def _to_best(placed: _Placed) -> Cell:
     return Cell(text, round(found.difference.value, 6), ToBest(section.best, found))
 
 
+def _over_trivial(each: _SectionRow) -> Cell:
+    section, method = each.section, each.row.method
+    found, is_clear = section.over_trivial.get(method), section.is_clear_of_trivial(method)
+    if section.trivial is None or found is None or isinstance(found, str) or is_clear is None:
+        return Cell()
+    return Cell(content=OverTrivial(section.trivial, found, is_clear))
+
+
 def _summary(name: str, found: Summary | None) -> Cell:
-    return Cell() if found is None else Cell(figure(found, digits_of(name)), found.mean, found)
+    return Cell() if found is None else Cell(mean_and_std(found, digits_of(name)), found.mean, found)
 
 
 def _cost(name: str, found: Summary | None) -> Cell:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bench.config.decisive_settings import makes_method
 from bench.config.settings import flatten
+from bench.config.tracks import TRACKS
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
 from bench.leaderboard.grid import Grid, costs, papers, ranked, results
@@ -15,7 +16,8 @@ from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
 from bench.leaderboard.text import (
     ABOUT_COSTS,
-    ABOUT_INTERVALS,
+    ABOUT_TRIVIAL,
+    about_intervals,
     about_track,
     describe_images,
     describe_sets,
@@ -29,7 +31,7 @@ from bench.leaderboard.text import (
     table_notes,
     table_title,
 )
-from bench.metrics.catalogue import TRACKS, digits_of, interval_text
+from bench.metrics.catalogue import column_title, digits_of, interval_text
 from bench.records.costs import COSTS
 from bench.records.record import Record, changed_settings
 
@@ -42,7 +44,7 @@ class Run(NamedTuple):
     seed: int
     link: str
     fingerprint: str
-    figure: str
+    value: str
     interval: str
     seconds: str
     machine: str
@@ -71,18 +73,18 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
         found = source.link_from(out)
         return found and f"{found}/record.json"
 
-    settings = {method: f"settings-{place}" for place, method in enumerate(_examples(tables))}
-    views = [_view(f"t{place}", table, settings, link or to_file) for place, table in enumerate(tables, 1)]
-    track = tables[0].key.track
-    about = [about_track(tables[0].key)]
-    if any(section.differences for table in tables for section in table.sections):
-        about.append(ABOUT_INTERVALS)
+    settings = {method: f"settings-{index}" for index, method in enumerate(_examples(tables))}
+    views = [_view(f"t{index}", table, settings, link or to_file) for index, table in enumerate(tables, 1)]
+    track = TRACKS[tables[0].key.track]
+    about = [*filter(None, [about_track(tables[0].key), about_intervals(tables)])]
+    if any(section.over_trivial for table in tables for section in table.sections):
+        about.append(ABOUT_TRIVIAL)
     return render(
         "leaderboard.html.j2",
         script="leaderboard.js",
         served=link is not None,
         name=name,
-        headline=TRACKS[track].quality[TRACKS[track].headline],
+        headline=column_title(track.headline, track),
         about=about,
         about_costs=ABOUT_COSTS,
         fit=COSTS["fit_seconds"].title,
@@ -117,8 +119,8 @@ def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> 
 
 def _ranking_view(id: str, table: Table, ranking: Ranking) -> dict[str, Any]:
     """A ranking with its charts; where there is none, a sentence with the reason."""
-    columns = TRACKS[table.key.track]
-    title = columns.quality[columns.headline]
+    track = TRACKS[table.key.track]
+    title = column_title(track.headline, track)
     seeds, seeds_by_category = seed_charts(id, table, ranking)
     view: dict[str, Any] = {
         "id": id,
@@ -157,13 +159,13 @@ def _settings(record: Record) -> str:
 
 
 def _details(id: str, grid: Grid, headline: str, settings: Mapping[Method, str], link: Link) -> Iterator[Detail]:
-    for place, line in enumerate(grid.lines):
+    for index, line in enumerate(grid.lines):
         if line.row is None:
             continue
         row: Row = line.row
         changed = ", ".join(f"{key}={value}" for key, value in changed_settings(row.records[0]).items())
         yield Detail(
-            id=f"{id}-row-{place}",
+            id=f"{id}-row-{index}",
             title=f"{row.method.label} on {row.category}",
             runs=[_run(source, headline, link) for source in row.sources],
             commands="\n".join(record.command for record in row.records),
@@ -180,7 +182,7 @@ def _run(source: Source, headline: str, link: Link) -> Run:
         seed=record.seed,
         link=link(source) or "",
         fingerprint=record.fingerprint,
-        figure="" if value is None else f"{value:.{digits_of(headline)}f}",
+        value="" if value is None else f"{value:.{digits_of(headline)}f}",
         interval=interval_text(interval),
         seconds=COSTS["fit_seconds"].text(record.cost.fit_seconds) if record.cost else "",
         machine=machine(record),

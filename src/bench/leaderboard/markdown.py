@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.config.tracks import TRACKS
 from bench.escaping import Markdown, markdown, markdown_table, sentence
 from bench.leaderboard.aggregate import Row, TableKey
 from bench.leaderboard.grid import Cell, Column, Grid, costs, ranked, results
@@ -10,7 +11,8 @@ from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import (
     ABOUT_COSTS,
-    ABOUT_INTERVALS,
+    ABOUT_TRIVIAL,
+    about_intervals,
     about_track,
     describe_images,
     describe_sets,
@@ -23,15 +25,17 @@ from bench.leaderboard.text import (
     table_notes,
     table_title,
 )
-from bench.metrics.catalogue import TRACKS
+from bench.metrics.catalogue import column_title
 from bench.records.costs import COSTS
 
 
 def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
     """Render for each table the ranking and the costs, then a section for each category."""
     parts = [f"# {markdown(name)}\n", f"{markdown(about_track(tables[0].key))}\n"]
-    if any(section.differences for table in tables for section in table.sections):
-        parts.append(f"{ABOUT_INTERVALS}\n")
+    if about := about_intervals(tables):
+        parts.append(f"{sentence(about)}\n")
+    if any(section.over_trivial for table in tables for section in table.sections):
+        parts.append(f"{markdown(ABOUT_TRIVIAL)}\n")
     for table in tables:
         parts.append(_head(table))
         parts += [_ranking(table.key, ranking, len(table.rankings), out) for ranking in table.rankings]
@@ -52,7 +56,8 @@ def _ranking(key: TableKey, ranking: Ranking, of: int, out: Path) -> str:
         return ""
     if not ranking.categories:
         return "### No ranking\n\nNo two methods have a category in common.\n"
-    title = TRACKS[key.track].quality[TRACKS[key.track].headline]
+    track = TRACKS[key.track]
+    title = column_title(track.headline, track)
     parts = [f"### {sentence(ranking_title(ranking, title))}\n"]
     if of > 1:
         parts.append(f"{sentence(describe_sets(ranking, of))}\n")
@@ -73,7 +78,9 @@ def _section(key: TableKey, section: Section, out: Path, several: bool) -> str:
 
 def _render(grid: Grid, out: Path) -> str:
     rows = ([_cell(column, line.cells[column.key], out) for column in grid.columns] for line in grid.lines)
-    return markdown_table([c.title for c in grid.columns], rows, words=sum(c.words for c in grid.columns))
+    # The name of a method, which is anyone's word, stands in one title.
+    titles = [markdown(c.title) if c.key == "to_best" else c.title for c in grid.columns]
+    return markdown_table(titles, rows, words=sum(c.words for c in grid.columns))
 
 
 def _cell(column: Column, cell: Cell, out: Path) -> str:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from bench.leaderboard.aggregate import Method, Row, Summary
+from bench.config.presets import is_trivial
+from bench.config.tracks import TRACKS
+from bench.leaderboard.aggregate import Method, Row, Summary, summary
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Table
-from bench.leaderboard.text import describe_significance, figure, machine, name_categories
-from bench.metrics.catalogue import TRACKS, digits_of
+from bench.leaderboard.text import describe_significance, machine, mean_and_std, name_categories
+from bench.metrics.catalogue import column_title, digits_of
 from bench.records.costs import COSTS
 from bench.views.axes import Axis, limits_of
-from bench.views.charts import Series, scatter
+from bench.views.charts import Limit, Series, scatter
 from bench.views.drawing import shorten
 from bench.views.row_charts import rank_diagram, strip_chart
 from bench.views.viridis import heat_colour, text_on
@@ -53,8 +55,9 @@ class HeatTable:
 
 def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
     """The headline metric of the methods against each cost, with the Pareto front of each machine."""
-    headline = TRACKS[table.key.track].headline
-    title = TRACKS[table.key.track].quality[headline]
+    track = TRACKS[table.key.track]
+    headline, title = track.headline, column_title(track.headline, track)
+    level = _best_trivial([(s.method, s.macro(headline, ranking.categories)) for s in ranking.ranked])
     charts = []
     for cost in _COSTS:
         series: dict[str, dict[Point, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -69,6 +72,7 @@ def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
         about = (
             f"{_sentence(title)} against {COSTS[cost].title}, means over {name_categories(ranking)}. "
             f"Pareto front, where no other on that machine is both cheaper and better: {_tell_fronts(fronts, labels)}."
+            f"{_tell_level(level)}"
         )
         picture = scatter(
             f"{name}-{cost}",
@@ -79,6 +83,7 @@ def cost_charts(name: str, table: Table, ranking: Ranking) -> list[Chart]:
             [Series(machines, sorted(points)) for machines, points in sorted(series.items())],
             labels=labels,
             fronts=fronts,
+            level=level,
         )
         charts.append(Chart(picture, about))
     return charts
@@ -108,35 +113,35 @@ def seed_charts(name: str, table: Table, ranking: Ranking) -> tuple[Chart | None
 
     All charts have one scale. A chart is left out where no method has several seeds.
     """
-    headline = TRACKS[table.key.track].headline
-    title = TRACKS[table.key.track].quality[headline]
-    whole = [(s.method, s.means_of_seeds(headline, ranking.categories)) for s in ranking.ranked]
-    titled = {f"{title}, mean over the categories of the ranking": whole if len(ranking.categories) > 1 else []}
+    track = TRACKS[table.key.track]
+    headline, title = track.headline, column_title(track.headline, track)
+    over_all = [(s.method, s.means_of_seeds(headline, ranking.categories)) for s in ranking.ranked]
+    titled = {f"{title}, mean over the categories of the ranking": over_all if len(ranking.categories) > 1 else []}
     for category in sorted(ranking.digests):
         rows = [(s.method, s.rows[category].by_seed(headline)) for s in ranking.standings if category in s.rows]
         titled[f"{title}, {category}"] = [(method, list(values.values())) for method, values in rows if values]
     every = [value for rows in titled.values() for _, values in rows for value in values]
     axis = Axis(title, limits=limits_of(every))
-    charts = [_seed_chart(f"{name}-seeds-{place}", t, axis, rows) for place, (t, rows) in enumerate(titled.items())]
+    charts = [_seed_chart(f"{name}-seeds-{index}", t, axis, rows) for index, (t, rows) in enumerate(titled.items())]
     return charts[0], [chart for chart in charts[1:] if chart]
 
 
 def paper_chart(name: str, table: Table) -> Chart:
     """The figures measured here against the published ones of the same category."""
-    columns = TRACKS[table.key.track]
+    track = TRACKS[table.key.track]
     series: dict[str, list[Point]] = {}
     labels: dict[Point, list[str]] = defaultdict(list)
     rows = [row for section in table.sections for row in section.rows]
     names = dict(zip((m := sorted({row.method for row in rows})), short_names(m), strict=True))
-    for metric in columns.published:
+    for metric in track.published:
         for row in rows:
             theirs, own = row.published_figure(metric), row.summarise(metric)
             if theirs and own and theirs.of != "mean":
                 kind = "another protocol" if row.differences else "the paper's protocol"
                 point = (theirs.value, own.mean)
-                series.setdefault(f"{columns.quality[metric]}, {kind}", []).append(point)
+                series.setdefault(f"{column_title(metric, track)}, {kind}", []).append(point)
                 labels[point].append(f"{names[row.method]}, {row.category}")
-    figures = " or ".join(dict.fromkeys(label.partition(",")[0] for label in series))
+    titles = " or ".join(dict.fromkeys(label.partition(",")[0] for label in series))
     if not series:
         return Chart(None, "No figure was published for these methods on these categories, as far as is known here.")
     texts = {point: "; ".join(own) for point, own in labels.items()}
@@ -148,8 +153,8 @@ def paper_chart(name: str, table: Table) -> Chart:
         f"{name}-papers",
         "Ours against published",
         f"{about} {_tell(texts)}",
-        Axis(f"published {figures}"),
-        Axis(f"our {figures}"),
+        Axis(f"published {titles}"),
+        Axis(f"our {titles}"),
         [Series(label, points) for label, points in series.items()],
         labels=texts,
         diagonal="equal",
@@ -159,9 +164,9 @@ def paper_chart(name: str, table: Table) -> Chart:
 
 def heat_tables(table: Table, ranking: Ranking) -> list[HeatTable]:
     """Heat tables of the metric that methods are ranked by, and of those that papers publish, over all categories."""
-    columns = TRACKS[table.key.track]
-    metrics = dict.fromkeys([columns.headline, *columns.published])
-    found = [_heat_table(columns.quality[name], name, ranking) for name in metrics]
+    track = TRACKS[table.key.track]
+    metrics = dict.fromkeys([track.headline, *track.published])
+    found = [_heat_table(column_title(name, track), name, ranking) for name in metrics]
     return [heat for heat in found if any(cell.text for _, cells in heat.lines for cell in cells)]
 
 
@@ -184,16 +189,16 @@ def short_names(methods: Sequence[Method]) -> list[str]:
 
 def _heat_table(title: str, metric: str, ranking: Ranking) -> HeatTable:
     categories = sorted(ranking.digests)
-    figures: list[tuple[Method, list[Summary | None]]] = []
+    summaries: list[tuple[Method, list[Summary | None]]] = []
     for standing in ranking.standings:
         rows = [standing.rows.get(name) for name in categories]
         own = [row.summarise(metric) if row else None for row in rows]
         means = [standing.macro(metric, ranking.categories)] if len(ranking.categories) > 1 else []
-        figures.append((standing.method, own + means))
-    values = [found.mean for _, own in figures for found in own if found]
+        summaries.append((standing.method, own + means))
+    values = [found.mean for _, own in summaries for found in own if found]
     low, high = (int(min(values) * 10) / 10 if values else 0.0), 1.0
     low = min(low, 0.9)
-    lines = [(method, [_heat_cell(found, low, high, digits_of(metric)) for found in own]) for method, own in figures]
+    lines = [(method, [_heat_cell(found, low, high, digits_of(metric)) for found in own]) for method, own in summaries]
     columns = [*categories, "mean"] if len(ranking.categories) > 1 else categories
     return HeatTable(title, columns, lines, low, high)
 
@@ -203,7 +208,7 @@ def _heat_cell(found: Summary | None, low: float, high: float, digits: int) -> H
         return HeatCell()
     colour = heat_colour((found.mean - low) / (high - low))
     seeds = "1 seed" if found.count == 1 else f"{found.count} seeds"
-    return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{figure(found, digits)}, {seeds}")
+    return HeatCell(f"{found.mean:.3f}", colour, text_on(colour), f"{mean_and_std(found, digits)}, {seeds}")
 
 
 def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, list[float]]]) -> Chart | None:
@@ -212,8 +217,19 @@ def _seed_chart(name: str, title: str, axis: Axis, rows: Sequence[tuple[Method, 
         return None
     labels = short_names([method for method, _ in rows])
     shown = [(label, values) for label, (_, values) in zip(labels, rows, strict=True)]
-    about = f"{_sentence(title)}: a point for each seed, a stroke at their mean."
-    return Chart(strip_chart(name, title, about, axis, shown), about)
+    level = _best_trivial([(method, summary(values)) for method, values in rows if values])
+    about = f"{_sentence(title)}: a point for each seed, a stroke at their mean.{_tell_level(level)}"
+    return Chart(strip_chart(name, title, about, axis, shown, level=level), about)
+
+
+def _best_trivial(found: Iterable[tuple[Method, Summary | None]]) -> Limit | None:
+    """The highest mean of a trivial baseline, as a line of a chart; None without such a method."""
+    trivial = [(own.mean, method.model) for method, own in found if own and is_trivial(method.model)]
+    return Limit(f"best trivial baseline, {max(trivial)[1]}", max(trivial)[0]) if trivial else None
+
+
+def _tell_level(level: Limit | None) -> str:
+    return f" The dashed line is the {level.label}: {level.value:.3f}." if level else ""
 
 
 def _sentence(text: str) -> str:

@@ -4,8 +4,8 @@ An interval states how far a difference moves with other test images. `bench lea
 study` all compare here.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,21 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.listing import GOOD
+from bench.config.tracks import ONE_CLASS, SUPERVISED
+from bench.data.category_folders import GOOD
 from bench.leaderboard.aggregate import Row
 from bench.metrics.bootstrap import (
+    ABSENT,
     CLASSIFICATION_STATISTICS,
     DETECTION_STATISTICS,
     Difference,
     Resamples,
     Statistic,
+    difference_of,
     paired_difference,
 )
-from bench.metrics.catalogue import TRACKS
 from bench.records.predictions import parse_predictions
 from bench.records.record import PREDICTIONS, Record
 
 Indices = NDArray[np.intp]
+Change = Callable[[Resamples], NDArray[np.float64]]  # a metric after minus the metric before, of each resample
 
 
 @dataclass(frozen=True)
@@ -118,53 +121,86 @@ def _copies(predictions: Predictions) -> Mapping[tuple[str, str], dict[str, int]
     return found
 
 
-def metric_differences(
-    records: tuple[Record, Record], pair: Pair, only: Collection[str] | None = None
-) -> dict[str, Difference]:
-    """Differences of the metrics of both records, all or `only` some.
+class Compared(NamedTuple):
+    """Two runs of one seed: their records, and their predictions for the images that both predicted."""
 
-    Only metrics that scores, decisions or logits of the shared images determine have a difference.
+    records: tuple[Record, Record]
+    pair: Pair
+
+
+def metric_differences(compared: Sequence[Compared], only: Collection[str] | None = None) -> dict[str, Difference]:
+    """Differences of the metrics that all records have, all or `only` some, averaged over the seeds.
+
+    Only metrics that scores, decisions or logits of the shared images determine have a difference. An image that
+    several seeds predicted is drawn for all of them together; one that some lack counts for the others.
     """
+    found = [_changes(each, only) for each in compared]
+    strata, places = _places([each.pair for each in compared])
+
+    def of_drawn(change: Change, place: Indices) -> Change:
+        return lambda rows: change(place[rows])
+
+    return {
+        name: difference_of([of_drawn(own[name], place) for own, place in zip(found, places, strict=True)], strata)
+        for name in found[0]
+        if all(name in own for own in found)
+    }
+
+
+def _places(pairs: Sequence[Pair]) -> tuple[NDArray[Any], list[Indices]]:
+    """The strata of all images of the pairs, and for each pair where they stand in it, ABSENT where it lacks one."""
+    strata: dict[tuple[str, str, int], Any] = {}
+    found: list[dict[tuple[str, str, int], int]] = []
+    for each in pairs:
+        copies: Counter[tuple[str, str]] = Counter()
+        own: dict[tuple[str, str, int], int] = {}
+        for index, key in enumerate(_keys(each.before)):
+            own[*key, copies[key]] = index
+            strata.setdefault((*key, copies[key]), each.strata[index])
+            copies[key] += 1
+        found.append(own)
+    return np.array(list(strata.values())), [np.array([own.get(key, ABSENT) for key in strata]) for own in found]
+
+
+def _changes(compared: Compared, only: Collection[str] | None) -> dict[str, Change]:
+    """By metric, after minus before for resamples of the shared images."""
+    (one, other), pair = compared
     before, after = pair.before, pair.after
-    metrics = {name for name in records[0].metrics.keys() & records[1].metrics.keys() if only is None or name in only}
-    classes = shared_classes(records)
+    metrics = {name for name in one.metrics.keys() & other.metrics.keys() if only is None or name in only}
+    classes = shared_classes(compared.records)
     if classes and before.logits.shape[1] == after.logits.shape[1] == len(classes):
-        names = [name for name in TRACKS["supervised"].differences if name in metrics]
-        return _class_differences(names, (before.logits, after.logits), _targets(before, classes), pair.strata)
-    wanted = TRACKS["one-class"].differences
+        names = [name for name in SUPERVISED.differences if name in metrics]
+        return _class_changes(names, (before.logits, after.logits), _targets(before, classes))
+    wanted = ONE_CLASS.differences
     found = {
-        name: paired_difference(before.scores, after.scores, DETECTION_STATISTICS[name], pair.strata)
+        name: _change(DETECTION_STATISTICS[name], (before.scores, after.scores), pair.strata)
         for name in wanted
         if name in DETECTION_STATISTICS and name in metrics
     }
-    thresholds = [record.metrics.get("threshold") for record in records]
+    thresholds = [record.metrics.get("threshold") for record in compared.records]
     if thresholds[0] is not None and thresholds[1] is not None:
         decisions = _decide(before, thresholds[0]), _decide(after, thresholds[1])
         defective = (before.defect_types != GOOD).astype(np.int64)
         names = [name for name in wanted if name not in DETECTION_STATISTICS and (only is None or name in only)]
-        found |= _class_differences(names, decisions, defective, pair.strata)
+        found |= _class_changes(names, decisions, defective)
     return found
+
+
+def _class_changes(
+    names: Iterable[str], logits: tuple[NDArray[np.float64], NDArray[np.float64]], targets: NDArray[np.int64]
+) -> dict[str, Change]:
+    return {name: _change(CLASSIFICATION_STATISTICS[name], logits, targets) for name in names}
+
+
+def _change(statistic: Statistic, predictions: tuple[NDArray[Any], NDArray[Any]], targets: NDArray[Any]) -> Change:
+    before, after = predictions
+    return lambda rows: statistic(after, targets, rows) - statistic(before, targets, rows)
 
 
 def shared_classes(records: tuple[Record, Record]) -> list[str]:
     """The classes of two classifiers, in the order of their logits; empty where they differ."""
     one, other = (list(record.data.classes or {}) for record in records)
     return one if one == other else []
-
-
-def _class_differences(
-    names: Iterable[str],
-    logits: tuple[NDArray[np.float64], NDArray[np.float64]],
-    targets: NDArray[np.int64],
-    strata: NDArray[Any],
-) -> dict[str, Difference]:
-    def of_targets(statistic: Statistic) -> Statistic:
-        def figure(predictions: NDArray[Any], _: NDArray[Any], rows: Resamples) -> NDArray[np.float64]:
-            return statistic(predictions, targets, rows)
-
-        return figure
-
-    return {name: paired_difference(*logits, of_targets(CLASSIFICATION_STATISTICS[name]), strata) for name in names}
 
 
 def _targets(predictions: Predictions, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -184,13 +220,13 @@ class SeedDifference(NamedTuple):
     seeds: tuple[int, ...]
 
 
-def image_auroc_difference(best: Row, other: Row) -> SeedDifference | str:
+def image_auroc_difference(best: Row, other: Row, best_is: str = "the best") -> SeedDifference | str:
     """Image AUROC of `other` minus that of `best`, averaged over the seeds that both have; or the reason for none."""
     ours = {source.record.seed: source for source in other.sources}
     theirs = {source.record.seed: source for source in best.sources}
     seeds = tuple(sorted(ours.keys() & theirs.keys()))
     if not seeds:
-        return "no seed in common with the best"
+        return f"no seed in common with {best_is}"
     folders = [by_seed[seed].folder for by_seed in (theirs, ours) for seed in seeds]
     found = [predictions for folder in folders if (predictions := read_predictions(folder)) is not None]
     if len(found) < 2 * len(seeds):

@@ -23,13 +23,13 @@ def publish(folders: Sequence[Path], records: Path) -> list[str]:
     """
     found = collect(folders)
     problems = found.problems
-    whole = [source for source in found.sources if (source.folder / PREDICTIONS).is_file()]
+    complete = [source for source in found.sources if (source.folder / PREDICTIONS).is_file()]
     problems += [
         f"{source.folder} has no {PREDICTIONS}; run it again with --force"
         for source in found.sources
-        if source not in whole
+        if source not in complete
     ]
-    for source in whole:
+    for source in complete:
         record = source.record
         try:
             public = anonymise(record)
@@ -41,7 +41,7 @@ def publish(folders: Sequence[Path], records: Path) -> list[str]:
         with writing_to(records, "--out FOLDER"):
             target.mkdir(parents=True, exist_ok=True)
             write_together({target / PREDICTIONS: predictions, target / RECORD: public.to_json()})
-    if not whole:
+    if not complete:
         raise UsageError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
     return problems
 
@@ -51,11 +51,15 @@ def anonymise(record: Record) -> Record:
     weights = record.weights["source"] if "sha256" in record.weights else None
     config = dict(record.config)
     config["data"] = config["data"] | {"root": _root(config["data"].get("root")), "cache": None}
+    if config["data"].get("region"):
+        config["data"]["region"] = _without_folder(config["data"]["region"])
     if weights:
         config["model"] = config["model"] | {"weights": weights}
     overrides = {k: v for k, v in record.overrides.items() if k != "data.cache"}
     if "data.root" in overrides:
         overrides["data.root"] = _ROOT
+    if "data.region" in overrides:
+        overrides["data.region"] = _without_folder(overrides["data.region"])
     if weights and "model.weights" in overrides:
         overrides["model.weights"] = weights
     environment = {k: v for k, v in record.environment.items() if k not in ("host", "platform")}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.leaderboard.paired import metric_differences, pair, read_predictions
+from bench.leaderboard.paired import Compared, metric_differences, pair, read_predictions
 from bench.metrics.bootstrap import Difference
 from bench.records.predictions import check_predictions
 from bench.records.record import PREDICTIONS, Record, flat_settings
@@ -67,7 +67,7 @@ def compare_runs(before: Path, after: Path) -> Comparison:
     images = f"{len(shared)} images that both predicted"
     if len(shared) < max(len(one), len(other)):
         images += f", of {len(one)} and {len(other)}: differences and intervals are over these alone"
-    return Comparison(*records, settings, metric_differences(records, shared), images)
+    return Comparison(*records, settings, metric_differences([Compared(records, shared)]), images)
 
 
 def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:

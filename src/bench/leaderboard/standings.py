@@ -6,10 +6,10 @@ from functools import cached_property
 from itertools import combinations
 from statistics import fmean
 
+from bench.config.tracks import TRACKS
 from bench.data.facts import known_categories
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, summary
 from bench.leaderboard.significance import Significance, compare_methods, ranks
-from bench.metrics.catalogue import TRACKS
 from bench.records.published import Figure
 from bench.records.published import groups as published_groups
 
@@ -27,14 +27,14 @@ class Standing:
 
     def macro(self, metric: str, categories: Sequence[str]) -> Summary | None:
         """Mean over categories, and the standard deviation of that mean over the seeds that all categories have."""
-        place = metric, tuple(categories)
-        if place not in self._macros:  # every format of a leaderboard needs it
+        key = metric, tuple(categories)
+        if key not in self._macros:  # every format of a leaderboard needs it
             found = self._by_category(metric, categories)
             of_seeds = self.means_of_seeds(metric, categories)
             mean = fmean([fmean(list(values.values())) for values in found]) if found else 0.0
-            spread = summary(of_seeds).spread if of_seeds else None
-            self._macros[place] = Summary(mean, spread, len(of_seeds)) if found else None
-        return self._macros[place]
+            std = summary(of_seeds).std if of_seeds else None
+            self._macros[key] = Summary(mean, std, len(of_seeds)) if found else None
+        return self._macros[key]
 
     def means_of_seeds(self, metric: str, categories: Sequence[str]) -> list[float]:
         """The mean over categories for each seed that all of them have; empty where a category lacks the metric."""
@@ -62,10 +62,10 @@ class Standing:
             return figures[0] if figures and figures[0].of == "mean" else None
         if len(figures) == len(categories) and all(figure.of != "mean" for figure in figures):
             return Figure(fmean(figure.value for figure in figures), "categories")
-        whole = next((figure for figure in figures if figure.of == "mean"), None)
-        if whole and set(categories) == set(published_groups()["mean"]):
-            return Figure(whole.value, "categories")
-        return whole
+        overall = next((figure for figure in figures if figure.of == "mean"), None)
+        if overall and set(categories) == set(published_groups()["mean"]):
+            return Figure(overall.value, "categories")
+        return overall
 
     @cached_property
     def devices(self) -> list[str]:
@@ -111,8 +111,8 @@ def rankings(table: TableKey, rows: Sequence[Row]) -> list[Ranking]:
         counts[row.digest] = counts.get(row.digest, 0) + len(row.sources)
     ordered = {name: sorted(counts, key=lambda d: (-counts[d], d)) for name, counts in uses.items()}
     found = []
-    for place in range(max(map(len, ordered.values()))):
-        digests = {name: sets[min(place, len(sets) - 1)] for name, sets in ordered.items()}
+    for index in range(max(map(len, ordered.values()))):
+        digests = {name: sets[min(index, len(sets) - 1)] for name, sets in ordered.items()}
         found.append(_rank(table, [row for row in rows if row.digest == digests[row.category]], digests))
     return found
 
@@ -135,21 +135,21 @@ def _rank(table: TableKey, rows: Sequence[Row], digests: Mapping[str, str]) -> R
     methods: dict[Method, dict[str, Row]] = {}
     for row in rows:
         methods.setdefault(row.method, {})[row.category] = row
-    figures = {
+    means = {
         method: {name: found.mean for name, row in own.items() if (found := row.summarise(headline))}
         for method, own in methods.items()
     }
-    shared = shared_categories(figures)
-    complete = [method for method in methods if shared and figures[method].keys() >= set(shared)]
+    shared = shared_categories(means)
+    complete = [method for method in methods if shared and means[method].keys() >= set(shared)]
     mean_ranks: dict[Method, float] = {}
     significance = None
     if complete:
-        scores = [[figures[method][name] for method in complete] for name in shared]
+        scores = [[means[method][name] for method in complete] for name in shared]
         mean_ranks = dict(zip(complete, map(float, ranks(scores).mean(axis=0)), strict=True))
         significance = compare_methods(scores)
 
     def order(standing: Standing) -> tuple[bool, float, int, float, Method]:
-        own = figures[standing.method]
+        own = means[standing.method]
         have = len(own.keys() & set(shared))
         mean = fmean(own.values()) if own else 0.0
         rank = standing.mean_rank

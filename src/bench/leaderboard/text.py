@@ -1,46 +1,68 @@
 """The sentences of a leaderboard, the same in Markdown and on the page; words between backticks are code."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from bench.config.cell import PROTOCOL
 from bench.config.presets import owner_of
+from bench.config.tracks import TRACKS
 from bench.data.facts import known_categories
 from bench.leaderboard.aggregate import Method, Summary, TableKey
 from bench.leaderboard.significance import FEWEST_CATEGORIES, FEWEST_METHODS, LEVEL
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
-from bench.metrics.catalogue import TRACKS, title_of
+from bench.metrics.catalogue import title_of
 from bench.records.published import DATASET
 from bench.records.published_comparison import MARK, reference_of
 from bench.records.record import Record
 
 MIXED = "‡"  # beside the seeds of a row whose runs were computed on different devices
 SOME = "†"
+NOT_CLEAR = "§"  # beside the image AUROC of a method that is not clear of the best trivial baseline
 _FEW = 5  # categories that are named one by one
-_ABOUT = {
-    "one-class": "Mean ± standard deviation over seeds; no ± for a single seed. Accuracy is taken at a threshold from "
-    "held-out normal images. {dataset} has no validation split with defects: every choice made by looking at these "
-    "figures was made on test images.",
-    "supervised": "Mean ± standard deviation over seeds; no ± for a single seed. These methods were shown labelled "
-    "defects of the same types: no figure here compares with one of a one-class method.",
-}
-ABOUT_INTERVALS = (
+_ABOUT_BEST = (
     f'"To the best" is the difference of {title_of("image_auroc")} to the method with the highest one, averaged '
     "over the seeds that both have, with the 95 % interval of a paired bootstrap over test images within defect types. "
     "It holds what other "
     "images would change, not what other seeds or training images would. Where it excludes 0, the best is better by "
     "more than the choice of images; it was picked as the largest of several, so the interval flatters it a little."
 )
+ABOUT_TRIVIAL = (
+    f"{NOT_CLEAR} Not clear of the trivial baselines: the difference of {title_of('image_auroc')} to the best of them "
+    "on this category, averaged over the seeds that both have, has a 95 % interval (the same paired bootstrap) that "
+    "does not lie above 0. The method may be worse, as good, or better by no more than the choice of test images. "
+    "Trivial baselines are the distances of an image's mean grey value, contrast and 8 x 8 pixels from the training "
+    "images; they are rows themselves and bear no mark."
+)
+_ABOUT_BASELINE = (
+    f"{{titles}} is the difference of {title_of('image_auroc')} to that method, averaged over the seeds that both "
+    "have, with the 95 % interval of a paired bootstrap over test images within defect types. It holds what other "
+    "images would change, not what other seeds or training images would. Where it excludes 0, the two differ by more "
+    "than the choice of images. Nothing is corrected for the number of comparisons, {count}: about one in twenty may "
+    "exclude 0 by chance."
+)
 ABOUT_COSTS = "Means over seeds and over the categories that the method has. Times compare on one machine only."
+
+
+def about_intervals(tables: Sequence[Table]) -> str:
+    """What the differences of these tables are, '' where they have none."""
+    sections = [section for table in tables for section in table.sections if section.differences]
+    if not sections:
+        return ""
+    if labels := sorted({section.baseline for section in sections if section.baseline}):
+        titles = " or ".join(f'"To {label}"' for label in labels)
+        count = sum(not isinstance(found, str) for section in sections for found in section.differences.values())
+        return _ABOUT_BASELINE.format(titles=titles, count=count)
+    return _ABOUT_BEST
 
 
 def about_track(key: TableKey) -> str:
     """What the metrics of a track mean, on the dataset of a table."""
-    return _ABOUT[key.track].format(dataset="MVTec AD" if key.dataset == DATASET else key.dataset)
+    return TRACKS[key.track].about.format(dataset="MVTec AD" if key.dataset == DATASET else key.dataset)
 
 
 def table_title(key: TableKey) -> str:
-    """The title of a table: what its figures have in common."""
+    """The title of a table: what its values have in common."""
     if owner := owner_of(key.dataset):
         images = f"{owner}'s own images" if key.official else f"Images that differ from {owner}'s own"
     else:
@@ -78,9 +100,9 @@ def describe_images(key: TableKey, section: Section, several: bool) -> str:
 
 
 def difference_to_best(section: Section, method: Method) -> str:
-    """`-0.012 [-0.034, +0.001]`, `best`, or '' where there is no difference."""
+    """`-0.012 [-0.034, +0.001]`, `best`, `baseline`, or '' where there is no difference."""
     if method == section.best:
-        return "best"
+        return "baseline" if section.baseline else "best"
     found = section.differences.get(method)
     if found is None or isinstance(found, str):
         return ""
@@ -106,13 +128,30 @@ def remarks(section: Section) -> list[str]:
             none[found].append(method.label)
         elif seeds := some_seeds(section, method):
             some[seeds].append(method.label)
-    parts = _mixed_rows(section)
+    parts = [*_mixed_rows(section), *_trivial_remarks(section)]
     if some:
         listed = "; ".join(f"{seeds} ({', '.join(labels)})" for seeds, labels in sorted(some.items()))
         parts.append(f"{SOME} Not the difference of the means shown, but over the seeds that both have: {listed}.")
     if none:
         listed = "; ".join(f"{reason} ({', '.join(labels)})" for reason, labels in sorted(none.items()))
-        parts.append(f"No difference to the best: {listed}.")
+        parts.append(f"No difference to {section.baseline or 'the best'}: {listed}.")
+    return parts
+
+
+def _trivial_remarks(section: Section) -> list[str]:
+    """Which methods are not clear of the best trivial baseline, and which could not be compared with it."""
+    if section.trivial is None:
+        return []
+    none = defaultdict(list)
+    for method, found in section.over_trivial.items():
+        if isinstance(found, str):
+            none[found.replace("the best", "it")].append(method.label)
+    marked = [method.label for method in section.over_trivial if section.is_clear_of_trivial(method) is False]
+    name = section.trivial.label
+    parts = [f"{NOT_CLEAR} Not clear of {name}, the best trivial baseline here: {', '.join(marked)}."] if marked else []
+    if none:
+        listed = "; ".join(f"{reason} ({', '.join(labels)})" for reason, labels in sorted(none.items()))
+        parts.append(f"Not compared with {name}, the best trivial baseline here: {listed}.")
     return parts
 
 
@@ -171,10 +210,10 @@ def describe_sets(ranking: Ranking, of: int) -> str:
     return f"A category was tested on several sets of images; this is one of {of} rankings. Its sets: {sets}."
 
 
-def figure(found: Summary, digits: int) -> str:
+def mean_and_std(found: Summary, digits: int) -> str:
     """`0.7880 ± 0.0260`."""
-    spread = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
-    return f"{found.mean:.{digits}f}{spread}"
+    std = "" if found.std is None else f" ± {found.std:.{digits}f}"
+    return f"{found.mean:.{digits}f}{std}"
 
 
 def machine(record: Record) -> str:
@@ -186,7 +225,7 @@ def machine(record: Record) -> str:
 
 
 def explain_ranking(ranking: Ranking, title: str) -> str:
-    """How to read the figures of a ranking."""
+    """How to read the values of a ranking."""
     text = (
         f"Figures are means over these categories, ± over seeds of that mean; the mean rank is by {title}, "
         "1 for the best of a category, ties sharing theirs."

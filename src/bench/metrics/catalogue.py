@@ -1,11 +1,10 @@
-"""Every metric, declared once: its names, its digits, its better direction, and where it is shown.
+"""Every metric, declared once: its names, its digits, its better direction. Tracks name those that they show."""
 
-Each track has its own columns, and its own metrics with an interval and with a test of differences.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from bench.config.tracks import Track
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ METRICS = _by_name(
     Metric("image_auroc", "image AUROC", of_a_type="AUROC"),
     Metric("image_ap", "image AP"),
     Metric("image_f1max", "image F1-max (oracle)"),
-    Metric("image_accuracy", "accuracy"),
-    Metric("image_balanced_accuracy", "balanced accuracy"),
-    Metric("image_precision", "precision"),
-    Metric("image_recall", "recall", of_a_type="recall"),
+    Metric("image_accuracy", "accuracy (good or defective)", short="accuracy"),
+    Metric("image_balanced_accuracy", "balanced accuracy (good or defective)", short="balanced accuracy"),
+    Metric("image_precision", "precision (good or defective)", short="precision"),
+    Metric("image_recall", "recall (good or defective)", short="recall", of_a_type="recall"),
     Metric("pixel_auroc", "pixel AUROC", of_a_type="pixel AUROC"),
     Metric("pixel_ap", "pixel AP"),
     Metric("pixel_f1max", "pixel F1-max (oracle)"),
@@ -72,48 +71,14 @@ BY_TYPE: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The metrics shown for a track: methods are ranked by `headline`, where larger is better."""
-
-    headline: str
-    quality: Mapping[str, str]  # metrics of its tables, with their titles
-    published: Sequence[str]
-    study: Mapping[str, str]  # metrics of a study, with their titles: the first one decides its verdict
-    intervals: Sequence[str]  # metrics whose interval a record has
-    differences: Sequence[str]  # metrics that predictions determine, so that a difference of two runs has an interval
-
-
-def _titled(*names: str) -> Mapping[str, str]:
-    return MappingProxyType({name: METRICS[name].column for name in names})
-
-
-_OF_DECISIONS = ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall")
-_OF_SCORES = ("image_auroc", "image_ap")
-_OF_LOGITS = ("accuracy", "balanced_accuracy", "macro_f1", *_OF_DECISIONS, "calibration_error", *_OF_SCORES)
-TRACKS = {
-    "one-class": Columns(
-        headline="image_auroc",
-        quality=_titled("image_auroc", "image_accuracy", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30"),
-        published=("image_auroc", "pixel_auroc"),
-        study=_titled("image_auroc", "image_accuracy", "image_balanced_accuracy"),
-        intervals=_OF_SCORES,
-        differences=(*_OF_SCORES, *_OF_DECISIONS),
-    ),
-    "supervised": Columns(
-        headline="macro_f1",
-        quality=_titled("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"),
-        published=(),
-        study=_titled("accuracy", "macro_f1", "image_auroc"),
-        intervals=_OF_LOGITS,
-        differences=_OF_LOGITS,
-    ),
-}
-
-
 def title_of(name: str) -> str:
     """A metric's title where a run is shown alone; its name for a metric of another release."""
     return METRICS[name].title if name in METRICS else name
+
+
+def column_title(name: str, track: Track) -> str:
+    """A metric's title in a table of one track."""
+    return METRICS[name].column if name in track.quality else title_of(name)
 
 
 def smaller_is_better(name: str) -> bool | None:
@@ -127,7 +92,7 @@ def digits_of(name: str) -> int:
     return METRICS[name].digits if name in METRICS else Metric.digits
 
 
-def figure_text(value: float | None) -> str:
+def metric_text(value: float | None) -> str:
     """A metric's value with four digits, `-` where it is not defined."""
     if value is None:
         return "-"
@@ -137,5 +102,16 @@ def figure_text(value: float | None) -> str:
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:
-    """`0.912 to 0.987`, or '' without an interval."""
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+    """`0.912 to 0.987`, or '' without an interval.
+
+    Where no resample moves a metric, both ends are its value, and an interval would claim a certainty that nobody has:
+    resamples keep the sizes of classes, so the accuracy of a classifier that names every image alike cannot move, nor
+    can an AUROC of 1.
+    """
+    if interval is None or interval[0] == interval[1]:
+        return ""
+    for digits in range(3, 8):
+        low, high = (f"{end:.{digits}f}" for end in interval)
+        if low != high:
+            return f"{low} to {high}"
+    return ""

@@ -16,7 +16,7 @@ GOOD = 0
 CALIBRATION_BINS = 15
 
 Counts = NDArray[np.int64]
-Figures = dict[str, NDArray[np.float64]]
+MetricArrays = dict[str, NDArray[np.float64]]
 
 
 def classification_metrics(logits: ArrayLike, targets: ArrayLike) -> dict[str, float]:
@@ -31,7 +31,7 @@ def classification_metrics(logits: ArrayLike, targets: ArrayLike) -> dict[str, f
     score, defective = defect_score(logits), targets != GOOD
     ranking = rank(score[defective], score[~defective])
     return {
-        **{name: float(value) for name, value in count_figures(confusion).items()},
+        **{name: float(value) for name, value in metrics_of_confusion(confusion).items()},
         "calibration_error": float(calibration_error(np.bincount(bins, gaps, CALIBRATION_BINS), targets.size)),
         "image_auroc": auroc(ranking),
         "image_ap": average_precision(ranking),
@@ -45,8 +45,8 @@ def class_metrics(predicted: ArrayLike, targets: ArrayLike, classes: Sequence[st
     recall where it has no image, F1 where both hold.
     """
     confusion = confusion_matrix(predicted, targets, len(classes))
-    figures = {"count": confusion.sum(axis=1), **class_figures(confusion)}
-    return {name: {key: float(value[i]) for key, value in figures.items()} for i, name in enumerate(classes)}
+    found = {"count": confusion.sum(axis=1), **class_metrics_of_confusion(confusion)}
+    return {name: {key: float(value[i]) for key, value in found.items()} for i, name in enumerate(classes)}
 
 
 def confusion_matrix(predicted: ArrayLike, targets: ArrayLike, classes: int) -> Counts:
@@ -67,9 +67,9 @@ def defect_score(logits: ArrayLike) -> NDArray[np.float64]:
     return score
 
 
-def count_figures(confusion: Counts) -> Figures:
+def metrics_of_confusion(confusion: Counts) -> MetricArrays:
     """The metrics of `classification_metrics` that confusion matrices (..., K, K) determine, each (...)."""
-    by_class = class_figures(confusion)
+    by_class = class_metrics_of_confusion(confusion)
     kept, alarms = confusion[..., GOOD, GOOD], confusion[..., GOOD, 1:].sum(axis=-1)
     missed, found = confusion[..., 1:, GOOD].sum(axis=-1), confusion[..., 1:, 1:].sum(axis=(-2, -1))
     total = confusion.sum(axis=(-2, -1))
@@ -86,7 +86,7 @@ def count_figures(confusion: Counts) -> Figures:
     }
 
 
-def class_figures(confusion: Counts) -> Figures:
+def class_metrics_of_confusion(confusion: Counts) -> MetricArrays:
     """`recall`, `precision` and `f1` of each class from confusion matrices (..., K, K), each (..., K)."""
     right, true, called = _diagonal(confusion), confusion.sum(axis=-1), confusion.sum(axis=-2)
     return {"recall": _ratio(right, true), "precision": _ratio(right, called), "f1": _ratio(2 * right, true + called)}

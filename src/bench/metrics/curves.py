@@ -49,8 +49,8 @@ def thin(
     points: Points, low: tuple[float, float] = (0.0, 0.0), high: tuple[float, float] = (1.0, 1.0), cells: int = _GRID
 ) -> Points:
     """The first and the last of consecutive points in the same cell of a grid of `cells` x `cells`."""
-    places = np.floor((points - low) / np.subtract(high, low) * cells)
-    changes = (places[1:] != places[:-1]).any(axis=1)
+    cell = np.floor((points - low) / np.subtract(high, low) * cells)
+    changes = (cell[1:] != cell[:-1]).any(axis=1)
     keep = np.concatenate(([True], changes)) | np.concatenate((changes, [True]))
     chosen: Points = points[keep]
     return chosen

@@ -15,8 +15,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 from bench.collectives import rank_and_processes, rows_on_first
 from bench.memory import release_free_memory
+from bench.metrics.aupro import aupro
 from bench.metrics.curves import Points, overlap_curve
-from bench.metrics.ranking import Ranking, Scores, aupro, auroc, average_precision, f1_max, rank
+from bench.metrics.ranking import Ranking, Scores, auroc, average_precision, f1_max, rank
 from bench.metrics.regions import region_sizes
 
 GOOD = 0
@@ -72,8 +73,12 @@ class PixelMetrics(Metric):
         for name, dtype in _STATES.items():
             setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
 
-    def update(self, maps: Tensor, masks: Tensor, defect_types: Tensor) -> None:
-        """Add maps (B, H, W), bool masks (B, H, W) and defect types (B,), 0 for good; H and W may differ by call."""
+    def update(self, maps: Tensor, masks: Tensor, defect_types: Tensor, regions: Tensor | None = None) -> None:
+        """Add maps (B, H, W), bool masks (B, H, W) and defect types (B,), 0 for good; H and W may differ by call.
+
+        With bool `regions` (B, H, W), pixels outside are neither normal nor anomalous, and a region of a mask is what
+        lies inside.
+        """
         if masks.dtype != torch.bool or maps.ndim != 3 or maps.shape != masks.shape or len(defect_types) != len(maps):
             raise ValueError(
                 "expected maps (B, H, W), bool masks (B, H, W) and defect types (B,), got "
@@ -81,12 +86,15 @@ class PixelMetrics(Metric):
             )
         # In numpy, whose boolean indexing is 40 times faster than torch's on the CPU and needs no index tensors.
         scores, mask, types = maps.detach().float().cpu().numpy(), masks.cpu().numpy(), defect_types.cpu().numpy()
+        inside = None if regions is None else regions.cpu().numpy()
+        mask = mask if inside is None else mask & inside
         good = types == GOOD
         if mask[good].any():
             raise ValueError("a good image (defect type 0) has anomalous pixels in its mask")
         sizes = [region_sizes(each) for each in mask[~good]]
-        self._add("normal_of_good", scores[good].ravel())
-        self._add("normal_of_defective", scores[~good][~mask[~good]])
+        normal = ~mask if inside is None else ~mask & inside
+        self._add("normal_of_good", scores[good].ravel() if inside is None else scores[good][normal[good]])
+        self._add("normal_of_defective", scores[~good][normal[~good]])
         self._add("anomalous", scores[mask])
         self._add("region_size", np.concatenate([np.empty(0, np.int32), *sizes]))
         self._add("defect_type", np.repeat(types, mask.sum(axis=(1, 2))).astype(np.int32))

@@ -31,7 +31,7 @@ class Sum(_Reduced):
 
 
 class Rows(_Reduced):
-    """A row (*shape) for each image of all processes, in the order of the images; written at `state.places`.
+    """A row (*shape) for each image of all processes, in the order of the images; written at `state.indices`.
 
     With `into`, a buffer (N, *shape) with room for the largest pass, the rows are kept in it alone.
     """
@@ -39,7 +39,7 @@ class Rows(_Reduced):
 
 @dataclass(frozen=True)
 class OwnRows:
-    """A row (*shape) for each image of this process, not shared with others; written at `state.own_places`."""
+    """A row (*shape) for each image of this process, not shared with others; written at `state.own_indices`."""
 
     shape: tuple[int, ...]
 
@@ -69,14 +69,14 @@ class State:
 
     Attributes:
         images: number of images of all processes in this pass.
-        places: (B,) indices of the batch's images in the order of all processes' images.
-        own_places: (B,) indices of the batch's images among this process's own.
+        indices: (B,) indices of the batch's images in the order of all processes' images.
+        own_indices: (B,) indices of the batch's images among this process's own.
         batches: number of batches that this process has accumulated, this one included.
     """
 
     images: int
-    places: Tensor
-    own_places: Tensor
+    indices: Tensor
+    own_indices: Tensor
     batches: int
 
     def __init__(self, accumulators: Mapping[str, Accumulator], images: int, device: torch.device) -> None:
@@ -117,7 +117,7 @@ class State:
         return self._values.pop(name)
 
     @property
-    def all_own_places(self) -> Tensor:
+    def all_own_indices(self) -> Tensor:
         """Indices of this process's images in the order of all processes' images."""
         rank, processes = rank_and_processes()
         return torch.arange(rank, self.images, processes, device=self._device)
@@ -142,8 +142,8 @@ class State:
 
     def _add(self, batch: Tensor, accumulate: Callable[["State", Tensor], None]) -> None:
         rank, processes = rank_and_processes()  # image i of the order lies on process i modulo their number
-        self.own_places = torch.arange(self._seen, self._seen + len(batch), device=self._device)
-        self.places = rank + processes * self.own_places
+        self.own_indices = torch.arange(self._seen, self._seen + len(batch), device=self._device)
+        self.indices = rank + processes * self.own_indices
         self._seen += len(batch)
         self.batches += 1
         accumulate(self, batch)

@@ -8,12 +8,15 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from bench.config.given_arguments import GivenArguments
+from bench.config.tracks import TRACKS
 from bench.data.datamodule import DataSpec
-from bench.data.geometry import Box
+from bench.data.geometry import Content
 from bench.data.loading import Batch
 from bench.errors import RunError, UsageError
 from bench.models.accumulators import Pass
 from bench.models.parts.precision import networks_in
+from bench.models.parts.tile_batches import TileBatch, scores_of_images
 
 # The methods by which a class declared its statistics before `passes`.
 _FORMER = ("collect", "settle", "statistics")
@@ -28,7 +31,7 @@ class Prediction(NamedTuple):
     logits: Tensor | None = None  # (B, classes), supervised classifiers only
 
 
-class Detector(LightningModule):
+class Detector(GivenArguments, LightningModule):
     """The base of all methods.
 
     A method defines how it scores (`forward`), and how it learns: by gradient (`loss` and `configure_optimizers`), from
@@ -37,7 +40,8 @@ class Detector(LightningModule):
 
     track: ClassVar[Literal["one-class", "supervised"]] = "one-class"
     autocast: torch.dtype | None = None  # the networks' precision when images are scored; None: single precision
-    _content: Sequence[Box] | None = None  # the boxes of the images being scored in their squares, if they are padded
+    _content: Sequence[Content] | None = None  # the parts of the images being scored that count; None: all of them
+    _tiles: Sequence[int] | None = None  # the number of each tile being scored among those of its image; None: no tiles
     memory: str = ""  # the memory that its statistics take, in words, if that is much
     threshold: Tensor
 
@@ -55,6 +59,8 @@ class Detector(LightningModule):
                 f"{cls.__name__} defines '{former[0]}', by which statistics were learned before bench 0.2; "
                 "declare them with passes(), as README's example does"
             )
+        if cls.track not in TRACKS:
+            raise UsageError(f"{cls.__name__} is of no known track: '{cls.track}'; name {' or '.join(TRACKS)}")
         if renamed := [name for name in _RENAMED if hasattr(cls, name)]:
             raise UsageError(f"{cls.__name__} defines '{renamed[0]}', which is called {_RENAMED[renamed[0]]} now")
 
@@ -76,6 +82,11 @@ class Detector(LightningModule):
         return 1
 
     @property
+    def models_each_tile(self) -> bool:
+        """Whether each tile of an image has statistics of its own, to which an image contributes one tile."""
+        return False
+
+    @property
     def supports_leave_one_out(self) -> bool:
         """Whether `leave_one_out_score` works: then no refit is needed to score training images fairly."""
         return False
@@ -95,54 +106,60 @@ class Detector(LightningModule):
         return cls.loss is not Detector.loss or cls.training_step is not Detector.training_step
 
     @torch.no_grad()
-    def predict(self, image: Tensor, content: Sequence[Box] | None = None) -> Prediction:
-        """The result of `forward` for (B, channels, size, size) images, in single precision; its shapes are checked.
+    def predict(self, image: Tensor, content: Sequence[Content] | None = None) -> Prediction:
+        """The result of `forward` for (B, channels, side, side) images, in single precision; its shapes are checked.
 
-        Networks compute in the run's precision, scores and maps outside autocast. `content` holds the boxes of padded
-        images.
+        Networks compute in the run's precision, scores and maps outside autocast. `content` holds the parts of the
+        images that count. Where images are cut into tiles, each tile is scored by itself: an image has the highest
+        score of its tiles, and the map that theirs make together.
         """
-        with networks_in(self.autocast, image.device), self._scoring(content):
-            found = self(image)
-        score, anomaly_map, logits = (None if part is None else part.float() for part in found)
-        assert score is not None
-        sizes = {"score": (score, 1), "map": (anomaly_map, 3), "logits": (logits, 2)}
-        for name, (part, dimensions) in sizes.items():
-            self._check_shape("forward", name, part, dimensions, image)
-        return Prediction(score, anomaly_map, logits)
+        if self.spec.tiles is None:
+            return self._predict(image, content)
+        tiles, maps = self.spec.tiles, None
+
+        def score(batch: TileBatch) -> Tensor:
+            nonlocal maps
+            found = self._predict(batch.image, batch.content, batch.numbers)
+            if found.map is not None:
+                maps = image.new_empty(len(image), tiles.size, tiles.size) if maps is None else maps
+                for tile_map, owner, number in zip(found.map, batch.owners, batch.numbers, strict=True):
+                    tiles.merge(maps[owner], tile_map, number)
+            return found.score
+
+        return Prediction(scores_of_images(tiles, image, content, score), maps)
 
     @torch.no_grad()
-    def predict_leave_one_out(self, image: Tensor, content: Sequence[Box] | None = None) -> Tensor:
-        """The result (B,) of `leave_one_out_score`, in the precisions of `predict`."""
-        with networks_in(self.autocast, image.device), self._scoring(content):
-            score = self.leave_one_out_score(image).float()
-        self._check_shape("leave_one_out_score", "score", score, 1, image)
-        return score
+    def predict_leave_one_out(self, image: Tensor, content: Sequence[Content] | None = None) -> Tensor:
+        """The result (B,) of `leave_one_out_score`, in the precisions of `predict`; with tiles, the highest of each."""
+        if self.spec.tiles is None:
+            return self._predict_leave_one_out(image, content)
+
+        def score(batch: TileBatch) -> Tensor:
+            return self._predict_leave_one_out(batch.image, batch.content, batch.numbers)
+
+        return scores_of_images(self.spec.tiles, image, content, score)
 
     def within(self, values: Tensor) -> Tensor:
-        """Values (B, h, w) with minus infinity in the padding, for a score that is their maximum.
+        """Values (B, h, w) with minus infinity where nothing counts, for a score that is their maximum.
 
-        Without padding they are returned unchanged. A cell that lies only partly in the image keeps its value.
+        Without padding and region they are returned unchanged. A cell of which any pixel counts keeps its value.
         """
         if self._content is None:
             return values
-        (rows, columns), side = values.shape[1:], self.spec.size
-        inside = torch.zeros_like(values, dtype=torch.bool)
-        for each, box in zip(inside, self._content, strict=True):
-            top, left = box.top * rows // side, box.left * columns // side
-            each[top : -(-box.bottom * rows // side), left : -(-box.right * columns // side)] = True
-        return values.masked_fill(~inside, -torch.inf)
+        masks = torch.stack([torch.from_numpy(each.mask(self.spec.size)) for each in self._content])
+        # A cell is the pixels that adaptive pooling takes for it; by the largest, any of them is enough.
+        inside = torch.nn.functional.adaptive_max_pool2d(masks.float()[:, None], values.shape[1:])[:, 0] > 0
+        return values.masked_fill(~inside.to(values.device), -torch.inf)
 
     def windows_within(self, values: Tensor, corners: Sequence[tuple[int, int]], side: int) -> Tensor:
-        """Values (B, N) of N windows of `side` pixels, with minus infinity for those that lie in the padding alone.
+        """Values (B, N) of N windows of `side` pixels, with minus infinity for those of which no pixel counts.
 
-        `corners` are the windows' tops and lefts. Without padding the values are returned unchanged.
+        `corners` are the windows' tops and lefts. Without padding and region the values are returned unchanged.
         """
         if self._content is None:
             return values
-        outside = [
-            [y >= box.bottom or x >= box.right or y + side <= box.top or x + side <= box.left for y, x in corners]
-            for box in self._content
-        ]
+        masks = [each.mask(self.spec.size) for each in self._content]
+        outside = [[not mask[y : y + side, x : x + side].any() for y, x in corners] for mask in masks]
         return values.masked_fill(torch.tensor(outside, device=values.device), -torch.inf)
 
     def training_step(self, batch: Batch, _batch_index: int) -> Tensor:
@@ -162,13 +179,33 @@ class Detector(LightningModule):
         named = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=images, sync_dist=True)
 
+    def _predict(
+        self, image: Tensor, content: Sequence[Content] | None, tiles: Sequence[int] | None = None
+    ) -> Prediction:
+        with networks_in(self.autocast, image.device), self._scoring(content, tiles):
+            found = self(image)
+        score, anomaly_map, logits = (None if part is None else part.float() for part in found)
+        assert score is not None
+        sizes = {"score": (score, 1), "map": (anomaly_map, 3), "logits": (logits, 2)}
+        for name, (part, dimensions) in sizes.items():
+            self._check_shape("forward", name, part, dimensions, image)
+        return Prediction(score, anomaly_map, logits)
+
+    def _predict_leave_one_out(
+        self, image: Tensor, content: Sequence[Content] | None, tiles: Sequence[int] | None = None
+    ) -> Tensor:
+        with networks_in(self.autocast, image.device), self._scoring(content, tiles):
+            score = self.leave_one_out_score(image).float()
+        self._check_shape("leave_one_out_score", "score", score, 1, image)
+        return score
+
     @contextmanager
-    def _scoring(self, content: Sequence[Box] | None) -> Iterator[None]:
-        self._content = content
+    def _scoring(self, content: Sequence[Content] | None, tiles: Sequence[int] | None) -> Iterator[None]:
+        self._content, self._tiles = content, tiles
         try:
             yield
         finally:
-            self._content = None
+            self._content = self._tiles = None
 
     def _check_shape(self, method: str, name: str, part: Tensor | None, dimensions: int, image: Tensor) -> None:
         if part is not None and (part.ndim != dimensions or len(part) != len(image)):
@@ -187,7 +224,7 @@ def as_floats(image: Tensor) -> Tensor:
     return image.float().div_(255)
 
 
-def extent_of(maps: Tensor) -> Tensor:
+def map_quantiles(maps: Tensor) -> Tensor:
     """Median and maximum (B, 2) of each anomaly map (B, H, W)."""
     values = maps.detach().float().flatten(1).cpu()  # torch warns of a median on GPUs: not reproducible
     return torch.stack([values.median(dim=1).values, values.amax(dim=1)], dim=1)

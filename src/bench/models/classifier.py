@@ -195,7 +195,7 @@ def turn(image: Tensor, degrees: float) -> Tensor:
     cosine_, sine = math.cos(angle), math.sin(angle)
     larger = abs(cosine_) + abs(sine)
     rotation = image.new_tensor([[cosine_, -sine, 0.0], [sine, cosine_, 0.0]]) * larger
-    grid = nn.functional.affine_grid(rotation.expand(len(image), 2, 3), list(image.shape), align_corners=False)
+    grid = nn.functional.affine_grid(rotation.expand(image.shape[0], 2, 3), list(image.shape), align_corners=False)
     return nn.functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 

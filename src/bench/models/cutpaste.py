@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.config.number_ranges import Count, NonNegative, Whole
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
+from bench.errors import UsageError
 from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction
 from bench.models.parts.cutpaste_drawing import Rectangles, draw_patches, draw_scars, paste, random_windows
@@ -84,10 +85,12 @@ class CutPaste(Detector):
         else:
             self.to_map = ReceptiveFieldUpsampling(spec.size, patch, stride)
             self.per_side = self.to_map.per_side
+        if density == "per_location" and spec.tiles is not None:
+            raise UsageError("--model.density per_location is of whole images; with --data.tile use shared")
         self.per_location = density == "per_location" or (density == "auto" and patch is not None and spec.aligned)
-        places, width = self.per_side**2, self.network.width
+        locations, width = self.per_side**2, self.network.width
         self.gaussians = (
-            PositionGaussians(places, width, regularisation) if self.per_location else ShrunkGaussian(width)
+            PositionGaussians(locations, width, regularisation) if self.per_location else ShrunkGaussian(width)
         )
         self.patch, self.stride, self.jitter = patch, stride, jitter
         self.freeze_backbone_epochs = freeze_backbone_epochs

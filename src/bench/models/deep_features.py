@@ -72,7 +72,7 @@ class DeepFeatures(Detector):
 
     def accumulate(self, state: State, image: Tensor) -> None:
         """Keep the features of training images."""
-        state.features[state.places] = self._pooled(image)
+        state.features[state.indices] = self._pooled(image)
 
     def finish(self, state: State) -> None:
         """Fit the scorer to the features of all images."""
@@ -98,8 +98,8 @@ class DeepFeatures(Detector):
         known, scores = self._known(), []
         for own in self._pooled(image):
             # The image itself, or an identical copy.
-            place = int((known - own).square().sum(dim=1).argmin())
-            others = torch.cat([known[:place], known[place + 1 :]])
+            index = int((known - own).square().sum(dim=1).argmin())
+            others = torch.cat([known[:index], known[index + 1 :]])
             scorer = self._unfitted()
             scorer.fit(others)
             scores.append(scorer(own[None], others))

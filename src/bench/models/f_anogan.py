@@ -102,7 +102,7 @@ class FAnoGAN(Detector):
         For a texture learned in patches, as in the paper, the score is that of the most anomalous window.
         """
         parts = torch.split(self.windows.cut(in_generators_range(image)), WINDOWS_AT_ONCE)
-        scores, maps = (torch.cat(each) for each in zip(*map(self._invert, parts), strict=True))
+        scores, maps = (torch.cat(each) for each in zip(*map(self.invert, parts), strict=True))
         of_windows = self.windows_within(scores.view(len(image), -1), self.windows.corners, self.windows.side)
         return Prediction(of_windows.amax(dim=1), self.windows.merge(maps))
 
@@ -209,7 +209,7 @@ class FAnoGAN(Detector):
         code = torch.randn(count, self.latent_dim, device=image.device)
         return Noise(code, torch.rand(count, 1, 1, 1, device=image.device))
 
-    def _invert(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def invert(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Score (B,) and map (B, side, side) of images or windows in [-1, 1]."""
         features = self.features(image)
         drawn = self.draw(self._encode(image) if self.encoder is not None else self.search(image, features))

@@ -73,12 +73,16 @@ class FastFlow(Detector):
         alike, is unbounded, and still separates values whose exponentials round to 0. The Jacobian counts only in
         training.
         """
+        anomaly_map = self.map_of(self.backbone(image))
+        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
+
+    def map_of(self, features: list[Tensor]) -> Tensor:
+        """Maps (B, size, size) of the backbone's features."""
         levels = [
             enlarge(-latent.square().mean(dim=1) / 2)
-            for enlarge, (latent, _) in zip(self.to_map, self._latents(self.backbone(image)), strict=True)
+            for enlarge, (latent, _) in zip(self.to_map, self._latents(features), strict=True)
         ]
-        anomaly_map = math.log(len(levels)) - torch.stack(levels).logsumexp(dim=0)
-        return Prediction(self.within(anomaly_map).amax(dim=(1, 2)), anomaly_map)
+        return math.log(len(levels)) - torch.stack(levels).logsumexp(dim=0)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Negative log-likelihood of the features, without its constant: summed over positions and levels."""

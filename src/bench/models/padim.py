@@ -59,13 +59,15 @@ class PaDiM(Detector):
         self.register_buffer("chosen", chosen)
         self.components = PrincipalComponents(total, kept) if reduction == "pca" else None
         self.grid = self.backbone.shapes[0][1:]
-        self.gaussians = PositionGaussians(self.grid[0] * self.grid[1], kept, regularisation)
+        # Each tile of an image has Gaussians of its own: they tell one position of an image from another.
+        self.tiles = 1 if spec.tiles is None else spec.tiles.per_image
+        self.gaussians = PositionGaussians(self.grid[0] * self.grid[1], kept, regularisation, self.tiles)
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
         self.interpolation = interpolation
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = maximum of the blurred map of Mahalanobis distances."""
-        return self._prediction(self.gaussians.squared_distance(self._embed(image)))
+        return self._prediction(self._squared_distance(image))
 
     def passes(self) -> Sequence[Pass]:
         """One for the Gaussians; with PCA one before it for the components."""
@@ -78,7 +80,8 @@ class PaDiM(Detector):
 
     def accumulate(self, state: State, image: Tensor) -> None:
         """Add reduced features to the Gaussians."""
-        self.gaussians.accumulate(state, self._embed(image))
+        images = state.images // self.tiles  # all first tiles come first, then all second ones, and so on
+        self.gaussians.accumulate(state, self._embed(image), (state.indices // images).tolist())
 
     def accumulate_components(self, state: State, image: Tensor) -> None:
         """Add all features of all positions."""
@@ -91,14 +94,22 @@ class PaDiM(Detector):
         return 2
 
     @property
+    def models_each_tile(self) -> bool:
+        """Yes: its Gaussians are those of positions."""
+        return True
+
+    @property
     def supports_leave_one_out(self) -> bool:
         """Not with PCA, whose components depend on every image."""
         return self.components is None
 
     def leave_one_out_score(self, image: Tensor) -> Tensor:
         """Exact leave-one-out scores, in closed form."""
-        squared = self.gaussians.squared_distance(self._embed(image))
-        return self._prediction(self.gaussians.left_out(squared)).score
+        return self._prediction(self.gaussians.left_out(self._squared_distance(image))).score
+
+    def _squared_distance(self, image: Tensor) -> Tensor:
+        """Squared distances (positions, B) to the Gaussians of each image's positions, or of each tile's."""
+        return self.gaussians.squared_distance(self._embed(image), self._tiles)
 
     def _prediction(self, squared: Tensor) -> Prediction:
         anomaly_map = self.to_map(squared.sqrt().mT.reshape(-1, *self.grid))

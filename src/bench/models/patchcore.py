@@ -90,11 +90,11 @@ class PatchCore(Detector):
         """Map = distances, up-sampled and blurred; score = the largest distance before that, re-weighted if set."""
         patches = self.embed(image)
         bank = self.bank[: int(self.count)]
-        distances, places = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
+        distances, indices = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
         score, farthest = self.within(distances.view(-1, *self.grid)).flatten(1).max(dim=1)
         if self.reweighting is not None:
             each = torch.arange(len(image), device=image.device)
-            score = score * self._weight(patches[each, farthest], places[each, farthest], bank)
+            score = score * self._weight(patches[each, farthest], indices[each, farthest], bank)
         return Prediction(score, self.to_map(distances.view(-1, *self.grid)))
 
     def embed(self, image: Tensor) -> Tensor:
@@ -115,14 +115,14 @@ class PatchCore(Detector):
     def accumulate_points(self, state: State, image: Tensor) -> None:
         """Keep all patches, or their projections."""
         patches = self.embed(image)
-        state.points[state.own_places] = patches @ self.projector if self.projected else patches
+        state.points[state.own_indices] = patches @ self.projector if self.projected else patches
 
     def finish_choice(self, state: State) -> None:
         """Choose the bank; without a projection, fill it too."""
         points = state.take("points").flatten(0, 1)
-        images, places = state.images, state.all_own_places
+        images, indices = state.images, state.all_own_indices
         positions = torch.arange(self.patches, device=points.device)
-        ids = (places[:, None] * self.patches + positions).flatten()
+        ids = (indices[:, None] * self.patches + positions).flatten()
         count = self._size_of_bank(images)
         chosen = choose_covering(points, ids, count, self._start(points, ids, images * self.patches))
         rows = torch.full((images * self.patches,), -1, device=points.device)
@@ -138,7 +138,7 @@ class PatchCore(Detector):
 
     def accumulate_bank(self, state: State, image: Tensor) -> None:
         """Put the chosen patches into their rows of the bank; each comes from one process alone."""
-        rows = self._rows[state.places]
+        rows = self._rows[state.indices]
         state.bank[rows[rows >= 0]] = self.embed(image)[rows >= 0]
 
     def finish_bank(self, state: State) -> None:
@@ -149,8 +149,8 @@ class PatchCore(Detector):
         """Mean distance (N,) to a few patches drawn at random, from which the authors' choice starts."""
         drawn = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed))[:_STARTS].to(ids.device)
         starts = points.new_zeros(len(drawn), points.shape[1])
-        place, start = (ids[:, None] == drawn).nonzero().T
-        starts[start] = points[place]
+        index, start = (ids[:, None] == drawn).nonzero().T
+        starts[start] = points[index]
         add_over_processes(starts)
         distance = points.new_zeros(len(points))
         for each in starts:
@@ -158,15 +158,15 @@ class PatchCore(Detector):
                 own += (part - each).square().sum(dim=1).sqrt() / len(starts)
         return distance
 
-    def _weight(self, patch: Tensor, place: Tensor, bank: Tensor) -> Tensor:
-        """1 minus the softmax, over the nearest of the bank's patches to the one at `place`, of distances from `patch`.
+    def _weight(self, patch: Tensor, index: Tensor, bank: Tensor) -> Tensor:
+        """1 minus the softmax, over the nearest of the bank's patches to the one at `index`, of distances from `patch`.
 
         By `logsumexp`, because exponentials of such distances overflow.
         """
         assert self.reweighting is not None
-        _, around = nearest(bank[place], bank, min(self.reweighting, len(bank)))
+        _, around = nearest(bank[index], bank, min(self.reweighting, len(bank)))
         distances = (patch[:, None] - bank[around]).square().sum(dim=2).sqrt()
-        own = (patch - bank[place]).square().sum(dim=1).sqrt()
+        own = (patch - bank[index]).square().sum(dim=1).sqrt()
         return 1 - (own - distances.logsumexp(dim=1)).exp()
 
     def _embed(self, image: Tensor) -> Tensor:

@@ -58,25 +58,25 @@ class SPADE(Detector):
         size = spec.train_images * sum(c * h * w for c, h, w in pyramid) * _BYTES / 1e9
         if size > memory_limit:
             raise UsageError(
-                f"the pyramids of {spec.train_images} images take {size:.1f} GB, more than --model.memory_limit "
+                f"the pyramids of {spec.learned_from} take {size:.1f} GB, more than --model.memory_limit "
                 f"{memory_limit:g}; leave out a level, lower --data.image_size, or raise the limit"
             )
-        self.memory = f"the pyramids of {spec.train_images} images ({size:.2f} GB)"
+        self.memory = f"the pyramids of {spec.learned_from} ({size:.2f} GB)"
         self.neighbours = neighbours
         self.grid = pyramid[0][1:]
         self.register_buffer("pooled", torch.zeros(spec.train_images, last[0]))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        for place, shape in enumerate(pyramid):
-            self.register_buffer(f"level{place}", torch.zeros(spec.train_images, *shape))
-        self.pyramid = [f"level{place}" for place in range(len(pyramid))]
+        for index, shape in enumerate(pyramid):
+            self.register_buffer(f"level{index}", torch.zeros(spec.train_images, *shape))
+        self.pyramid = [f"level{index}" for index in range(len(pyramid))]
         self.to_map = SmoothUpsampling(self.grid, spec.size, sigma)
 
     def forward(self, image: Tensor) -> Prediction:
         """Score = mean squared distance to the nearest images (equation 1); map = to the nearest positions (3)."""
         levels, pooled = self._features(image)
-        distances, places = nearest(pooled, self.pooled[: int(self.count)], self.neighbours)
+        distances, indices = nearest(pooled, self.pooled[: int(self.count)], self.neighbours)
         squared = [
-            self._nearest_positions([level[own, None] for level in levels], near) for own, near in enumerate(places)
+            self._nearest_positions([level[own, None] for level in levels], near) for own, near in enumerate(indices)
         ]
         return Prediction(distances.square().mean(dim=1), self.to_map(torch.stack(squared)))
 
@@ -89,7 +89,7 @@ class SPADE(Detector):
         """Keep the features of training images."""
         levels, pooled = self._features(image)
         for name, own in zip(self._galleries, [*levels, pooled], strict=True):
-            getattr(state, name)[state.places] = own
+            getattr(state, name)[state.indices] = own
 
     def finish(self, state: State) -> None:
         """Store how many images the filled galleries hold."""
@@ -110,14 +110,14 @@ class SPADE(Detector):
         distances, _ = nearest(self._features(image)[1], self.pooled[: int(self.count)], self.neighbours + 1)
         return distances[:, 1:].square().mean(dim=1)
 
-    def _nearest_positions(self, levels: list[Tensor], places: Tensor) -> Tensor:
-        """Squared distances (h, w) of one image's positions to the nearest of all positions of the images at `places`.
+    def _nearest_positions(self, levels: list[Tensor], indices: Tensor) -> Tensor:
+        """Squared distances (h, w) of one image's positions to the nearest of all positions of the images at `indices`.
 
         One image at a time on a CPU: fifty would take a gigabyte.
         """
         own = self._concatenated(levels)
         found: Tensor = own.new_full((len(own),), torch.inf)
-        for part in torch.split(places, rows_at_once(own.device, own.nbytes, on_cpu=1)):
+        for part in torch.split(indices, rows_at_once(own.device, own.nbytes, on_cpu=1)):
             gallery = self._concatenated([getattr(self, name)[part] for name in self.pyramid])
             found = torch.minimum(found, nearest(own, gallery)[0][:, 0])
         return found.square().view(self.grid)

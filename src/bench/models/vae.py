@@ -71,7 +71,7 @@ class VAE(Detector):
         for part in torch.split(self.windows.cut(image), WINDOWS_AT_ONCE):
             mean, log_variance = self.encode(part)
             errors.append(squared_error(self.decode(mean), part))
-            bounds.append(self._negative_log_likelihood(errors[-1]) + divergence(mean, log_variance))
+            bounds.append(self.negative_log_likelihood(errors[-1]) + divergence(mean, log_variance))
         anomaly_map = self.smooth(self.windows.merge(torch.cat(errors)))
         if self.score == "likelihood":
             return Prediction(torch.cat(bounds).view(len(image), -1).mean(dim=1), anomaly_map)
@@ -95,7 +95,7 @@ class VAE(Detector):
         image = self.windows.tiles(batch.image)
         mean, log_variance = self.encode(image)
         code = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        likelihood = self._negative_log_likelihood(squared_error(self.decode(code), image)).mean()
+        likelihood = self.negative_log_likelihood(squared_error(self.decode(code), image)).mean()
         kl = divergence(mean, log_variance).mean()
         return {"loss": likelihood + self.beta * kl, "negative_log_likelihood": likelihood, "kl": kl}
 
@@ -103,7 +103,7 @@ class VAE(Detector):
         """Adam."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
-    def _negative_log_likelihood(self, error: Tensor) -> Tensor:
+    def negative_log_likelihood(self, error: Tensor) -> Tensor:
         """-log p(x | z) (B,) in nats of squared errors (B, H, W)."""
         values = error[0].numel() * self.spec.channels
         constant = values * (math.log(self.noise) + math.log(2 * math.pi) / 2)

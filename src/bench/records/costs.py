@@ -64,4 +64,6 @@ def cost_rows(cost: CostRecord) -> list[tuple[str, str]]:
     memory, parameters = rows["peak_memory_bytes"], rows["parameters"]
     rows["peak_memory_bytes"] = f"{memory[0]} ({cost.peak_memory_of})", memory[1]
     rows["parameters"] = parameters[0], f"{cost.parameters:,} ({cost.trainable_parameters:,} trained)"
+    if cost.saved_seconds:
+        rows["saved_seconds"] = "of fit and test, read from the cache", f"{cost.saved_seconds:.1f} s"
     return [*rows.values(), ("device", f"{cost.device} x {cost.processes}" if cost.processes > 1 else cost.device)]

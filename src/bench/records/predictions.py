@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.config.tracks import TRACKS
 from bench.errors import UsageError
 from bench.escaping import csv_field, plain_field
 from bench.metrics.image import image_metrics
@@ -30,7 +31,7 @@ class Predicted(NamedTuple):
 
 def write_predictions(folder: Path, rows: Iterable[Predicted]) -> str:
     """Write `predictions.csv` in `folder`; return its SHA-256."""
-    text = "".join(_csv_line(line) for line in (_COLUMNS, *map(_fields, rows)))
+    text = "".join(csv_line(line) for line in (_COLUMNS, *map(_fields, rows)))
     write_atomically(folder / PREDICTIONS, text)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,7 +42,7 @@ def _fields(row: Predicted) -> list[str]:
     return [*names, str(int(row.is_defect)), repr(row.score), " ".join(map(repr, row.logits))]
 
 
-def _csv_line(fields: Iterable[str]) -> str:
+def csv_line(fields: Iterable[str]) -> str:
     """A row that ends with a newline; only a writer whose rows end with `\\r\\n` quotes a carriage return in a name."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(fields)
@@ -53,23 +54,27 @@ def parse_predictions(content: bytes, file: Path, record: Record | None = None) 
     try:
         reader = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         columns = next(reader, [])
-        places = [columns.index(name) for name in _COLUMNS]
-        rows = [_row(words, places, len(columns), reader.line_num) for words in reader if words]
+        indices = [columns.index(name) for name in _COLUMNS]
+        rows = [_row(words, indices, len(columns), reader.line_num) for words in reader if words]
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{file} is no file of predictions ({error}); run the cell again") from error
     counts = {len(row.logits) for row in rows}
-    if record is not None and record.data.classes is not None and (record.track == "supervised" or counts != {0}):
+    if (
+        record is not None
+        and record.data.classes is not None
+        and (TRACKS[record.track].learns_from_defects or counts != {0})
+    ):
         _check_classes(rows, list(record.data.classes), file)
     elif len(counts) > 1:
         raise UsageError(f"{file} is no file of predictions (rows of {counts} logits); run the cell again")
     return rows
 
 
-def _row(words: list[str], places: list[int], count: int, line: int) -> Predicted:
+def _row(words: list[str], indices: list[int], count: int, line: int) -> Predicted:
     try:
         if len(words) != count:
             raise ValueError(f"it has {len(words)} fields, not {count}")
-        path, sha256, defect_type, label, score, logits = [words[place] for place in places]
+        path, sha256, defect_type, label, score, logits = [words[index] for index in indices]
         path, defect_type = plain_field(path), plain_field(defect_type)
         if label not in ("0", "1"):
             raise ValueError(f"its label is '{label[:20]}', not 0 or 1")
@@ -99,7 +104,7 @@ def check_predictions(record: Record, file: Path) -> None:
     if hashlib.sha256(content).hexdigest() != record.data.predictions_sha256:
         raise UsageError(f"{file} was changed: it is not the file that its record names; run the cell again")
     auroc = record.metrics.get("image_auroc")
-    if record.track != "one-class" or auroc is None:
+    if TRACKS[record.track].learns_from_defects or auroc is None:
         return
     own = image_metrics([row.score for row in rows], [row.is_defect for row in rows], None)["image_auroc"]
     if not math.isclose(own, auroc, abs_tol=1e-12):

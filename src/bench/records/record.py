@@ -22,11 +22,11 @@ CHECKPOINT = "model.ckpt"  # the finished model
 Status = Literal["finished", "failed", "interrupted"]
 Name = Annotated[str, AfterValidator(plain_name)]
 # Raw scores are single precision: a value beyond that is no metric, and sums of such values overflow.
-Figure = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
-Metrics = dict[str, Figure | None]
+MetricValue = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
+Metrics = dict[str, MetricValue | None]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Cost = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
-Interval = tuple[Figure, Figure]
+Interval = tuple[MetricValue, MetricValue]
 
 
 class DataRecord(BaseModel):
@@ -34,9 +34,13 @@ class DataRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     digest: str
-    counts: dict[str, Count]  # of the whole category, by folder
+    counts: dict[str, Count]  # of the full category, by folder
     classes: dict[str, Count] | None = None  # images used of each class, where all are labelled
     validation_images: int
+    region: str | None = None  # SHA-256 of the region of interest, or over those of each image
+    shots: list[str] | None = None  # the training images, where their number was chosen
+    held_out: list[str] | None = None  # the training images that no method learns from, where they were named
+    contamination: list[str] | None = None  # the defective images among the training images, which are no test images
     differences: list[str]
     masks_without_pixels: int = 0  # defect masks that resizing or cropping emptied
     without_masks: int = 0  # defect images without a mask, whose pixels are not judged
@@ -61,6 +65,7 @@ class CostRecord(BaseModel):
     processes: Count
     fit_seconds: Cost
     test_seconds: Cost
+    saved_seconds: Cost = 0.0  # of both: features were read from the cache, and took so long when they were computed
     milliseconds_per_image: Cost  # batch of one, warm, model only
     images_per_second: Cost  # the test's batch size, warm, model only
     peak_memory_bytes: Count
@@ -137,9 +142,9 @@ class Record(BaseModel):
             if newer := _newer_schema(file):
                 raise _too_new(file, newer) from error
             detail = error.errors()[0]
-            place = ".".join(map(str, detail["loc"]))
+            name = ".".join(map(str, detail["loc"]))
             raise UsageError(
-                f"{file} is no record of this version ({place + ': ' if place else ''}{detail['msg']})"
+                f"{file} is no record of this version ({name + ': ' if name else ''}{detail['msg']})"
             ) from error
         if record.schema_version > SCHEMA:
             raise _too_new(file, record.schema_version)
@@ -153,6 +158,12 @@ def _problem(record: Record) -> str:
     for name in ("model", "data", "trainer"):
         if not isinstance(record.config.get(name, {}), dict):
             return f"config: '{name}' is no mapping of settings"
+    data = record.config.get("data", {})
+    shots, share = data.get("shots"), data.get("contamination", 0)
+    if shots is not None and not (type(shots) is int and 0 < shots < 2**31):
+        return "config: 'data.shots' is no number of images"
+    if type(share) not in (int, float) or not 0 <= share < 1:
+        return "config: 'data.contamination' is no share of the images"
     for name in ("config", "overrides", "environment", "wandb"):
         if not _is_plain(getattr(record, name)):
             return f"{name}: a number that is not finite, or too large"

@@ -47,10 +47,11 @@ class StatisticsPasses(Callback):
         agree_on_buffers(pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined] # set by Lightning's fit
         indices = data.training_indices
+        count = len(data.learned_indices(indices))
         modes = {module: module.training for module in pl_module.modules()}
         pl_module.eval()
         machine = Machine(trainer.strategy.root_device)
-        learn_statistics(pl_module, passes, lambda: data.ordered_train_loader(indices), len(indices), machine)
+        learn_statistics(pl_module, passes, lambda: data.learning_loader(indices), count, machine)
         for module, training in modes.items():
             module.training = training
 

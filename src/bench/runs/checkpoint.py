@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bench.config.cell import Cell
 from bench.config.moved_classes import first_path
+from bench.data.datamodule import DataSpec
 from bench.errors import UsageError
 from bench.models.base import Detector
 from bench.records.record import CHECKPOINT
@@ -76,10 +77,15 @@ def save_checkpoint(model: Detector, cell: Cell, folder: Path, seconds: float) -
         "state_dict": model.state_dict(),
         "bench": {**stamp(cell), _SECONDS: seconds},
         # The constructor's knowledge of the data: the model can be built again where they are absent.
-        "spec": model.spec._asdict(),
+        "spec": _plain(model.spec),
     }
     _write_whole(content, folder / CHECKPOINT)
     return folder / CHECKPOINT
+
+
+def _plain(spec: DataSpec) -> dict[str, Any]:
+    """The specification without classes of our own, which no checkpoint is read with."""
+    return spec._asdict() | {"tiles": None if spec.tiles is None else spec.tiles._asdict()}
 
 
 def load_checkpoint(model: Detector, path: Path, fingerprint: str) -> None:
@@ -109,12 +115,12 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... for damaged files
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{path} is damaged or no checkpoint ({reason})") from error
-    if not isinstance(content, Mapping) or not _is_whole(content):
+    if not isinstance(content, Mapping) or not _is_well_formed(content):
         raise UsageError(f"{path} is no checkpoint of bench")
     return content
 
 
-def _is_whole(content: Mapping[Any, Any]) -> bool:
+def _is_well_formed(content: Mapping[Any, Any]) -> bool:
     """Whether a checkpoint names its run, and holds tensors by name."""
     about, tensors = content.get("bench"), content.get("state_dict")
     if not isinstance(about, Mapping) or not isinstance(tensors, Mapping):
@@ -135,6 +141,11 @@ def _check_numbers(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.
 def fit_seconds(path: Path) -> float:
     """The seconds that the fit had taken when the checkpoint was written; 0 where there is no checkpoint."""
     return float(read_checkpoint(path)["bench"].get(_SECONDS, 0.0)) if path.is_file() else 0.0
+
+
+def epochs_done(path: Path) -> int:
+    """The epochs of training that a checkpoint holds; 0 where there is no checkpoint."""
+    return int(read_checkpoint(path)["epoch"]) + 1 if path.is_file() else 0
 
 
 def check_stamp(path: Path, cell: Cell) -> None:

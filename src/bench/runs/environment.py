@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.processes import processor_name
+
 if TYPE_CHECKING:
     import torch
 
@@ -74,7 +76,7 @@ def describe_environment(device: "torch.device") -> dict[str, Any]:
     """Git commit of the code (null outside a checkout), versions, processor, threads, the GPU computed on, host."""
     import torch
 
-    from bench import __version__
+    from bench.version import __version__
 
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
@@ -83,7 +85,7 @@ def describe_environment(device: "torch.device") -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": "Apple MPS" if device.type == "mps" else gpu,
@@ -123,13 +125,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

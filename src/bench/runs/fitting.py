@@ -1,6 +1,8 @@
 """One fit of a run and its test: the whole run, or one fold of several."""
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +13,25 @@ from bench.config.settings import Config
 from bench.console import is_main_process
 from bench.data.datamodule import DataSpec, DefectData
 from bench.errors import UsageError, first_line
-from bench.evaluation.evaluation import Tested
+from bench.evaluation.evaluation import TestedFold
 from bench.evaluation.passes import Machine, test_images
 from bench.models.base import Detector
+from bench.models.parts.feature_cache import saved_seconds
 from bench.models.parts.precision import autocast_dtype
-from bench.progress import ProgressBar
+from bench.phases import phase
+from bench.records.normal_scores import write_normal_scores
 from bench.records.record import CHECKPOINT
-from bench.runs.checkpoint import RESUME, fit_seconds, load_checkpoint, save_checkpoint
+from bench.runs.checkpoint import RESUME, epochs_done, fit_seconds, load_checkpoint, save_checkpoint
 from bench.runs.environment import use_full_precision
+from bench.runs.normal_scores import described
 from bench.runs.threshold import learn_and_choose_threshold
 from bench.runs.training import make_trainer, train
 from bench.tracking.run import Tracker
 
 
 @dataclass(frozen=True)
-class Part:
-    """The data of one fit and its test, and the folder of the checkpoint."""
+class FoldFit:
+    """The data of one fit and its test, of a fold or of a run without folds, and the folder of the checkpoint."""
 
     data: DefectData
     folder: Path
@@ -34,21 +39,45 @@ class Part:
 
     @property
     def fitted(self) -> bool:
-        """Whether an earlier, interrupted run has finished this part's fit; always False for a run's only part."""
+        """Whether an earlier, interrupted run has finished this fold's fit; always False for a run's only fold."""
         return bool(self.name) and (self.folder / CHECKPOINT).is_file()
 
 
 def located(config: Config, data: DefectData) -> Config:
-    """The settings with the folder where the data lie, for the record; synthetic data are made anywhere."""
+    """The settings with the folders where data and regions lie, for the record; synthetic data are made anywhere."""
+    if data.region is not None:
+        config = config.lying_at(str(Path(data.region).absolute()), "region")
     return config if data.is_synthetic else config.lying_at(str(data.find_root().absolute()))
 
 
-def parts_of(data: DefectData, folder: Path) -> list[Part]:
-    """The parts of a run in its folder."""
-    parts = data.parts()
-    if len(parts) == 1:
-        return [Part(data, folder, "")]
-    return [Part(part, folder / f"fold-{part.fold}", f"fold {part.fold}") for part in parts]
+def fold_fits(data: DefectData, folder: Path) -> list[FoldFit]:
+    """The folds of a run in its folder."""
+    folds = data.each_fold()
+    if len(folds) == 1:
+        return [FoldFit(data, folder, "")]
+    return [FoldFit(each, folder / f"fold-{each.fold}", f"fold {each.fold}") for each in folds]
+
+
+def where_it_goes_on(folds: Sequence[FoldFit], model: Detector, epochs: int | None) -> str:
+    """Where an interrupted run goes on: after which epoch, in which fold, and what of it is done again."""
+    kept = [fold for fold in folds if fold.fitted]
+    following = next((fold for fold in folds if not fold.fitted), None)
+    done = epochs_done(following.folder / RESUME) if following else 0
+    if following is None:
+        where = "every fold has learned, and is tested again"
+    elif not model.is_trained():
+        again = "statistics and threshold are computed again"
+        where = f"goes on with {following.name}: its {again}" if following.name else f"begins anew: {again}"
+    else:
+        of = f" of {epochs}" if epochs is not None and epochs > 0 else ""
+        at = f"after epoch {done}{of}" if done else "from its first epoch, for none was saved"
+        if done and done == epochs:
+            at += ": training has ended, threshold and test are to do"
+        where = f"goes on {f'with {following.name}, ' if following.name else ''}{at}"
+    if kept and following is not None:
+        names = f"{kept[0].name} is" if len(kept) == 1 else f"{len(kept)} of {len(folds)} folds are"
+        where += f"; {names} kept as learned, and tested again"
+    return where
 
 
 def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> Detector:
@@ -59,53 +88,63 @@ def build_model(config: Config, spec: DataSpec, weights: str | None = None) -> D
     if weights is not None and "weights" in settings:
         settings["weights"] = weights
     try:
-        model: Detector = config.model.load_class()(spec, **settings)
+        with phase("building the method"):  # its weights may have to be downloaded
+            model: Detector = config.model.load_class()(spec, **settings)
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise UsageError(f"{config.model.name} cannot be built with these settings: {first_line(error)}") from error
     model.autocast = autocast_dtype(config.settings["trainer"]["precision"])
     return model
 
 
-def fit_part(
-    model: Detector, part: Part, cell: Cell, trainer: Trainer, machine: Machine, *, resume: bool
-) -> Tested | None:
-    """Learn, choose the threshold, save, test; return the part's test on the first process, None on the others."""
-    data, folder = part.data, part.folder
-    fitted = resume and part.fitted
+def fit_fold(
+    model: Detector, fold: FoldFit, cell: Cell, trainer: Trainer, machine: Machine, *, resume: bool
+) -> TestedFold | None:
+    """Learn, choose the threshold, save, test; return the fold's test on the first process, None on the others."""
+    data, folder = fold.data, fold.folder
+    fitted = resume and fold.fitted
     earlier = fit_seconds(folder / (CHECKPOINT if fitted else RESUME)) if resume else 0.0
-    start = time.perf_counter()
+    start, saved_before = time.perf_counter(), saved_seconds()
     if fitted:
         load_checkpoint(model, folder / CHECKPOINT, cell.fingerprint)
     elif model.is_trained():
         train(trainer, model, data, folder, resume=resume)
     model.to(machine.device).eval()  # Lightning leaves it on the CPU; from here on it stays where it is
+    normal = None
     if not fitted:
-        learn_and_choose_threshold(model, data, machine, cell.config.settings["threshold_quantile"])
+        normal = learn_and_choose_threshold(model, data, machine, cell.config.settings["threshold_quantile"])
         if is_main_process():
-            save_checkpoint(model, cell, folder, earlier + time.perf_counter() - start)
-    fit_end = time.perf_counter()
-    found = test_part(model, part, machine)
-    test_seconds = time.perf_counter() - fit_end
-    return found and found._replace(fit_seconds=earlier + fit_end - start, test_seconds=test_seconds)
+            spent = time.perf_counter() - start + saved_seconds() - saved_before
+            save_checkpoint(model, cell, folder, earlier + spent)
+    # With the time that others spent on the features read from the cache: without them the method would have spent it.
+    fit_end, saved = time.perf_counter(), saved_seconds()
+    found = test_fold(model, fold, machine)
+    test_seconds = time.perf_counter() - fit_end + saved_seconds() - saved
+    if normal is not None and is_main_process():
+        write_normal_scores(folder, described(data, *normal))
+    fit_spent = earlier + fit_end - start + saved - saved_before
+    return found and found._replace(
+        fit_seconds=fit_spent, test_seconds=test_seconds, saved_seconds=saved_seconds() - saved_before
+    )
 
 
-def test_part(model: Detector, part: Part, machine: Machine) -> Tested | None:
-    """Score each test image of a part once; None on all processes but the first."""
+def test_fold(model: Detector, fold: FoldFit, machine: Machine) -> TestedFold | None:
+    """Score each test image of a fold once; None on all processes but the first."""
     model.to(machine.device).eval()
-    data = part.data
+    data = fold.data
     found = test_images(model, data.test_dataloader(), len(data.category.test), machine)
     if found is None:
         return None
-    return Tested(data, found[0], None if model.track == "supervised" else float(model.threshold), found[1])
+    threshold = float(model.threshold)
+    return TestedFold(data, found[0], None if math.isnan(threshold) else threshold, found[1])
 
 
-def start_machine(trainer: Trainer, *, progress: bool) -> Machine:
+def start_machine(trainer: Trainer) -> Machine:
     """Join the processes of the run, where it has several, before anything is computed; return this one's device."""
     trainer.strategy.setup_environment()
-    return Machine(trainer.strategy.root_device, ProgressBar("batches") if progress and is_main_process() else None)
+    return Machine(trainer.strategy.root_device)
 
 
-def part_trainer(part: Part, cell: Cell, tracker: Tracker | None, *, progress: bool) -> Trainer:
-    """The Trainer of a part; its curves in W&B carry the part's name."""
-    logger = tracker.logger(part.name.replace(" ", "-")) if tracker else False
-    return make_trainer(cell, part.folder, logger, progress=progress and is_main_process())
+def fold_trainer(fold: FoldFit, cell: Cell, tracker: Tracker | None) -> Trainer:
+    """The Trainer of a fold; its curves in W&B carry the fold's name."""
+    logger = tracker.logger(fold.name.replace(" ", "-")) if tracker else False
+    return make_trainer(cell, fold.folder, logger)

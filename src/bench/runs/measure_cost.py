@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.data.datamodule import DefectData
 from bench.data.loading import Batch
-from bench.evaluation.evaluation import Tested
+from bench.evaluation.evaluation import TestedFold
 from bench.memory import peak_bytes
 from bench.models.base import Detector, as_floats
 from bench.records.record import CostRecord
@@ -22,8 +22,8 @@ _FEWEST, _MOST = 3, 15
 _SECONDS = 0.3
 
 
-def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, trainer: Trainer) -> CostRecord:
-    """Measure inference of the last part's model on a batch of its test, and collect all costs of a run."""
+def measure_cost(model: Detector, tested: Sequence[TestedFold], checkpoint: Path, trainer: Trainer) -> CostRecord:
+    """Measure inference of the last fold's model on a batch of its test, and collect all costs of a run."""
     data = tested[-1].data
     memory, of = _peak_memory(trainer.strategy.root_device)
     model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU after a test
@@ -32,8 +32,9 @@ def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, tr
     return CostRecord(
         device=gpu or model.device.type,
         processes=trainer.world_size,
-        fit_seconds=sum(part.fit_seconds for part in tested),
-        test_seconds=sum(part.test_seconds for part in tested),
+        fit_seconds=sum(fold.fit_seconds for fold in tested),
+        test_seconds=sum(fold.test_seconds for fold in tested),
+        saved_seconds=sum(fold.saved_seconds for fold in tested),
         milliseconds_per_image=1000 * _seconds_per_batch(model, images[:1]),
         images_per_second=len(images) / _seconds_per_batch(model, images),
         peak_memory_bytes=memory,
@@ -48,8 +49,8 @@ def measure_cost(model: Detector, tested: Sequence[Tested], checkpoint: Path, tr
 def _batch_of(data: DefectData) -> Tensor:
     """Bytes of a batch of test images, or of training images where there are no test images."""
     if data.category.test:
-        return data.test_batch(list(range(min(data.batch_size, len(data.category.test))))).image
-    batch: Batch = next(iter(data.ordered_train_loader(data.training_indices[: data.batch_size])))
+        return data.test_batch(list(range(min(data.images_at_once, len(data.category.test))))).image
+    batch: Batch = next(iter(data.ordered_train_loader(data.training_indices[: data.images_at_once])))
     return batch.image
 
 

@@ -8,13 +8,16 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from bench.config.settings import Config
+from bench.config.tracks import TRACKS
 from bench.data.datamodule import DefectData
 from bench.errors import UsageError
 from bench.models.base import Detector
+from bench.models.parts.weight_files import refuse_identity_batchnorm
+from bench.models.parts.weights import without_normalisation
 from bench.processes import cluster_plugins
 from bench.records.published import find_reference
 from bench.runs.environment import device_of, trainer_settings
-from bench.runs.threshold import FOLDS
+from bench.runs.threshold import too_few_for_threshold
 
 _PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -80,7 +83,7 @@ def check_preset(config: Config) -> None:
     """Refuse unknown published references, a classifier without labelled defects, other methods with them."""
     if config.model.reference is not None:
         find_reference(config.model.reference)
-    supervised = config.model.load_class().track == "supervised"  # type: ignore[attr-defined]
+    supervised = TRACKS[config.model.load_class().track].learns_from_defects  # type: ignore[attr-defined]
     fold = config.settings["data"]["fold"]
     if supervised and fold is None:
         raise UsageError(f"{config.model.name} learns from labelled defects: set --data.fold to a fold, or to all")
@@ -88,6 +91,26 @@ def check_preset(config: Config) -> None:
         raise UsageError(f"{config.model.name} learns from good images alone: leave out --data.fold {fold}")
     if not supervised and config.settings["data"]["sampling"] != "each_once":
         raise UsageError(f"{config.model.name} learns from one class: leave out --data.sampling")
+
+
+def check_normalisation(config: Config) -> str | None:
+    """Refuse to train BatchNorm that does nothing; what to say of a classifier that is fine-tuned without any."""
+    settings = config.section("model")
+    supervised = TRACKS[config.model.load_class().track].learns_from_defects  # type: ignore[attr-defined]
+    if not supervised or not {"weights", "freeze_batchnorm", "freeze_backbone"} <= settings.keys():
+        return None
+    if settings["freeze_backbone"] and settings["freeze_batchnorm"]:
+        return None
+    if not without_normalisation(settings["weights"]):
+        return None
+    if not settings["freeze_batchnorm"]:
+        raise refuse_identity_batchnorm(settings["weights"])
+    rate = settings["learning_rate"] * settings["backbone_rate"]
+    return (
+        f"the BatchNorm of {settings['weights']} does nothing, and a network without normalisation hardly learns by "
+        f"fine-tuning (here at a rate of {rate:g}): --model.freeze_backbone true trains the head alone, or take other "
+        "weights"
+    )
 
 
 def check_plan(model: Detector, data: DefectData, config: Config) -> None:
@@ -99,10 +122,9 @@ def check_plan(model: Detector, data: DefectData, config: Config) -> None:
         raise UsageError(f"--trainer: {str(error).splitlines()[0]}") from error
     check_device(model, trainer.strategy.root_device, config.model.name)
     patience = config.settings["patience"]
-    if model.is_trained() and model.track == "one-class" and not data.validation_indices:
-        raise UsageError(
-            "a method that trains takes its threshold from held-out images: set --data.validation_share above 0"
-        )
+    if model.is_trained() and not TRACKS[model.track].learns_from_defects and not data.validation_indices:
+        setting = "set --data.validation_share above 0" if data.shots is None else "raise --data.shots"
+        raise UsageError(f"a method that trains takes its threshold from held-out images: {setting}")
     if patience is not None and not (model.is_trained() and data.validation_indices):
         raise UsageError("--patience watches the validation loss of a method that trains; this one has none")
     if model.is_trained() and 0 in (trainer.max_epochs, trainer.max_steps):
@@ -130,23 +152,13 @@ def check_device(model: Detector, device: torch.device, name: str, option: str =
 def _check_images(model: Detector, data: DefectData, name: str) -> None:
     """Refuse too few images to learn from, by the method's own count, at any moment of the run."""
     images, fewest = len(data.training_indices), model.fewest_images
-    if model.track == "supervised" or data.validation_indices:
-        if images < fewest:
-            advice = "add images" if images + len(data.validation_indices) < fewest else "lower --data.validation_share"
-            raise UsageError(f"{name} learns from {fewest} images at least, here are {images}; {advice}")
-    elif model.supports_leave_one_out:
-        if images <= fewest:
-            raise UsageError(
-                f"{name} takes its threshold from images left out one by one, of {fewest + 1} at least; here are "
-                f"{images}, add images"
-            )
-    else:
-        left = images - ceil(images / min(FOLDS, images)) if images > 1 else 0
-        if left < fewest:
-            raise UsageError(
-                f"{name} takes its threshold from refits without a part of the images, and learns from {fewest} at "
-                f"least; {left} of {images} would remain, add images"
-            )
+    held_out, more = len(data.validation_indices), "add images" if data.shots is None else "raise --data.shots"
+    if images < fewest and (held_out or data.shots is not None or TRACKS[model.track].learns_from_defects):
+        advice = more if images + held_out < fewest else "lower --data.validation_share"
+        here = "here is 1" if images == 1 else f"here are {images}"
+        raise UsageError(f"{name} learns from {fewest} images at least, {here}; {advice}")
+    if data.shots is None and (missing := too_few_for_threshold(model, data)):
+        raise UsageError(f"the threshold of {name} {missing}; {more}")
 
 
 def _check_processes(processes: int, model: Detector, data: DefectData) -> None:
@@ -165,8 +177,8 @@ def _check_processes(processes: int, model: Detector, data: DefectData) -> None:
 
 def _check_batches(trainer: Trainer, data: DefectData) -> None:
     """Refuse a share of the batches that is less than one batch: Lightning would stop when training begins."""
-    images = data.samples_per_epoch or len(data.training_indices)
-    own = ceil(len(data.validation_indices) / trainer.world_size)
+    images = data.samples_per_epoch or len(data.learned_indices(data.training_indices))
+    own = ceil(len(data.learned_indices(data.validation_indices)) / trainer.world_size)
     counts = {
         "limit_train_batches": ceil(images / data.batch_size),
         "limit_val_batches": ceil(own / max(1, data.batch_size // trainer.world_size)),

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.console import is_main_process, say
+from bench.config.settings import SETTINGS
+from bench.console import is_main_process
 from bench.errors import UsageError
+from bench.records.normal_scores import NORMAL_SCORES
 from bench.records.record import CHECKPOINT, RECORD, Record
 from bench.runs.checkpoint import RESUME, check_stamp
-from bench.runs.fitting import Part
+from bench.runs.fitting import FoldFit
 from bench.writing import write_atomically, writing_to
 
-SETTINGS = "config.yaml"
 TRACEBACK = "traceback.txt"
 
 
@@ -23,22 +24,21 @@ def read_finished(folder: Path) -> Record | None:
     return record if record.status == "finished" else None
 
 
-def make_folders(parts: Sequence[Part], folder: Path, cell: Cell, *, resume: bool) -> None:
-    """Make the parts' folders for a new run, or check that their content is of the run that is resumed."""
+def make_folders(folds: Sequence[FoldFit], folder: Path, cell: Cell, *, resume: bool) -> None:
+    """Make the folds' folders for a new run, or check that their content is of the run that is resumed."""
     if resume:
-        for part in parts:
-            if (part.folder / RESUME).is_file():
-                check_stamp(part.folder / RESUME, cell)
-        if not any((part.folder / RESUME).is_file() or part.fitted for part in parts):
-            say("nothing to resume from: no epoch was finished; the run begins anew")
+        for fold in folds:
+            if (fold.folder / RESUME).is_file():
+                check_stamp(fold.folder / RESUME, cell)
     if not is_main_process():
         return
     with writing_to(folder):
         try:
-            for part in parts:
-                part.folder.mkdir(parents=True, exist_ok=True)
+            for fold in folds:
+                fold.folder.mkdir(parents=True, exist_ok=True)
                 if not resume:
-                    (part.folder / CHECKPOINT).unlink(missing_ok=True)
+                    for name in (CHECKPOINT, NORMAL_SCORES):
+                        (fold.folder / name).unlink(missing_ok=True)
         except FileNotFoundError as error:  # for example below /proc
             raise UsageError(f"cannot write to {folder}; name another folder: --runs FOLDER") from error
         (folder / TRACEBACK).unlink(missing_ok=True)

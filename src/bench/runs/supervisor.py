@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import IO, Any, TypeVar
 
 from bench.errors import RunError, first_line
-from bench.processes import Launch, own_numbers, without_launch
+from bench.processes import Launch, available_cores, own_numbers, without_launch
 from bench.runs.supervised_process import INTERRUPTED, SECONDS_TO_END, Done, Failure
 
 T = TypeVar("T")
@@ -100,8 +100,8 @@ def share(
     point = _own_point() if nodes == 1 else (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     children: list[Child] = []
     try:
-        for place in range(count):
-            launch = Launch("torchrun", node * count + place, nodes * count, place, count, node, nodes)
+        for local_rank in range(count):
+            launch = Launch("torchrun", node * count + local_rank, nodes * count, local_rank, count, node, nodes)
             children.append(Child(launch, point))
         for child in children:
             child.begin(work, arguments)
@@ -189,7 +189,7 @@ def _end(children: Sequence[Child]) -> None:
 
 
 def _environment(launch: Launch, meeting_point: tuple[str, int]) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     threads = {"OMP_NUM_THREADS": str(max(1, cores // launch.local_world))}
     return threads | without_launch() | launch.environment(*meeting_point)
 

@@ -1,51 +1,92 @@
 """Statistics of the training images, and the operating threshold from scores of images that were not learned from."""
 
-import numpy as np
-from numpy.typing import NDArray
+from math import ceil
 
+import numpy as np
+
+from bench.config.tracks import TRACKS
 from bench.console import say
 from bench.data.datamodule import DefectData
-from bench.evaluation.passes import Machine, learn_statistics, score_images
+from bench.errors import RunError, counted
+from bench.evaluation.passes import Machine, NormalScores, learn_statistics, score_images
 from bench.models.base import Detector
+from bench.phases import within
+from bench.records.normal_scores import Obtained, quantile_of
 
 FOLDS = 5  # number of refits that score unseen images, where a method has no held-out ones
 
 
-def learn_and_choose_threshold(model: Detector, data: DefectData, machine: Machine, quantile: float) -> None:
+def learn_and_choose_threshold(
+    model: Detector, data: DefectData, machine: Machine, quantile: float
+) -> tuple[Obtained, NormalScores] | None:
     """Learn the statistics that follow or replace training, and choose the operating threshold.
 
-    The threshold comes from normal images that the method did not learn from; classifiers need none.
+    The threshold comes from scores of normal images that the method did not learn from, which are returned; classifiers
+    need none. Where the number of images was chosen and is too small for one, the model's threshold stays NaN, and
+    nothing is decided.
     """
     if model.memory:
         say(model.memory)
-    if model.track == "supervised":
+    missing = too_few_for_threshold(model, data)
+    if TRACKS[model.track].learns_from_defects or missing:
         learn(model, data, data.training_indices, machine)
-        return
+        if missing:
+            say(f"bench: no threshold: it {missing}; scores are ranked, and nothing is decided")
+        return None
+    obtained: Obtained = "held-out"
     if data.validation_indices:
         learn(model, data, data.training_indices, machine)
-        scores = score_images(model, data.ordered_train_loader(data.validation_indices), machine)
-    elif model.supports_leave_one_out:
+        found = score_images(model, data.ordered_train_loader(data.validation_indices), machine)
+    elif leaves_one_out(model):
+        obtained = "left-out"
         learn(model, data, data.training_indices, machine)
-        scores = score_images(model, data.ordered_train_loader(data.training_indices), machine, left_out=True)
+        found = score_images(model, data.ordered_train_loader(data.training_indices), machine, left_out=True)
     else:
-        scores = score_out_of_fold(model, data, machine)
+        obtained = "out-of-fold"
+        found = score_out_of_fold(model, data, machine)
         learn(model, data, data.training_indices, machine)
-    # The lowest observed score with enough normal images at or below it; never a value between two scores.
-    model.threshold.fill_(float(np.quantile(scores, quantile, method="higher")))
+    if not np.isfinite(found.score).all():
+        raise RunError("the score of a normal image is no finite number, so there is no threshold")
+    model.threshold.fill_(quantile_of(found.score, quantile))
+    return obtained, found
+
+
+def leaves_one_out(model: Detector) -> bool:
+    """Whether training images can be scored as if each had been left out.
+
+    With tiles only where each has statistics of its own: elsewhere an image's other tiles, often much alike, remain.
+    """
+    return model.supports_leave_one_out and (model.spec.tiles is None or model.models_each_tile)
+
+
+def too_few_for_threshold(model: Detector, data: DefectData) -> str:
+    """Why a detector has too few normal images that it did not learn from for a threshold; '' where it has enough."""
+    images, fewest = len(data.training_indices), model.fewest_images
+    if TRACKS[model.track].learns_from_defects or data.validation_indices:
+        return ""
+    if leaves_one_out(model):
+        needed = f"comes from images left out one by one, of {fewest + 1} at least"
+        return "" if images > fewest else f"{needed}; here {'is 1' if images == 1 else f'are {images}'}"
+    left = images - ceil(images / min(FOLDS, images)) if images > 1 else 0
+    needed = f"comes from refits without a part of the images, each of {counted(fewest, 'image')} at least"
+    return "" if left >= fewest else f"{needed}; {left} of {images} would remain"
 
 
 def learn(model: Detector, data: DefectData, indices: list[int], machine: Machine) -> None:
     """Learn the statistics of these training images, and of no others."""
     passes = [each for each in model.passes() if each.epoch is None]
-    learn_statistics(model, passes, lambda: data.ordered_train_loader(indices), len(indices), machine)
+    count = len(data.learned_indices(indices))
+    learn_statistics(model, passes, lambda: data.learning_loader(indices), count, machine)
 
 
-def score_out_of_fold(model: Detector, data: DefectData, machine: Machine) -> NDArray[np.float64]:
+def score_out_of_fold(model: Detector, data: DefectData, machine: Machine) -> NormalScores:
     """Scores of all training images, each from statistics of the images of the other folds."""
     order = np.random.default_rng(data.seed).permutation(data.training_indices)
-    scores = []
-    for fold in np.array_split(order, min(FOLDS, len(order))):
-        left_out = sorted(fold.tolist())
-        learn(model, data, sorted(set(data.training_indices) - set(left_out)), machine)
-        scores.append(score_images(model, data.ordered_train_loader(left_out), machine))
-    return np.concatenate(scores)
+    found = []
+    parts = np.array_split(order, min(FOLDS, len(order)))
+    for number, part in enumerate(parts, 1):
+        left_out = sorted(part.tolist())
+        with within(f"threshold, refit {number} of {len(parts)}"):
+            learn(model, data, sorted(set(data.training_indices) - set(left_out)), machine)
+            found.append(score_images(model, data.ordered_train_loader(left_out), machine))
+    return NormalScores(*(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -12,14 +12,15 @@ from bench.data.datamodule import DefectData
 from bench.memory import keep_freed_memory
 from bench.models.base import Detector
 from bench.models.parts.batchnorm import TrainedBatchNormSync
+from bench.phases import is_watched
 from bench.processes import cluster_plugins
-from bench.progress import ProgressBar
 from bench.runs.callbacks import EpochSeed, FiniteLoss, LearningRate, StatisticsPasses
 from bench.runs.checkpoint import RESUME, ResumeCheckpoint
 from bench.runs.environment import device_of, trainer_settings
+from bench.runs.training_progress import TrainingProgress
 
 
-def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: bool) -> Trainer:
+def make_trainer(cell: Cell, folder: Path, logger: Logger | bool) -> Trainer:
     """The one Trainer of a run."""
     # Lightning's `deterministic` also makes torch fill all new memory with NaN: a fifteenth of a PaDiM run on a CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -31,8 +32,8 @@ def make_trainer(cell: Cell, folder: Path, logger: Logger | bool, *, progress: b
         callbacks.append(EarlyStopping("validation/loss", patience=patience))
     if logger:
         callbacks.append(LearningRate())
-    if progress:
-        callbacks.append(ProgressBar())
+    if is_watched():
+        callbacks.append(TrainingProgress())
     # torch has no synchronised BatchNorm for CPUs.
     batchnorm = [TrainedBatchNormSync()] if device_of(settings).type == "cuda" else []
     return Trainer(

@@ -7,12 +7,15 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from bench.config.tracks import TRACKS
 from bench.errors import UsageError
 from bench.leaderboard.collect import Source, collect, record_files
+from bench.leaderboard.curve_files import render_curves_page
+from bench.leaderboard.curves import build_curves
 from bench.leaderboard.leaderboard_page import render_page as render_leaderboard
 from bench.leaderboard.paired import read_predictions
 from bench.leaderboard.tables import build_tables
-from bench.metrics.catalogue import TRACKS, title_of
+from bench.metrics.catalogue import title_of
 from bench.records.record import PREDICTIONS, RECORD, Record
 from bench.views.page_frame import render_page
 
@@ -118,13 +121,15 @@ class Site:
             f"/{name}.html": Page(render_leaderboard(name, table, Path("/"), _link_to_run).encode())
             for name, table in tables.items()
         }
+        curves = build_curves(found.sources, found.failures)
+        pages |= {f"/{name}.html": Page(render_curves_page(name, each).encode()) for name, each in curves.items()}
         self._runs = runs
         index = render_page(
             "index.html.j2",
             script="leaderboard.js",
             folders=[str(folder) for folder in self.folders],
-            leaderboards=list(tables),
-            headlines=" or ".join(title_of(TRACKS[track].headline) for track in reversed(TRACKS)),
+            leaderboards=[*tables, *curves],
+            headlines=" or ".join(title_of(track.headline) for track in reversed(TRACKS.values())),
             runs=sorted(runs.values(), key=lambda run: run.record.started, reverse=True),
             problems=found.problems,
             report=REPORT,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from bench.errors import UsageError
-from bench.metrics.catalogue import figure_text, title_of
+from bench.metrics.catalogue import metric_text, title_of
 from bench.records.record import Record
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
@@ -61,5 +61,5 @@ def describe(entry: Entry, outcome: Outcome | None) -> str:
     if found.status != "finished":
         return f"{title}: {found.status}: {found.error}"
     metrics = Record.read(entry.task.folder).metrics
-    figures = [f"{title_of(name)} {figure_text(value)}" for name in _SHOWN if (value := metrics.get(name)) is not None]
-    return f"{title}: {', '.join(figures)}"
+    shown = [f"{title_of(name)} {metric_text(value)}" for name in _SHOWN if (value := metrics.get(name)) is not None]
+    return f"{title}: {', '.join(shown)}"

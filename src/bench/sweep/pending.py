@@ -60,13 +60,13 @@ def _identify(
     """The cell of a configuration; each file is read once for the whole plan."""
     settings = config.settings
     data = config.data.load_class()(config.category, settings["seed"], settings["protocol"], **config.section("data"))
-    place = (config.data.class_path, str(data.find_root()), config.category)
-    if place not in digests:
-        digests[place] = data.whole.digest
+    key = (config.data.class_path, str(data.find_root()), config.category)
+    if key not in digests:
+        digests[key] = data.full_category.digest
     reference = settings["model"].get("weights")
     if reference not in weights:
         weights[reference] = identify_weights(reference)
-    return Cell(located(config, data), digests[place], weights[reference])
+    return Cell(located(config, data), digests[key], weights[reference])
 
 
 def _seconds_of_records(runs: Path, models: set[str]) -> dict[tuple[str, ...], list[float]]:

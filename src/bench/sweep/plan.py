@@ -19,9 +19,8 @@ from bench.config.presets import (
     read_yaml,
 )
 from bench.config.settings import Config, flatten, resolve
-from bench.data.layout import ALL
-from bench.errors import UsageError
-from bench.runs.plan import check_settings
+from bench.data.category_folders import ALL
+from bench.errors import UsageError, unknown
 
 
 class Sweep(BaseModel):
@@ -34,6 +33,7 @@ class Sweep(BaseModel):
     data: str | None = None
     settings: dict[str, Any] = {}  # of every cell, in the form of --config
     variants: dict[str, dict[str, Any]] = {}  # by name: additional settings
+    more_seeds: dict[str, list[int]] = {}  # of some variants, besides `seeds`
     baseline: str | None = None  # the variant that `bench study` compares the others with
     not_run: dict[str, str] = {}  # variants that a study leaves out, and why
 
@@ -64,6 +64,8 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
         where, content = str(path), read_yaml(path)
         _check_names(where, content, typed)
     content |= {key: value for key, value in typed.items() if value is not None}
+    if typed.get("seeds") is not None:
+        content.pop("more_seeds", None)
     for key, example in (("models", "--models padim,vae"), ("categories", "--categories screw, or all")):
         if key not in content:
             raise UsageError(f"no {key}; name a sweep file, or some: {example}")
@@ -72,6 +74,8 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+    for name in sorted(sweep.more_seeds.keys() - sweep.variants.keys()):
+        raise unknown(f"variant in more_seeds of {where}:", name, sweep.variants)
     for name, layer in {"settings": sweep.settings, **{f"variants: {k}": v for k, v in sweep.variants.items()}}.items():
         _check_layer(f"{where}: {name}", layer)
     return sweep
@@ -155,7 +159,7 @@ def _cells(
                         files=[*files, *layers, {"seed": seed}],
                         options=typed | own,
                     )
-                    for seed in seeds
+                    for seed in dict.fromkeys([*seeds, *sweep.more_seeds.get(name, [])])
                 ]
                 _check(configs[0], layers)
                 for category in _categories(sweep.categories, configs[0]):
@@ -201,6 +205,8 @@ def _without(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> dict[
 
 def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
     """Refuse settings that no run can honour, and settings of a sweep file that none of its methods can use."""
+    from bench.runs.plan import check_settings  # imports torch; a sweep's file is read without it
+
     check_settings(config, here=False)
     reasons, settings = unusable(config.model.load_class()), flatten(config.settings)
     for layer in layers:
@@ -221,12 +227,12 @@ def _categories(named: Sequence[str], config: Config) -> list[str]:
 
 def _check_modules(presets: Sequence[Preset]) -> None:
     """Refuse two modules of one name: Python imports only one, and the second model would silently be the first."""
-    places: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for preset in presets:
         module = preset.class_path.rpartition(".")[0]
-        if module.split(".")[0] != "bench" and places.setdefault(module, preset.folder) != preset.folder:
+        if module.split(".")[0] != "bench" and folders.setdefault(module, preset.folder) != preset.folder:
             raise UsageError(
-                f"{places[module]} and {preset.folder} both hold a module '{module}'; rename one, or sweep them apart"
+                f"{folders[module]} and {preset.folder} both hold a module '{module}'; rename one, or sweep them apart"
             )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.config.cell import Cell
 from bench.errors import UsageError
+from bench.phases import State
 from bench.records.record import RECORD, Record
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Progressed:
+    """What a running cell does now."""
+
+    number: int
+    state: State
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a cell ended; its metrics are in its record."""
 
@@ -68,7 +77,7 @@ class Outcome:
     unreached: bool = False  # W&B's service did not answer: later cells need not ask it
 
 
-Event = Started | Outcome | str | None  # a string: a line that a worker printed; None: time has passed
+Event = Started | Progressed | Outcome | str | None  # a string: a line that a worker printed; None: time has passed
 
 
 def find_run(folder: Path) -> Found:

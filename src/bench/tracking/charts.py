@@ -54,8 +54,8 @@ def rankings(evaluation: Evaluation) -> Iterator[tuple[str, Ranking]]:
     good = evaluation.scores[~is_defect]
     yield ANY, rank(evaluation.scores[is_defect], good)
     if evaluation.confusion is not None and evaluation.logits is not None:
-        for place, name in enumerate(evaluation.confusion.classes):
-            probabilities = softmax(evaluation.logits, axis=1)[:, place]
+        for index, name in enumerate(evaluation.confusion.classes):
+            probabilities = softmax(evaluation.logits, axis=1)[:, index]
             yield name, rank(probabilities[types == name], probabilities[types != name])
         return
     for name in sorted({*types[is_defect].tolist()}):
@@ -71,7 +71,8 @@ def verdicts(evaluation: Evaluation) -> list[Verdict]:
             Verdict(classes[int(row.argmax())], 1 - float(row[classes.index(sample.defect_type)]))
             for sample, row in zip(evaluation.samples, probabilities, strict=True)
         ]
-    assert evaluation.threshold is not None
+    if evaluation.threshold is None:  # too few images were learned from to choose one
+        return [Verdict("", 0.0) for _ in evaluation.samples]
     beyond = evaluation.scores - evaluation.threshold
     return [
         Verdict(_LABELS[int(over > 0)], float(-over if sample.is_defect else over))

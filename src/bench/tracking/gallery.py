@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.config.tracks import TRACKS
 from bench.data.datamodule import DefectData
 from bench.evaluation.passes import ScoredImages
 from bench.models.base import Detector, as_floats
@@ -35,7 +36,7 @@ class Gallery:
     def draw(
         self, model: Detector, data: DefectData, scored: ScoredImages, map_range: tuple[float, float] | None
     ) -> None:
-        """Write the pictures of one part of a run; its heat maps share a scale, a classifier's are its Grad-CAMs."""
+        """Write the pictures of one fold of a run; its heat maps share a scale, a classifier's are its Grad-CAMs."""
         samples = data.category.test
         images, masks, maps = [], [], []
         for start in range(0, len(samples), _BATCH):
@@ -43,14 +44,14 @@ class Gallery:
             found = read_test_images(model, data, indices)
             images += found[0]
             masks += found[1]
-            maps += _grad_cam(model, data, scored, indices) if model.track == "supervised" else found[2]
+            maps += _grad_cam(model, data, scored, indices) if TRACKS[model.track].learns_from_defects else found[2]
         low, high = map_range or (0.0, 1.0)
-        for place, sample in enumerate(samples):
-            heat = maps[place]
+        for index, sample in enumerate(samples):
+            heat = maps[index]
             self.shown[sample.relative] = Shown(
-                self._write(images[place], "image"),
-                self._write(overlay(images[place], heat, low, high), "heat") if heat is not None else None,
-                mask if (mask := masks[place]) is not None and mask.any() else None,
+                self._write(images[index], "image"),
+                self._write(overlay(images[index], heat, low, high), "heat") if heat is not None else None,
+                mask if (mask := masks[index]) is not None and mask.any() else None,
             )
 
     def _write(self, picture: Picture, kind: str) -> Path:

@@ -72,9 +72,9 @@ class Tracker:
         }
         self.run = start(arguments, mode, tell=self.uploads.tell)
 
-    def logger(self, part: str = "") -> WandbLogger | Literal[False]:
-        """The logger of Lightning's Trainer; names of curves begin with the part of the run, where it has several."""
-        return _PatientLogger(experiment=self.run, prefix=part) if self.run is not None else False
+    def logger(self, fold: str = "") -> WandbLogger | Literal[False]:
+        """The logger of Lightning's Trainer; names of curves begin with the fold, where the run has several."""
+        return _PatientLogger(experiment=self.run, prefix=fold) if self.run is not None else False
 
     def describe(self) -> dict[str, Any] | None:
         """The description of the W&B run in the record."""
@@ -82,7 +82,7 @@ class Tracker:
             return None
         mode = "offline" if self.run.settings._offline else "online"
         url = self.run.url if mode == "online" else None
-        return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": self._place}
+        return {"mode": mode, "project": self.run.project, "id": self.run.id, "url": url, "folder": self._wandb_folder}
 
     def draw_images(
         self,
@@ -91,7 +91,7 @@ class Tracker:
         scored: ScoredImages,
         map_range: tuple[float, float] | None = None,
     ) -> None:
-        """Draw the test images of a part of the run that `model` was just tested on, where images are to be sent."""
+        """Draw the test images of a fold of the run that `model` was just tested on, where images are to be sent."""
         if self.run is None or not self.uploads.images:
             return
         with _never_fatal("its images"):
@@ -132,12 +132,12 @@ class Tracker:
             say(f"W&B run kept offline; send it with: wandb sync {self._quoted}")
 
     @property
-    def _place(self) -> str:
+    def _wandb_folder(self) -> str:
         return os.path.relpath(Path(self.run.dir).parent, self.folder)
 
     @property
     def _quoted(self) -> str:
-        return shlex.quote(str(self.folder / self._place))
+        return shlex.quote(str(self.folder / self._wandb_folder))
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
@@ -152,15 +152,15 @@ class Tracker:
             del os.environ["WANDB_DATA_DIR"]
 
     def _summarise(self, record: Record) -> None:
-        figures: dict[str, Any] = dict(record.metrics)
+        summary: dict[str, Any] = dict(record.metrics)
         for defect_type, values in record.metrics_by_defect.items():
-            figures |= {f"by_defect/{defect_type}/{name}": value for name, value in values.items()}
+            summary |= {f"by_defect/{defect_type}/{name}": value for name, value in values.items()}
         if record.cost is not None:
-            figures |= {f"cost/{name}": value for name, value in record.cost.model_dump().items()}
-        for name in figures:
+            summary |= {f"cost/{name}": value for name, value in record.cost.model_dump().items()}
+        for name in summary:
             if (smaller := _smaller_is_better(name)) is not None:
                 self.run.define_metric(name, summary="min" if smaller else "max")
-        self.run.summary.update({**figures, "status": record.status})
+        self.run.summary.update({**summary, "status": record.status})
 
     def _send_files(self, record: Record) -> None:
         import wandb

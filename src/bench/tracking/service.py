@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -29,8 +30,17 @@ _VARIABLE = "WANDB_MODE"
 
 
 def choose_mode(asked: str | None) -> Mode:
-    """The typed mode, else WANDB_MODE, else online where a key is present and offline without; never prompts."""
+    """The typed mode, else WANDB_MODE, else online where a key is present and offline without; never prompts.
+
+    Where wandb is not installed nothing is tracked, unless it was asked for.
+    """
     mode = asked or named_mode()
+    if mode != "disabled" and find_spec("wandb") is None:
+        if mode is not None:
+            raise UsageError(
+                f"W&B's mode is {mode}, and wandb is not installed: pip install wandb, or --wandb disabled"
+            )
+        return "disabled"
     if mode == "online" and not has_key():
         raise UsageError("--wandb online needs a key; run 'wandb login' or set WANDB_API_KEY (or use --wandb offline)")
     return mode or ("online" if has_key() else "offline")  # type: ignore[return-value]
@@ -204,5 +214,5 @@ def tell_offline(folders: Iterable[Path], runs: Path) -> None:
     if len(kept) == 1:
         say(f"W&B run kept offline; send it with: wandb sync {shlex.quote(str(kept[0]))}")
     elif kept:
-        place = f"{shlex.quote(str(runs))}/*/*/*/wandb/offline-run-*"
-        say(f"{len(kept)} W&B runs kept offline; send them with: wandb sync {place}")
+        pattern = f"{shlex.quote(str(runs))}/*/*/*/wandb/offline-run-*"
+        say(f"{len(kept)} W&B runs kept offline; send them with: wandb sync {pattern}")

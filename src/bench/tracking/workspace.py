@@ -6,14 +6,15 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.reports.v2.interface import Panel
 
-from bench.metrics.catalogue import TRACKS, title_of
+from bench.config.tracks import ONE_CLASS, TRACKS
+from bench.metrics.catalogue import column_title, title_of
 from bench.records.costs import COSTS
 from bench.tracking.charts import CONFUSION, PRECISION_RECALL, ROC, TEST_IMAGES
 
 # W&B takes a config key with dots as one key only with the suffix `.value` that it stores keys under.
 _METHOD = "model.name.value"
 _CATEGORY = "category.value"
-_HEADLINE = TRACKS["one-class"].headline
+_HEADLINE = ONE_CLASS.headline
 _TITLE = title_of(_HEADLINE)
 _COSTS = ("fit_seconds", "milliseconds_per_image", "peak_memory_bytes")
 _LOSSES = {"train/loss": "training loss", "validation/loss": "validation loss", "train/learning_rate": "learning rate"}
@@ -33,7 +34,7 @@ def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
         sections=[
             _section("Scores by category", [_bars(key, title, _CATEGORY) for key, title in _scores().items()]),
             _section(f"Cost against {_TITLE}", [_cost(name) for name in _COSTS]),
-            _section("Spread over seeds", _spread()),
+            _section("Spread over seeds", _over_seeds()),
             _section("Training", [_lines(key, title) for key, title in _LOSSES.items()]),
             _section("Test", _tests()),
         ],
@@ -47,15 +48,13 @@ def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
 def _scores() -> dict[str, str]:
     """Titles of the leaderboards' metrics by key; W&B would take a key with a dot for a nested value."""
     found = {
-        key: f"{title}, {track}"
-        for track, columns in reversed(TRACKS.items())
-        for key, title in columns.quality.items()
+        key: f"{column_title(key, track)}, {track.name}" for track in reversed(TRACKS.values()) for key in track.quality
     }
     return {key: title for key, title in reversed(found.items()) if "." not in key}
 
 
 def _columns() -> list[str]:
-    return [f"summary:{columns.headline}" for columns in TRACKS.values()]
+    return [f"summary:{track.headline}" for track in TRACKS.values()]
 
 
 def _section(name: str, panels: Sequence[Panel]) -> ws.Section:
@@ -86,7 +85,7 @@ def _cost(name: str) -> wr.ScatterPlot:
     )
 
 
-def _spread() -> list[Panel]:
+def _over_seeds() -> list[Panel]:
     """Mean and standard deviation of each method over the runs shown: with one category chosen, over its seeds."""
     bars = _bars(_HEADLINE, f"{_TITLE} by method, ± standard deviation", _METHOD)
     bars.groupby_rangefunc = "stddev"

@@ -25,7 +25,7 @@ class Scale:
     start: float
     end: float
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """The position of a value, in units of the drawing."""
         low, high = self.low, self.high
         if self.axis.logarithmic:
@@ -61,9 +61,15 @@ def limits_of(values: Iterable[float]) -> tuple[float, float]:
     return scale.low, scale.high
 
 
+def share_limits(values: Iterable[float]) -> tuple[float, float]:
+    """The limits of an axis of shares, none of which is above 1: from the tenth below the smallest value, to 1."""
+    found = [value for value in values if math.isfinite(value)]
+    return (min(0.9, math.floor(10 * min(found)) / 10) if found else 0.0), 1.0
+
+
 def _steps(low: float, high: float, about: int, *, widen: bool) -> tuple[float, float, tuple[float, ...]]:
     """Limits, and ticks at multiples of 1, 2 or 5 times a power of ten."""
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # equal but for rounding
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))

@@ -71,13 +71,13 @@ class Frame:
         """Grid, ticks and labels."""
         parts, right = [], WIDTH - RIGHT
         for tick, text in zip(self.x.ticks, self.x.texts(), strict=True):
-            place = self.x.place(tick)
-            parts.append(element("path", d=f"M{number(place)} {number(TOP)}V{number(self.bottom)}", class_="grid"))
-            parts.append(element("text", text, x=place, y=self.bottom + 18, text_anchor="middle", class_="faint"))
+            position = self.x.position(tick)
+            parts.append(element("path", d=f"M{number(position)} {number(TOP)}V{number(self.bottom)}", class_="grid"))
+            parts.append(element("text", text, x=position, y=self.bottom + 18, text_anchor="middle", class_="faint"))
         for tick, text in zip(self.y.ticks, self.y.texts(), strict=True):
-            place = self.y.place(tick)
-            parts.append(element("path", d=f"M{number(LEFT)} {number(place)}H{number(right)}", class_="grid"))
-            parts.append(element("text", text, x=LEFT - 6, y=place + 5, text_anchor="end", class_="faint"))
+            position = self.y.position(tick)
+            parts.append(element("path", d=f"M{number(LEFT)} {number(position)}H{number(right)}", class_="grid"))
+            parts.append(element("text", text, x=LEFT - 6, y=position + 5, text_anchor="end", class_="faint"))
         corner = f"M{number(LEFT)} {number(TOP)}V{number(self.bottom)}H{number(right)}"
         middle = (TOP + self.bottom) / 2
         parts += [
@@ -101,30 +101,30 @@ class Frame:
 
     def at(self, x: float, y: float) -> str:
         """`12.5 100`: the position of a point."""
-        return f"{number(self.x.place(x))} {number(self.y.place(y))}"
+        return f"{number(self.x.position(x))} {number(self.y.position(y))}"
 
 
-def colour(place: int) -> str:
+def colour(index: int) -> str:
     """The CSS class of the series of this index."""
-    return f"series-{place % COLOURS + 1}"
+    return f"series-{index % COLOURS + 1}"
 
 
-def dash(place: int) -> str | None:
+def dash(index: int) -> str | None:
     """The dashes of the series of this index: lines differ without colour as well."""
-    return _DASHES[place % len(_DASHES)] or None
+    return _DASHES[index % len(_DASHES)] or None
 
 
-def marker(place: int, x: float, y: float, title: str = "", size: float = 5.0) -> Markup:
+def marker(index: int, x: float, y: float, title: str = "", size: float = 5.0) -> Markup:
     """A point of the series of this index, in a shape of its own; `title` is shown under the pointer."""
     about = element("title", title) if title else ""
-    kind = f"point {colour(place)}"
+    kind = f"point {colour(index)}"
     shapes = (
         None,
         ((-1, -1), (1, -1), (1, 1), (-1, 1)),
         ((0, -1.3), (1.2, 0.9), (-1.2, 0.9)),
         ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
     )
-    corners = shapes[place % len(shapes)]
+    corners = shapes[index % len(shapes)]
     if corners is None:
         return element("circle", about, cx=x, cy=y, r=size, class_=kind)
     points = " ".join(f"{number(x + size * dx)},{number(y + size * dy)}" for dx, dy in corners)

@@ -41,11 +41,11 @@ def worst_mistakes(model: Detector, data: DefectData, scored: ScoredImages) -> l
     image = data.test_batch(chosen).image
     maps = explain(model, as_floats(image.to(model.device)), predicted[chosen].to(model.device))
     mistakes = []
-    for place, index in enumerate(chosen):
+    for position, index in enumerate(chosen):
         sample, sure = samples[index], float(confidence[index])
         caption = f"{sample.defect_type}/{sample.path.name}: taken for {classes[int(predicted[index])]}, {sure:.0%}"
-        picture = colour(np.asarray(cv2.resize(image[place].permute(1, 2, 0).numpy(), (SIDE, SIDE)), np.uint8))
-        mistakes.append(Mistake(sure, caption, picture, None if maps is None else maps[place]))
+        picture = colour(np.asarray(cv2.resize(image[position].permute(1, 2, 0).numpy(), (SIDE, SIDE)), np.uint8))
+        mistakes.append(Mistake(sure, caption, picture, None if maps is None else maps[position]))
     return mistakes
 
 

@@ -4,15 +4,20 @@ import base64
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.escaping import pieces, visible
 from bench.views.viridis import heat_colour, text_on
+from bench.writing import encode
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _FOLDER = Path(__file__).parent
+_QUALITY = 85  # of JPEG
 
 
 def render_page(template: str, *, script: str | None = None, **values: Any) -> str:
@@ -24,6 +29,12 @@ def render_page(template: str, *, script: str | None = None, **values: Any) -> s
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     policy = f"'sha256-{digest}'" if text else "'none'"
     return _environment().get_template(template).render(**values, script=Markup(text), script_policy=policy)
+
+
+def embedded(picture: "Image.Image") -> str:
+    """The address of a picture whose bytes are part of the page."""
+    content = encode(picture, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 @cache

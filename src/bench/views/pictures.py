@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.data.datamodule import DefectData
-from bench.data.geometry import hide_padding
+from bench.data.geometry import hide_outside
 from bench.evaluation.evaluation import Evaluation
 from bench.models.base import Detector, as_floats
 from bench.views.heatmap import Picture, overlay
@@ -22,6 +22,7 @@ _GAP = 8
 _CAPTION = 20
 SIDE = 224
 YELLOW = (255, 210, 0)  # of outlines
+OUTLINE = ((0, 0, 0), 4), (YELLOW, 2)  # yellow on black is visible on any background
 
 
 def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -38,18 +39,19 @@ def draw_extremes(model: Detector, data: DefectData, evaluation: Evaluation, fol
     for name, group in groups.items():
         rows = []
         for index in group:
-            place = shown.index(index)
-            mask = masks[place]
-            panels = [images[place]]
+            position = shown.index(index)
+            mask = masks[position]
+            panels = [images[position]]
             if any(each is not None for each in masks):  # keeps heat maps aligned where an image has no mask
-                empty = np.full_like(images[place], 255)
-                panels.append(empty if mask is None else _mask_panel(images[place], mask))
-            if (anomaly_map := maps[place]) is not None:
-                panels.append(overlay(images[place], anomaly_map, low, high))
+                empty = np.full_like(images[position], 255)
+                panels.append(empty if mask is None else _mask_panel(images[position], mask))
+            if (anomaly_map := maps[position]) is not None:
+                panels.append(overlay(images[position], anomaly_map, low, high))
             sample, score = evaluation.samples[index], evaluation.scores[index]
-            verdict = "defect" if score > evaluation.threshold else "good"
-            limits = f"score {score:.4g}, threshold {evaluation.threshold:.4g}"
-            caption = f"{sample.defect_type}/{sample.path.name}: {limits}, called {verdict}"
+            caption = f"{sample.defect_type}/{sample.path.name}: score {score:.4g}"
+            if evaluation.threshold is not None:
+                verdict = "defect" if score > evaluation.threshold else "good"
+                caption += f", threshold {evaluation.threshold:.4g}, called {verdict}"
             rows.append(row(panels, caption))
         paths.append(save_rows(rows, folder / f"{name}.png"))
     return paths
@@ -97,7 +99,7 @@ def read_test_images(
     if prediction.map is not None:
         found = [anomaly_map.float().cpu().numpy() for anomaly_map in prediction.map]
         if batch.content is not None:
-            found = [hide_padding(one, box) for one, box in zip(found, batch.content, strict=True)]
+            found = [hide_outside(one, content) for one, content in zip(found, batch.content, strict=True)]
         maps = [cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in found]
     images = [
         colour(cv2.resize(i, size, interpolation=cv2.INTER_AREA)) for i in batch.image.permute(0, 2, 3, 1).numpy()
@@ -120,8 +122,8 @@ def _mask_panel(image: Picture, mask: NDArray[np.bool_]) -> Picture:
 
 
 def outlined(picture: Picture, mask: NDArray[np.bool_], lines: Sequence[tuple[tuple[int, int, int], int]]) -> Picture:
-    """A copy of a picture (H, W, 3) with the outline of a mask (H, W), drawn in each colour and width in turn."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    """A copy of a picture (H, W, 3) with the edges of a mask (H, W), of its holes too, in each colour and width."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     drawn = picture.copy()
     for ink, width in lines:
         cv2.drawContours(drawn, outlines, -1, ink, width)

@@ -22,13 +22,13 @@ _TABLE = (
 
 def heat_colour(share: float) -> str:
     """The colour (`#rrggbb`) of a share from 0, dark, to 1, bright; a value outside takes the nearest."""
-    place = 6 * round(255 * min(max(share, 0.0), 1.0))
-    return f"#{_TABLE[place : place + 6]}"
+    start = 6 * round(255 * min(max(share, 0.0), 1.0))
+    return f"#{_TABLE[start : start + 6]}"
 
 
 def text_on(colour: str) -> str:
     """Black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"

@@ -1,1 +1,1 @@
-"""The commands, one file each: `bench fit` is `fit.py`, and the docstring of its `run` is the help."""
+"""The commands, one file each: `bench fit` is `fit.py`, whose `run` is the command and whose first line is its help."""

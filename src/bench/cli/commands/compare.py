@@ -1,12 +1,12 @@
-"""`bench compare`: two runs side by side, as tables or as JSON."""
+"""`bench compare`: show two runs side by side."""
 
 import json
 import math
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import RUN
 from bench.escaping import terminal
 
 if TYPE_CHECKING:
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 _HASH = re.compile("[0-9a-f]{40,}")
 
 
-def run(typed: list[str]) -> int:
-    """show two runs side by side"""
-    parser = Parser(
-        prog="bench compare",
-        description="Settings, figures and costs of two runs side by side; with 95 % intervals of a paired bootstrap "
-        "over the test images that both predicted.",
-    )
-    parser.add_argument("before", type=Path, metavar="RUN", help="folder of a run, or its record")
-    parser.add_argument(
-        "after", type=Path, metavar="RUN", help="the other; differences are this one's minus the first's"
-    )
-    parser.add_argument("--json", action="store_true", help="print as JSON instead of tables")
-    known = parser.parse_all(typed)
+@command(
+    "Settings, figures and costs of two runs side by side; with 95 % intervals of a paired bootstrap over the test "
+    "images that both predicted.",
+    Argument("before", type=RUN, metavar="RUN", about="folder of a run, or its record"),
+    Argument("after", type=RUN, metavar="RUN", about="the other; differences are this one's minus the first's"),
+    option("--json", is_flag=True, help="print as JSON instead of tables"),
+)
+def run(known: Known) -> int:
+    """Print two runs side by side, as tables or as JSON."""
+    from bench.records.record import Record
+
+    for path in (known.before, known.after):
+        Record.read(path)  # before what compares them is imported
 
     from bench.leaderboard.run_comparison import compare_runs
 

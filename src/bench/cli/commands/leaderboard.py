@@ -1,4 +1,4 @@
-"""`bench leaderboard`: choose the records, compile the tables, and write, check or upload them."""
+"""`bench leaderboard`: compile the records of runs into tables."""
 
 import gc
 import tempfile
@@ -7,51 +7,52 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import FOLDER
+from bench.config.tracks import TRACKS
 from bench.console import say, tell
 from bench.errors import RunError, UsageError
-from bench.metrics.catalogue import TRACKS
 from bench.writing import write_together, writing_to
 
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Table
 
 
-def leaderboard_parser() -> Parser:
-    """The options of `bench leaderboard`."""
-    parser = Parser(prog="bench leaderboard", description="Compile records into tables: Markdown, CSV and a page.")
-    parser.add_argument(
+@command(
+    "Compile records into tables: Markdown, CSV and a page.",
+    Argument(
         "records",
-        nargs="*",
-        type=Path,
-        help="folders of runs or records (default: runs and leaderboards/records, whichever is there)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("leaderboards"), help="folder of the tables (default: leaderboards)"
-    )
-    parser.add_argument(
-        "--from-wandb", metavar="ENTITY/PROJECT", help="read the finished runs of a W&B project, alone or besides"
-    )
-    parser.add_argument(
+        nargs=-1,
+        type=FOLDER,
+        metavar="[FOLDER]...",
+        about="folders of runs or records (default: runs and leaderboards/records, whichever is there)",
+    ),
+    option(
+        "--out",
+        type=FOLDER,
+        default="leaderboards",
+        metavar="FOLDER",
+        help="of the tables (default: leaderboards)",
+    ),
+    option("--from-wandb", metavar="ENTITY/PROJECT", help="read the finished runs of a W&B project, alone or besides"),
+    option(
         "--to-wandb", metavar="ENTITY/PROJECT", help="log the tables as a run of a W&B project, and their files with it"
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the tables are stale")
-    parser.add_argument(
-        "--no-bootstrap",
-        action="store_true",
-        help="leave out the intervals of differences to the best (seconds, not minutes)",
-    )
-    parser.add_argument(
-        "--publish", action="store_true", help="copy the records into the folder of the tables first, made anonymous"
-    )
-    return parser
-
-
-def run(typed: list[str]) -> int:
-    """compile the records of runs into tables"""
-    known = leaderboard_parser().parse_all(typed)
+    ),
+    option("--check", is_flag=True, help="write nothing; fail where the tables are stale"),
+    option(
+        "--no-bootstrap", is_flag=True, help="leave out the intervals of differences to the best (seconds, not minutes)"
+    ),
+    option(
+        "--baseline", metavar="NAME", help="method that all others are compared with, instead of the best of a category"
+    ),
+    option("--publish", is_flag=True, help="copy the records into the folder of the tables first, made anonymous"),
+)
+def run(known: Known) -> int:
+    """Choose the records, compile the tables, and write, check or upload them."""
     if known.check and known.publish:
         raise UsageError("--check writes nothing; leave out --publish")
+    if known.baseline is not None and known.no_bootstrap:
+        raise UsageError("--baseline asks for differences with intervals; leave out --no-bootstrap")
     if known.to_wandb is not None:
         if known.check:
             raise UsageError("--check writes nothing; leave out --to-wandb")
@@ -73,7 +74,7 @@ def run(typed: list[str]) -> int:
             folders = [known.out / "records"]
         with _without_garbage_collection():
             leaderboards, files, left_out = _fold(
-                folders, known.out, intervals=not known.no_bootstrap, check=known.check
+                folders, known.out, intervals=not known.no_bootstrap, baseline=known.baseline, check=known.check
             )
         problems += left_out
         if known.to_wandb is not None:
@@ -104,10 +105,12 @@ def record_folders(typed: Sequence[Path], out: Path, from_wandb: str | None) -> 
 
 
 def _fold(
-    folders: Sequence[Path], out: Path, *, intervals: bool, check: bool
+    folders: Sequence[Path], out: Path, *, intervals: bool, baseline: str | None, check: bool
 ) -> tuple[Mapping[str, Sequence["Table"]], Mapping[Path, str], Sequence[str]]:
     """Write or check the tables; return them, their files, and a line for each record left out."""
     from bench.leaderboard.collect import collect
+    from bench.leaderboard.curve_files import render_curves
+    from bench.leaderboard.curves import build_curves
     from bench.leaderboard.files import render
     from bench.leaderboard.tables import build_tables
 
@@ -115,8 +118,8 @@ def _fold(
     _say([*found.problems, *found.notes])
     if not found.sources:
         raise UsageError(f"no finished record in {', '.join(map(str, folders))}")
-    leaderboards = build_tables(found.sources, intervals=intervals)
-    files = render(leaderboards, out)
+    leaderboards = build_tables(found.sources, intervals=intervals, baseline=baseline)
+    files = {**render(leaderboards, out), **render_curves(build_curves(found.sources, found.failures), out)}
     if check:
         _check(files, out)
         return leaderboards, files, found.problems
@@ -145,7 +148,10 @@ def _without_garbage_collection() -> Iterator[None]:
 def _check(files: Mapping[Path, str], out: Path) -> None:
     """Raise a RunError that names the stale tables, and the tables that no record belongs to."""
     stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
-    made_of_none = {path for track in TRACKS for path in out.glob(f"*-{track}.*")} - files.keys()
+    from bench.leaderboard.curves import SWEPT
+
+    ends = ["", *(f"-{swept.name}" for swept in SWEPT)]
+    made_of_none = {path for track in TRACKS for end in ends for path in out.glob(f"*-{track}{end}.*")} - files.keys()
     parts = [f"stale: {', '.join(stale)}; run the same command without --check"] if stale else []
     if made_of_none:
         parts.append(f"no record is in {', '.join(sorted(map(str, made_of_none)))}; remove it")

@@ -1,15 +1,18 @@
-"""`bench models`: the methods that can be run."""
+"""`bench models`: list the methods that can be run."""
 
 import json
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Known, command, option
+from bench.console import tell
 
 
-def run(typed: list[str]) -> int:
-    """list the methods that can be run"""
-    parser = Parser(prog="bench models", description="List the methods that can be run.")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    known = parser.parse_all(typed)
+@command(
+    "List the methods that can be run.",
+    option("--all", is_flag=True, help="all presets of each method, with what they are"),
+    option("--json", is_flag=True, help="print all presets as JSON"),
+)
+def run(known: Known) -> int:
+    """Print a line for each method."""
     from bench.config.presets import preset_names, read_preset
 
     presets = [read_preset("model", name) for name in preset_names("model")]
@@ -17,7 +20,13 @@ def run(typed: list[str]) -> int:
         keys = ("name", "track", "paper", "about")
         print(json.dumps([{key: getattr(preset, key) for key in keys} for preset in presets], indent=2))
         return 0
-    from bench.cli.terminal import print_models
+    if known.all:
+        from bench.cli.terminal import print_models
 
-    print_models(presets)
+        print_models(presets)
+        return 0
+    from bench.cli.methods import methods_of, table
+
+    for line in table(list(methods_of(presets)), len(presets)):
+        tell(line)
     return 0

@@ -1,36 +1,76 @@
-"""`bench predict`: score new images and write a folder of results."""
+"""`bench predict`: score new images with a finished run."""
 
-import argparse
+import os
 import sys
 from collections import Counter
 from contextlib import ExitStack, closing
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.arguments import Parser
-from bench.console import say, tell
+import click
+
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import FILE, FILE_NAME, FOLDER, RUN
+from bench.cli.options import device_option, own_file_options, quiet_option
+from bench.console import is_quiet, say, tell
 from bench.errors import RunError, UsageError, counted
+from bench.writing import check_free
 
 if TYPE_CHECKING:  # these import torch
+    from bench.records.record import Record
     from bench.runs.scoring.images import FoundImage
     from bench.runs.scoring.scorer import FinishedRun
+    from bench.runs.scoring.stream import ScoredImage
 
 OUT = Path("predictions")
+_NAMED = 10  # anomalous images in the summary
 
 
-def run(typed: list[str]) -> int:
-    """score new images with a finished run"""
-    options = _parser().parse_all(typed)
+@command(
+    "Score images with the checkpoint of a finished run, resized as in its test. The data that the run learned from "
+    "need not be there.",
+    Argument("paths", nargs=-1, required=True, type=FILE, metavar="PATH...", about="images, or folders of images"),
+    option("--run", type=RUN, required=True, metavar="RUN", help="folder of the run"),
+    option("--out", type=FOLDER, metavar="FOLDER", help=f"folder of the results, a new one (default: {OUT})"),
+    option("--format", type=click.Choice(("csv", "jsonl")), help="form of the table (default: csv)"),
+    option("--stdout", is_flag=True, help="print the table as JSON lines instead of writing it"),
+    option("--maps", is_flag=True, help="raw anomaly maps, 32-bit TIFF of the images' size in MVTec's layout"),
+    option("--overlays", is_flag=True, help="heat maps over the images, PNG, one scale for the run"),
+    option("--gallery", is_flag=True, help="a page of the images, the most anomalous first: image, map, contour"),
+    option(
+        "--threshold",
+        type=FILE_NAME,
+        metavar="NUMBER|FILE",
+        help="that decides instead of the record's: a number, or a threshold.json of 'bench threshold'",
+    ),
+    option("--strict", is_flag=True, help="stop at an unreadable image, and leave nothing"),
+    quiet_option(),
+    device_option(),
+    *own_file_options(),
+)
+def run(options: Known) -> int:
+    """Write a folder of results, or print them."""
     _check(options)
+    if "torch" not in sys.modules:
+        # Else torch's threads spin while they wait for each other, on cores that decode the next images.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+    from bench.config.trusted_code import check_is_of_run
+    from bench.records.record import Record
     from bench.runs.scoring.images import find_images
-    from bench.runs.scoring.output import check_free
-    from bench.runs.scoring.scorer import load_run
 
     if options.out:
         check_free(options.out)
+    record = Record.read(options.run)  # `load_run` reads and checks it as well, after the import of torch
+    names = {"model": record.model, "data": record.dataset}
+    check_is_of_run(options.run, names, record.config, {"model": options.model, "data": options.data})
+    taken = _taken_threshold(options, record)
     images = find_images(options.paths)
-    run = load_run(options.run, model=options.model, data=options.data, device=options.device)
+
+    from bench.runs.scoring.scorer import load_run
+
+    run = load_run(options.run, model=options.model, data=options.data, device=options.device, threshold=taken)
     _check_maps(run, options)
     if run.config.settings["data"].get("random_pose"):
         say("bench: the run's images were posed at random; these are cropped at their centre")
@@ -38,35 +78,31 @@ def run(typed: list[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="bench predict",
-        description="Score images with the checkpoint of a finished run, resized as in its test. "
-        "The data that the run learned from need not be there.",
-    )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, or a folder with all below it")
-    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of the run")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"folder of the results, a new one (default: {OUT})")
-    parser.add_argument("--format", choices=("csv", "jsonl"), help="form of the table (default: csv)")
-    parser.add_argument("--stdout", action="store_true", help="print the table as JSON lines instead of writing it")
-    parser.add_argument(
-        "--maps", action="store_true", help="raw anomaly maps, 32-bit TIFF of the images' size in MVTec's layout"
-    )
-    parser.add_argument("--overlays", action="store_true", help="heat maps over the images, PNG, one scale for the run")
-    parser.add_argument("--strict", action="store_true", help="stop at an unreadable image, and leave nothing")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu", "mps"), default="auto", help="default: auto")
-    parser.add_argument("--model", metavar="FILE", help="YAML file of a method of your own, if the run's is one")
-    parser.add_argument("--data", metavar="FILE", help="YAML file of a dataset of your own, if the run's is one")
-    return parser
+class Worst:
+    """The names of the most anomalous images that were called anomalous."""
+
+    def __init__(self) -> None:
+        self._best: list[tuple[float, int, str]] = []
+        self._added = 0
+
+    def add(self, found: "ScoredImage") -> None:
+        """Remember an image if it is among them."""
+        self._added += 1
+        if found.anomalous:
+            self._best = nlargest(_NAMED, [*self._best, (found.score, -self._added, str(found.image.found.path))])
+
+    def names(self) -> list[str]:
+        """The worst one first."""
+        return [name for _, _, name in self._best]
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: Known) -> None:
     """Refuse options that cannot work, before anything is loaded; `out` stays None where nothing is written."""
-    pictures = options.maps or options.overlays
+    pictures = options.maps or options.overlays or options.gallery
     if options.stdout and options.format == "csv":
         raise UsageError("--stdout prints JSON lines; leave out --format csv")
     if options.stdout and options.out and not pictures:
-        raise UsageError("--stdout writes no folder; leave out --out, or ask for --maps or --overlays")
+        raise UsageError("--stdout writes no folder; leave out --out, or ask for --maps, --overlays or --gallery")
     if options.stdout and not pictures:
         return
     options.out = options.out or OUT
@@ -76,7 +112,19 @@ def _check(options: argparse.Namespace) -> None:
             raise UsageError(f"{line}; name another folder with --out")
 
 
-def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
+def _taken_threshold(options: Known, record: "Record") -> float | None:
+    """The threshold to take instead of the record's; says where one was chosen and is not taken."""
+    from bench.records.chosen_threshold import THRESHOLD
+    from bench.runs.chosen_threshold import taken_threshold
+
+    if options.threshold is not None:
+        return taken_threshold(options.run, record, options.threshold)
+    if (chosen := options.run / THRESHOLD).is_file():
+        say(f"bench: the record's threshold decides, not the one chosen later; to take that: --threshold {chosen}")
+    return None
+
+
+def _check_maps(run: "FinishedRun", options: Known) -> None:
     if not (options.maps or options.overlays):
         return
     if run.record.map_range is None and run.record.metrics.get("pixel_auroc") is None:
@@ -89,12 +137,14 @@ def _check_maps(run: "FinishedRun", options: argparse.Namespace) -> None:
         say(f"bench: the run saw the middle {crop} of {size} pixels: beyond, maps hold their lowest value")
 
 
-def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.Namespace) -> None:
+def _predict(run: "FinishedRun", images: "list[FoundImage]", options: Known) -> None:
     from bench.progress import ProgressBar
-    from bench.runs.scoring.output import Table, describe, open_table, staged, write_pictures
+    from bench.runs.scoring.gallery import Gallery
+    from bench.runs.scoring.output import PictureWriter, Table, describe, open_table, staged
     from bench.runs.scoring.stream import BrokenImage, score_images
 
-    count, conversions = Counter[str](), Counter[str]()
+    count, conversions, worst = Counter[str](), Counter[str](), Worst()
+    gallery = Gallery(run) if options.gallery else None
     stdout = sys.stdout  # a progress bar replaces sys.stdout
     bar = ProgressBar("images")
     with ExitStack() as stack:
@@ -103,11 +153,13 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
             table = Table(stdout, "jsonl")
         else:
             table = stack.enter_context(open_table(folder, options.format or "csv"))
-        results = stack.enter_context(closing(score_images(run, images, pictures=options.overlays)))
-        if sys.stderr.isatty() and not (options.stdout and stdout.isatty()):
+        shown = options.overlays or options.gallery
+        results = stack.enter_context(closing(score_images(run, images, pictures=shown)))
+        writer = stack.enter_context(PictureWriter(run, folder, maps=options.maps, overlays=options.overlays))
+        if sys.stderr.isatty() and not is_quiet() and not (options.stdout and stdout.isatty()):
             stack.callback(bar.stop)
             bar.start("predicting", len(images))
-        for found in results:
+        for found, files in writer.written(results):
             bar.advance()
             if isinstance(found, BrokenImage):
                 if options.strict:
@@ -115,29 +167,35 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: argparse.N
                 say(f"bench: skipped: {found.reason}")
                 count["skipped"] += 1
                 continue
-            files = write_pictures(run, found, folder, maps=options.maps, overlays=options.overlays) if folder else {}
+            if gallery:
+                gallery.add(found)
             table.write(describe(run, found, files))
             if options.stdout:
                 stdout.flush()
             count.update(scored=1, anomalous=found.anomalous, own=found.image.is_own)
+            worst.add(found)
             conversions.update([found.image.conversion] if found.image.conversion else [])
         if not count["scored"]:
             raise RunError(f"none of {len(images)} images could be read; nothing was written")
+        if gallery and folder:
+            gallery.write(folder)
     for what, number in sorted(conversions.items()):
         say(f"bench: {counted(number, 'image')}: {what}")
-    _conclude(run, count, options)
+    _conclude(run, count, worst, options)
 
 
-def _conclude(run: "FinishedRun", count: Counter[str], options: argparse.Namespace) -> None:
-    """Print a line on what was done; a RunError where images were skipped."""
+def _conclude(run: "FinishedRun", count: Counter[str], worst: "Worst", options: Known) -> None:
+    """Print what was done; a RunError where images were skipped."""
+    from bench.runs.scoring.stream import OWN_IMAGES
+
     if not options.stdout:
         limit = "taken for a defect" if run.threshold is None else f"anomalous, score above {run.threshold:.4g}"
         table = options.out / f"predictions.{options.format or 'csv'}"
-        tell(f"{count['scored']} images: {count['anomalous']} {limit}; {table}")
+        tell(f"{counted(count['scored'], 'image')}: {count['anomalous']} {limit}; {table}")
+        if names := worst.names():
+            more = count["anomalous"] - len(names)
+            tell(f"anomalous: {', '.join(names)}" + (f" and {counted(more, 'other')}" if more else ""))
     if count["own"]:
-        say(
-            f"bench: {count['own']} of these are images that the run learned from, all but one of its folds each; "
-            f"fair scores of them are in {run.folder / 'predictions.csv'}"
-        )
+        say(f"bench: {count['own']} {OWN_IMAGES} {run.folder / 'predictions.csv'}")
     if count["skipped"]:
         raise RunError(f"{count['skipped']} of {count['skipped'] + count['scored']} images were skipped")

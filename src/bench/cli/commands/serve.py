@@ -1,33 +1,30 @@
-"""`bench serve`: parse the options and run the server until it is interrupted."""
+"""`bench serve`: show leaderboards and the pictures of runs in a browser."""
 
 import errno
 from pathlib import Path
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import FOLDER
 from bench.console import tell
 from bench.errors import UsageError
 
 PORT = 8000
 
 
-def run(typed: list[str]) -> int:
-    """show leaderboards and the pictures of runs in a browser"""
-    parser = Parser(
-        prog="bench serve",
-        description="Serve leaderboards built from records, and a page of pictures for each run, to this machine.",
-    )
-    parser.add_argument(
+@command(
+    "Serve leaderboards built from records, and a page of pictures for each run, to this machine.",
+    Argument(
         "records",
-        nargs="*",
-        type=Path,
-        metavar="FOLDER",
-        help="folders of runs or records (default: runs and leaderboards/records, whichever is there)",
-    )
-    parser.add_argument("--port", type=int, default=PORT, help=f"port (default: {PORT}; 0: any that is free)")
-    parser.add_argument(
-        "--bootstrap", action="store_true", help="with intervals of differences to the best (minutes, not seconds)"
-    )
-    known = parser.parse_all(typed)
+        nargs=-1,
+        type=FOLDER,
+        metavar="[FOLDER]...",
+        about="folders of runs or records (default: runs and leaderboards/records, whichever is there)",
+    ),
+    option("--port", type=int, default=PORT, metavar="N", help=f"port (default: {PORT}; 0: any that is free)"),
+    option("--bootstrap", is_flag=True, help="with intervals of differences to the best (minutes, not seconds)"),
+)
+def run(known: Known) -> int:
+    """Run the server until it is interrupted."""
     if not 0 <= known.port <= 65535:
         raise UsageError(f"no port {known.port}; ports are 0 to 65535")
 

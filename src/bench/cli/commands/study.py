@@ -1,22 +1,35 @@
-"""`bench study`: parse the options and write the table of a study."""
+"""`bench study`: tell how each variant or method of a sweep differs from one, and whether that is more than chance."""
 
 from pathlib import Path
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import FOLDER, SWEEP, complete_settings
+from bench.cli.grid_options import grid_options, read_grid, read_grid_words
 from bench.console import tell
 
 
-def run(typed: list[str]) -> int:
-    """tell what each variant of a sweep changed, and whether that is more than chance"""
-    parser = Parser(prog="bench study", description="Compare the variants of a sweep with its baseline.")
-    parser.add_argument("sweep", help="a sweep file with a baseline, or a name in conf/sweep")
-    parser.add_argument("records", nargs="*", type=Path, default=[Path("runs")], help="folders of runs or records")
-    parser.add_argument("--out", type=Path, default=Path("leaderboards"), help="folder of the table")
-    parser.add_argument("--models", metavar="A,B", help="methods, instead of the file's, as for the sweep")
-    known = parser.parse_all(typed)
-    from bench.leaderboard.study import write_study
-    from bench.sweep.plan import plan, read_sweep
+@command(
+    "Compare the variants or methods of a sweep with one of them. The sweep's own settings name its cells: type them "
+    "again.",
+    Argument("sweep", type=SWEEP, about="a sweep file, or a name in conf/sweep"),
+    Argument(
+        "records", nargs=-1, type=FOLDER, metavar="[RECORDS]...", about="folders of runs or records (default: runs)"
+    ),
+    *grid_options(),
+    option(
+        "--baseline", metavar="NAME", help="variant or method that the others are compared with (default: the file's)"
+    ),
+    option("--out", type=FOLDER, default="leaderboards", metavar="FOLDER", help="folder of the table"),
+    settings=complete_settings,
+)
+def run(known: Known) -> int:
+    """Write the table of a study."""
+    settings = read_grid_words(known)
+    sweep = read_grid(known)
 
-    sweep = read_sweep(known.sweep, {"models": known.models and known.models.split(",")})
-    tell(write_study(Path(known.sweep).stem, sweep, plan(sweep, {}), known.records, known.out))
+    from bench.leaderboard.study import write_study
+    from bench.sweep.plan import plan, read_sets
+
+    cells = plan(sweep, settings, known.data, files=known.config, sets=read_sets(known.set))
+    tell(write_study(Path(known.sweep).stem, sweep, cells, known.records or [Path("runs")], known.out, known.baseline))
     return 0

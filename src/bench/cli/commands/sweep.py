@@ -1,143 +1,159 @@
-"""`bench sweep`: parse the options, plan and run the cells, and print their outcomes."""
+"""`bench sweep`: run the cells of a grid, those that are not finished yet."""
 
-import argparse
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.arguments import Parser, add_tracking, read_settings
-from bench.console import tell
-from bench.errors import RunError, UsageError
-from bench.writing import check_folder
+import click
+
+from bench.cli.command import Argument, Known, command, option
+from bench.cli.completion import FOLDER, LAUNCHER, SWEEP, complete_settings
+from bench.cli.grid_options import grid_options, grid_words, parse_seeds, read_grid, read_grid_words, typed_runs
+from bench.cli.options import quiet_option, tracking_options
+from bench.config.presets import preset_names, read_preset
+from bench.config.setting_words import OF_LAUNCHER
+from bench.console import is_quiet, say, tell
+from bench.data.category_folders import ALL
+from bench.errors import RunError, UsageError, counted
 
 if TYPE_CHECKING:
     from bench.sweep.launchers.base import Launcher
     from bench.sweep.pending import Entry
     from bench.sweep.tasks import Outcome
 
-_LAUNCHER = "launcher."
-_EXAMPLES = """settings of all cells: as for 'bench fit', such as --data.root FOLDER or --trainer.max_epochs 1
+_LAUNCHERS = preset_names("launcher")
+_EXAMPLES = """Settings of all cells: as for 'bench fit', such as --data.root FOLDER or
+--epochs 1; --workers N are the launcher's.
 
-examples:
+Examples:
   bench sweep padim_ablation --model.weights FILE --dry-run
   bench sweep --models padim,vae --categories all --seeds 0,1,2 --set data.image_size=224,256
   bench sweep --models vae --categories screw --launcher slurm --launcher.sbatch.partition gpu
 """
 
 
-def sweep_parser() -> Parser:
-    """The options of `bench sweep`."""
-    parser = Parser(
-        prog="bench sweep",
-        usage="bench sweep [FILE] [OPTIONS]",
-        description="Run the cells of a grid, those that are not finished yet. FILE: one of conf/sweep, or your own.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--models", "--model", type=_names, metavar="A,B", help="methods, instead of the file's")
-    parser.add_argument(
-        "--categories", "--category", type=_names, metavar="A,B", help="categories, or all that the data have"
-    )
-    parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="seeds (default: 0)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=A,B", help="a setting with several values; repeatable"
-    )
-    parser.add_argument("--data", metavar="NAME", help="dataset, as for 'bench fit'")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", action="append", default=[], help="YAML settings; repeatable"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
-    parser.add_argument("--force", action="store_true", help="run finished cells again")
-    parser.add_argument("--rerun", choices=["failed"], help="run only the cells whose record says that they failed")
-    parser.add_argument(
-        "--retry", type=_count, default=0, metavar="N", help="try a cell that fails N times more (default: 0)"
-    )
-    parser.add_argument(
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise UsageError(f"--retry expects a number, not '{text}'")
+    return int(text)
+
+
+@command(
+    "Run the cells of a grid, those that are not finished yet. FILE: one of conf/sweep, or your own.",
+    Argument("sweep", required=False, type=SWEEP, metavar="[FILE]"),
+    *grid_options(),
+    option("--dry-run", is_flag=True, help="show the plan and stop"),
+    option("--runs", type=FOLDER, default="runs", metavar="FOLDER", help="folder of all runs (default: runs)"),
+    option("--force", is_flag=True, help="run finished cells again"),
+    option("--rerun", type=click.Choice(["failed"]), help="run only the cells whose record says that they failed"),
+    option("--retry", type=_count, default="0", metavar="N", help="try a cell that fails N times more (default: 0)"),
+    option(
         "--launcher",
+        type=LAUNCHER,
         metavar="NAME",
         default="local",
-        help="local (default), slurm, ray, or a YAML file of your own; --launcher.NAME VALUE sets what is in it",
-    )
-    parser.add_argument("--json", action="store_true", help="print the cells as JSON")
-    add_tracking(parser, "the sweep's name")
-    return parser
-
-
-def run(typed: list[str]) -> int:
-    """run the cells of a grid, those that are not finished yet"""
-    parser = sweep_parser()
-    known, rest = parser.parse_known_args(typed)
-    known.sweep = _take_file(rest)
-    options = read_settings(rest, parser)
-    settings = {key: value for key, value in options.items() if not key.startswith(_LAUNCHER)}
+        help=f"{', '.join(_LAUNCHERS)}, or a YAML file of your own; --launcher.NAME VALUE sets what is in it (default: "
+        "local)",
+    ),
+    option("--json", is_flag=True, help="print the cells as JSON"),
+    *tracking_options("the sweep's name"),
+    quiet_option(),
+    settings=complete_settings,
+    epilog=_EXAMPLES,
+)
+def run(known: Known) -> int:
+    """Plan and run the cells, and print their outcomes."""
+    options = read_grid_words(known, read_preset("launcher", known.launcher))
+    own = {key.removeprefix(OF_LAUNCHER): text for key, text in options.items() if key.startswith(OF_LAUNCHER)}
+    settings = {key: text for key, text in options.items() if not key.startswith(OF_LAUNCHER)}
     if "seed" in settings and known.sweep is None and known.seeds is None:
-        known.seeds = _seeds(settings.pop("seed"))
+        known.seeds = parse_seeds(settings.pop("seed"))
 
     from bench.sweep.launchers.base import read_launcher
+    from bench.sweep.plan import read_sets
 
-    launcher = read_launcher(
-        known.launcher, {k.removeprefix(_LAUNCHER): v for k, v in options.items() if k.startswith(_LAUNCHER)}
-    )
+    launcher = read_launcher(known.launcher, own)
+    read_sets(known.set)
+    _check(known, settings)
     launcher.check()
+    if not is_quiet():
+        grid = read_grid(known)
+        methods = counted(len(grid.models), "method")
+        say(f"bench: planning: {methods} on {', '.join(grid.categories)}, their images are read")
     if known.dry_run:
         _show_plan(_entries(known, settings, launcher), as_json=known.json)
         return 0
-    launcher.warm()
     entries = _entries(known, settings, launcher)
-    entries = _tracked(entries, known.wandb)
-    outcomes = _run(entries, launcher, known.runs)
+
+    from bench.interface.sweep import run_planned
+
+    outcomes = run_planned(entries, launcher, known.runs)
+    if not known.json:
+        say(f"bench: its table: {_table_command(known, settings)}")
     return _conclude(entries, outcomes, as_json=known.json)
 
 
-def _tracked(entries: "list[Entry]", wandb: str | None) -> "list[Entry]":
-    """Ask W&B's service once for the whole sweep; where it does not answer, no cell asks it again."""
-    from bench.tracking.service import choose_mode, settle_mode
-
-    asked = choose_mode(wandb) == "online" and any(entry.is_due for entry in entries)
-    if not asked or settle_mode(wandb) == "online":
-        return entries
-    return [replace(entry, task=entry.task.offline) for entry in entries]
+def _table_command(known: Known, settings: dict[str, str]) -> str:
+    """The command that makes the table of this sweep: a study where it has a baseline, else a leaderboard."""
+    if not known.sweep or read_grid(known).baseline is None:
+        return shlex.join(["bench", "leaderboard", str(known.runs)])
+    return shlex.join(["bench", "study", known.sweep, *typed_runs(known.runs), *grid_words(known, settings)])
 
 
-def _run(entries: "Sequence[Entry]", launcher: "Launcher", runs: Path) -> "dict[int, Outcome]":
-    from bench.sweep.execute import run_due
-    from bench.tracking.service import tell_offline
+def _check(known: Known, settings: dict[str, str]) -> None:
+    """Refuse what is not there, before torch is imported."""
+    from bench.cli.early import check_cell, check_place, check_values
+    from bench.config.settings import read_layers
+    from bench.sweep.plan import read_sets
 
-    if any(entry.is_due for entry in entries):
-        check_folder(runs)
-    try:
-        return run_due(entries, launcher)
-    finally:
-        tell_offline((entry.task.folder for entry in entries if entry.is_due), runs)
+    sets = read_sets(known.set)
+    grid, varied = read_grid(known), set(sets)
+    for name in grid.models if sets else ():
+        layers = read_layers(
+            model=name, data=known.data or grid.data, category=ALL, files=[*known.config, grid.settings]
+        )
+        for key, value in ((key, value) for key, values in sets.items() for value in values):
+            check_values(layers, settings | {key: value})
+    if not varied & {"data.root", "data.masks", "model.weights"}:
+        for name in grid.models:
+            files = [*known.config, grid.settings]
+            layers = read_layers(model=name, data=known.data or grid.data, category=ALL, files=files)
+            check_cell(layers, grid.categories, settings)
+    check_place(known.runs, "--runs FOLDER")
 
 
-def _entries(known: argparse.Namespace, settings: dict[str, str], launcher: "Launcher") -> "list[Entry]":
+def _entries(known: Known, settings: dict[str, str], launcher: "Launcher") -> "list[Entry]":
+    from bench.interface.sweep import plan_sweep
     from bench.runs.run import Options
-    from bench.sweep.pending import pending_cells
-    from bench.sweep.plan import plan, read_sets, read_sweep
-    from bench.tracking.service import choose_mode
+    from bench.sweep.plan import read_sets
 
-    grid = read_sweep(known.sweep, {"models": known.models, "categories": known.categories, "seeds": known.seeds})
-    cells = plan(grid, settings, known.data, files=known.config, sets=read_sets(known.set))
-    choose_mode(known.wandb)  # a missing key is an error here, not in every cell
-    group = known.group or (Path(known.sweep).stem if known.sweep else "sweep")
     options = Options(
         known.runs.absolute(),
         known.force,
         wandb=known.wandb,
-        group=group,
+        group=known.group or (Path(known.sweep).stem if known.sweep else "sweep"),
         wandb_images=known.wandb_images,
         wandb_checkpoint=known.wandb_checkpoint,
         tell_offline=False,
     )
-    return pending_cells(cells, options, retry=known.retry, lease=launcher.lease, rerun_failed=known.rerun == "failed")
+    return plan_sweep(
+        {"models": known.models, "categories": known.categories, "seeds": known.seeds},
+        options,
+        file=known.sweep,
+        data=known.data,
+        settings=settings,
+        sets=read_sets(known.set),
+        config=known.config,
+        retry=known.retry,
+        lease=launcher.lease,
+        rerun_failed=known.rerun == "failed",
+    )
 
 
 def _show_plan(entries: "Sequence[Entry]", *, as_json: bool) -> None:
-    from bench.sweep.progress_table import duration
+    from bench.phases import duration
 
     due = [entry for entry in entries if entry.is_due]
     if as_json:
@@ -191,31 +207,3 @@ def _as_json(entry: "Entry", outcome: "Outcome | None" = None) -> dict[str, Any]
         "seconds": outcome.seconds if outcome else found.seconds,
         "metrics": Record.read(entry.task.folder).metrics if found.status == status == "finished" else {},
     }
-
-
-def _take_file(rest: list[str]) -> str | None:
-    """Take out the one word that is no option's value; argparse would mistake a setting's value for it."""
-    words = iter(enumerate(rest))
-    for place, word in words:
-        if not word.startswith("--"):
-            return rest.pop(place)
-        if "=" not in word:
-            next(words, None)
-    return None
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds expects numbers such as 0,1,2, not '{text}'") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise UsageError(f"--retry expects a number, not '{text}'")
-    return int(text)

@@ -1,19 +1,20 @@
-"""`bench wandb`: commands on a W&B project as a whole."""
+"""`bench wandb`: set up the workspace of a W&B project."""
 
 import json
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Argument, Known, command, option
 from bench.errors import RunError, UsageError, first_line, unknown
 
 
-def run(typed: list[str]) -> int:
-    """set up the workspace of a W&B project"""
-    parser = Parser(prog="bench wandb", description="Set up a W&B project. `workspace` is all that is to be set up.")
-    parser.add_argument("action", metavar="workspace", help="panels of scores, costs, seeds and curves")
-    parser.add_argument("project", metavar="ENTITY/PROJECT")
-    parser.add_argument("--name", default="bench", help="of the workspace (default: bench)")
-    parser.add_argument("--dry-run", action="store_true", help="print the workspace as JSON and save nothing")
-    known = parser.parse_all(typed)
+@command(
+    "Set up a W&B project. `workspace` is all that is to be set up.",
+    Argument("action", metavar="workspace", about="panels of scores, costs, seeds and curves"),
+    Argument("project", metavar="ENTITY/PROJECT"),
+    option("--name", default="bench", metavar="NAME", help="of the workspace (default: bench)"),
+    option("--dry-run", is_flag=True, help="print the workspace as JSON and save nothing"),
+)
+def run(known: Known) -> int:
+    """Make the workspace, and print its address or its JSON."""
     if known.action != "workspace":
         raise unknown("action", known.action, ["workspace"])
 

@@ -1,35 +1,26 @@
-"""`bench data check`: print each deviation from the published dataset in a line; status 1 where there is one."""
+"""`bench data check`: name each deviation from the published dataset."""
 
 import json
 from pathlib import Path
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Known, command, option
+from bench.cli.completion import FILE, PUBLISHED
+from bench.cli.options import root_option
 from bench.console import say, tell
-from bench.data.layout import ALL
+from bench.data.category_folders import ALL
 from bench.errors import RunError, UsageError, unknown
 
 
-def check_parser() -> Parser:
-    """The options of `bench data check`."""
-    parser = Parser(
-        prog="bench data check",
-        description="Compare the images with MVTec AD as it was published: counts, masks, sizes, modes, and digests "
-        "where known. Status 0 where nothing deviates, else 1.",
-    )
-    parser.add_argument("--category", metavar="NAME", default=ALL, help="one of the 15 categories (default: all)")
-    parser.add_argument(
-        "--data.root", dest="root", metavar="FOLDER", help="folder that holds the categories (default: BENCH_DATA)"
-    )
-    parser.add_argument(
-        "--archive", type=Path, metavar="FILE", help="compare an archive with the published digests instead"
-    )
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    return parser
-
-
-def run(typed: list[str]) -> int:
-    """name each deviation from the published dataset"""
-    known = check_parser().parse_all(typed)
+@command(
+    "Compare the images with MVTec AD as it was published: counts, masks, sizes, modes, and digests where known. "
+    "Status 0 where nothing deviates, else 1.",
+    option("--category", type=PUBLISHED, metavar="NAME", default=ALL, help="one of the 15 categories (default: all)"),
+    root_option(),
+    option("--archive", type=FILE, metavar="FILE", help="compare an archive with the published digests instead"),
+    option("--json", is_flag=True, help="print as JSON"),
+)
+def run(known: Known) -> int:
+    """Print each deviation in a line; status 1 where there is one."""
     found = _of_archive(known.archive) if known.archive else _of_categories(known.root, known.category)
     if known.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -44,10 +35,10 @@ def run(typed: list[str]) -> int:
 
 
 def _of_categories(typed_root: str | None, category: str) -> dict[str, list[str]]:
+    from bench.data.category_folders import named_root
     from bench.data.check_official import deviations, image_files
     from bench.data.datasets.mvtec_ad_facts import mvtec_published
     from bench.data.digests import DIGESTS
-    from bench.data.layout import named_root
     from bench.data.progress_bar import progress
 
     published = mvtec_published()

@@ -1,4 +1,4 @@
-"""`bench data download`: ask for the licence, fetch the archive, check its digest, unpack it, compare the result."""
+"""`bench data download`: get MVTec AD from its maker, or from an archive at hand."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.arguments import Parser
+from bench.cli.command import Known, command, option
+from bench.cli.completion import FILE, PUBLISHED
+from bench.cli.options import root_option
 from bench.console import say, tell
-from bench.data.layout import ALL
+from bench.data.category_folders import ALL
 from bench.errors import UsageError, unknown
 from bench.writing import writing_to
 
@@ -38,34 +40,26 @@ class _Request:
         return [name for name in self.wanted or mvtec_categories() if not (self.root / name).exists()]
 
 
-def download_parser() -> Parser:
-    """The options of `bench data download`."""
-    parser = Parser(
-        prog="bench data download",
-        description="Get MVTec AD (CC BY-NC-SA 4.0) from its maker, or unpack what is at hand. Archives are compared "
-        "with the published SHA-256; what was interrupted goes on; categories that are there are left alone.",
-    )
-    parser.add_argument("--category", metavar="NAME", help="one of the 15 (0.1 to 0.7 GB), or all (5.3 GB)")
-    parser.add_argument(
-        "--data.root", dest="root", metavar="FOLDER", help="folder of the categories to be (default: BENCH_DATA)"
-    )
-    parser.add_argument(
+@command(
+    "Get MVTec AD (CC BY-NC-SA 4.0) from its maker, or unpack what is at hand. Archives are compared with the "
+    "published SHA-256; what was interrupted goes on; categories that are there are left alone.",
+    option("--category", type=PUBLISHED, metavar="NAME", help="one of the 15 (0.1 to 0.7 GB), or all (5.3 GB)"),
+    root_option("folder of the categories to be (default: BENCH_DATA)"),
+    option(
         "--from",
-        dest="source",
-        type=Path,
+        "source",
+        type=FILE,
         metavar="PATH",
         help="an archive of MVTec's, Kaggle's zip or an unpacked folder, instead of the network",
-    )
-    parser.add_argument("--accept-licence", action="store_true", help="do not ask whether the licence is accepted")
-    parser.add_argument("--url", metavar="ADDRESS", help="another address of the same archive")
-    parser.add_argument("--link", action="store_true", help="link to the folder of --from instead of copying it")
-    parser.add_argument("--keep-archive", action="store_true", help="do not remove the archive once it is unpacked")
-    return parser
-
-
-def run(typed: list[str]) -> int:
-    """get MVTec AD from its maker, or from an archive at hand"""
-    request = _read(typed)
+    ),
+    option("--accept-licence", is_flag=True, help="do not ask whether the licence is accepted"),
+    option("--url", metavar="ADDRESS", help="another address of the same archive"),
+    option("--link", is_flag=True, help="link to the folder of --from instead of copying it"),
+    option("--keep-archive", is_flag=True, help="do not remove the archive once it is unpacked"),
+)
+def run(known: Known) -> int:
+    """Ask for the licence, fetch the archive, check its digest, unpack it, compare the result."""
+    request = _read(known)
     if request.missing == []:
         say(f"bench: {', '.join(request.wanted or ['all categories'])}: there already, in {request.root}")
         return 0
@@ -86,13 +80,12 @@ def run(typed: list[str]) -> int:
     return 0
 
 
-def _read(typed: list[str]) -> _Request:
+def _read(known: Known) -> _Request:
+    from bench.data.category_folders import named_root
     from bench.data.datasets.mvtec_ad_facts import mvtec_categories
     from bench.data.download.fetch import check_address
     from bench.data.download.licence import obtain_consent
-    from bench.data.layout import named_root
 
-    known = download_parser().parse_all(typed)
     if known.source is None and not known.category:
         raise UsageError("no category; name one: --category screw, or all of them (5.3 GB): --category all")
     if known.category and known.category not in (ALL, *mvtec_categories()):

@@ -1,17 +1,21 @@
-"""`bench data export`: images and masks for detectors and segmenters."""
+"""`bench data export`: write images and masks for detectors and segmenters: COCO, YOLO, SAM."""
 
 import json
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import __version__
-from bench.cli.arguments import Parser, data_help
-from bench.cli.category_options import add_reading_options, reading_settings
+import click
+
+from bench.cli.command import Known, command, option
+from bench.cli.completion import CATEGORY, FILE, FOLDER
+from bench.cli.early import check_images
+from bench.cli.options import data_option, reading_options, reading_settings, root_option
+from bench.config.presets import DEFAULT_DATA, read_preset
 from bench.console import say, tell
-from bench.data.layout import ALL
+from bench.data.category_folders import ALL
 from bench.errors import UsageError, counted
+from bench.version import __version__
 
 if TYPE_CHECKING:  # these import torch or YAML, which help does not need
     from bench.config.presets import Preset
@@ -28,54 +32,54 @@ _OWN: Mapping[str, tuple[str, str | int]] = {
 }
 
 
-def export_parser() -> Parser:
-    """The options of `bench data export`."""
-    from bench.config.presets import DEFAULT_DATA
-
-    parser = Parser(prog="bench data export", description="Write a category for detectors and segmenters.")
-    parser.add_argument("--format", choices=_FORMATS, required=True, help="what to write")
-    parser.add_argument("--category", metavar="NAME", required=True, help="category, such as screw, or all")
-    parser.add_argument("--data", metavar="NAME", default=DEFAULT_DATA, help=data_help())
-    parser.add_argument("--data.root", dest="root", metavar="FOLDER", help="folder of the categories; else BENCH_DATA")
-    add_reading_options(parser)
-    parser.add_argument(
+@command(
+    "Write a category for detectors and segmenters.",
+    option("--format", type=click.Choice(_FORMATS), required=True, help="what to write"),
+    option("--category", type=CATEGORY, metavar="NAME", required=True, help="category, such as screw, or all"),
+    data_option(DEFAULT_DATA),
+    root_option("folder of the categories; else BENCH_DATA"),
+    *reading_options(),
+    option(
         "--out",
-        type=Path,
+        type=FOLDER,
+        metavar="FOLDER",
         help="folder to write (default: exports/DATASET-CATEGORY-FORMAT), or to hold those of all categories",
-    )
-    parser.add_argument("--force", action="store_true", help="replace an earlier export in that folder")
-    parser.add_argument(
-        "--classes", choices=("type", "defect"), default="type", help="a class for each defect type, or one for all"
-    )
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="YAML with words for each class; others keep ours")
-    parser.add_argument(
+    ),
+    option("--force", is_flag=True, help="replace an earlier export in that folder"),
+    option(
+        "--classes",
+        type=click.Choice(("type", "defect")),
+        default="type",
+        help="a class for each defect type, or one for all",
+    ),
+    option("--prompts", type=FILE, metavar="FILE", help="YAML with words for each class; others keep ours"),
+    option(
         "--shares", metavar="T,V,T", default="0.7,0.15,0.15", help="of train, val and test (default: 0.7,0.15,0.15)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="deals the images into these parts (default: 0)")
-    parser.add_argument(
+    ),
+    option("--seed", type=int, default=0, metavar="N", help="deals the images into these parts (default: 0)"),
+    option(
         "--images",
-        choices=("copy", "link", "reference"),
+        type=click.Choice(("copy", "link", "reference")),
         default="copy",
         help="copy them (default), link to them, or only name where they lie (coco, masks)",
-    )
-    parser.add_argument(
+    ),
+    option(
         "--segmentation",
-        choices=("polygons", "rle"),
+        type=click.Choice(("polygons", "rle")),
         help="coco: polygons for regions without holes (default), or run lengths for all",
-    )
-    parser.add_argument("--task", choices=("segment", "detect"), help="yolo: polygons (default), or boxes alone")
-    parser.add_argument("--points", type=int, metavar="N", help="masks: points inside each region (default: 1)")
-    parser.add_argument("--negative-points", type=int, metavar="N", help="masks: points beside it (default: 0)")
-    return parser
-
-
-def run(typed: list[str]) -> int:
-    """write images and masks for detectors and segmenters: COCO, YOLO, SAM"""
-    known = export_parser().parse_all(typed)
+    ),
+    option("--task", type=click.Choice(("segment", "detect")), help="yolo: polygons (default), or boxes alone"),
+    option("--points", type=int, metavar="N", help="masks: points inside each region (default: 1)"),
+    option("--negative-points", type=int, metavar="N", help="masks: points beside it (default: 0)"),
+)
+def run(known: Known) -> int:
+    """Write one category, or all."""
     _settle_own_options(known)
 
     from bench.data.export.folder import check_target
 
+    preset = read_preset("data", known.data)
+    check_images(preset, known.category, _settings(preset, known))
     folders = _folders(known)
     for out in folders.values():
         check_target(out, force=known.force)
@@ -87,7 +91,7 @@ def run(typed: list[str]) -> int:
     return 0
 
 
-def _folders(known: Namespace) -> dict[str, Path]:
+def _folders(known: Known) -> dict[str, Path]:
     """The folder of each category; where all are exported, these folders lie in `--out`."""
     if known.category != ALL:
         return {known.category: (known.out or Path("exports", _name(known.category, known))).expanduser()}
@@ -97,23 +101,21 @@ def _folders(known: Namespace) -> dict[str, Path]:
     return {category: out / _name(category, known) for category in _read_data(ALL, known).category_names()}
 
 
-def _name(category: str, known: Namespace) -> str:
+def _name(category: str, known: Known) -> str:
     return f"{_dataset(known)}-{category}-{known.format}"
 
 
-def _dataset(known: Namespace) -> str:
-    from bench.config.presets import read_preset
-
+def _dataset(known: Known) -> str:
     preset = read_preset("data", known.data)
     loaded: type[DefectData] = preset.load_class()
     return loaded.dataset_name(preset.name, _settings(preset, known))
 
 
-def _settings(preset: "Preset", known: Namespace) -> dict[str, Any]:
+def _settings(preset: "Preset", known: Known) -> dict[str, Any]:
     return dict(preset.settings.get("data", {})) | reading_settings(known)
 
 
-def _export(data: "DefectData", contents: "Contents", out: Path, known: Namespace) -> None:
+def _export(data: "DefectData", contents: "Contents", out: Path, known: Known) -> None:
     from bench.data.export.folder import SUMMARY, building
     from bench.data.export.licence import write_licence
 
@@ -130,7 +132,7 @@ def _export(data: "DefectData", contents: "Contents", out: Path, known: Namespac
     tell(out)
 
 
-def _settle_own_options(known: Namespace) -> None:
+def _settle_own_options(known: Known) -> None:
     for name, (format_, default) in _OWN.items():
         typed = getattr(known, name)
         if typed is None:
@@ -143,9 +145,7 @@ def _settle_own_options(known: Namespace) -> None:
         raise UsageError(f"--seed {known.seed} is negative")
 
 
-def _read_data(category: str, known: Namespace) -> "DefectData":
-    from bench.config.presets import DEFAULT_DATA, read_preset
-
+def _read_data(category: str, known: Known) -> "DefectData":
     preset = read_preset("data", known.data)
     data: DefectData = preset.load_class()(category, known.seed, "model", **_settings(preset, known))
     if data.random_pose:
@@ -153,13 +153,13 @@ def _read_data(category: str, known: Namespace) -> "DefectData":
     return data
 
 
-def _contents(data: "DefectData", known: Namespace) -> "Contents":
+def _contents(data: "DefectData", known: Known) -> "Contents":
     from bench.data.export.contents import Contents, name_pictures
     from bench.data.export.prompts import ANY_DEFECT, class_prompts
     from bench.data.export.split import deal, describe_gaps, read_shares
     from bench.data.export.yolo import check_yolo
 
-    shares, category = read_shares(known.shares), data.whole
+    shares, category = read_shares(known.shares), data.full_category
     if missing := category.without_masks:
         raise UsageError(
             f"{counted(missing, 'defect image')} of {category.name} without a mask; an export would call "
@@ -185,7 +185,7 @@ def _contents(data: "DefectData", known: Namespace) -> "Contents":
     return contents
 
 
-def _write(contents: "Contents", folder: Path, known: Namespace) -> None:
+def _write(contents: "Contents", folder: Path, known: Known) -> None:
     if known.format == "coco":
         from bench.data.export.coco import write_coco
 

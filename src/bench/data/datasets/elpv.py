@@ -6,17 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.data.category_folders import GOOD
 from bench.data.datamodule import DefectData
+from bench.data.datasets.elpv_facts import KINDS, PUBLISHED, TRAIN, check_kind
 from bench.data.facts import CategoryFacts, Symmetry
 from bench.data.layout import Category, Sample, readable
-from bench.data.listing import GOOD
-from bench.errors import UsageError, counted, unknown
+from bench.errors import UsageError, counted
 
 LABELS = "labels.csv"
 DEFECTIVE = "defective"
-KINDS = ("mono", "poly")
-PUBLISHED = 2624  # cells of both kinds
-TRAIN = 200  # functional cells to train on, drawn by the seed: the dataset has no split of its own
 
 # Cells fill their images: a rotated one would show its border. Upside down or mirrored, a normal cell stays normal.
 _SYMMETRY = Symmetry(
@@ -85,8 +83,7 @@ class Elpv(DefectData):
     def read(self) -> Category:
         """Read the cells that labels.csv lists, and split them by the seed."""
         root, kind = self.find_root(), self.category_name
-        if kind not in KINDS:
-            raise unknown("kind of solar cell", kind, KINDS)
+        check_kind(kind)
         cells = list(_cells(root))
         own = [cell for cell in cells if cell.kind == kind]
         good, defective = (
@@ -97,8 +94,8 @@ class Elpv(DefectData):
             raise UsageError(f"no functional cells of {kind} in {root / LABELS}; methods learn from them")
         drawn = np.random.default_rng(self.seed).permutation(len(good))[: min(TRAIN, -(-2 * len(good) // 3))]
         learned = set(drawn.tolist())
-        train = tuple(sample for place, sample in enumerate(good) if place in learned)
-        test = (*(sample for place, sample in enumerate(good) if place not in learned), *defective)
+        train = tuple(sample for index, sample in enumerate(good) if index in learned)
+        test = (*(sample for index, sample in enumerate(good) if index not in learned), *defective)
         unsure = len(own) - len(good) - len(defective)
         return Category(
             kind,

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import ClassVar
 
+from bench.data.category_folders import GOOD
 from bench.data.datamodule import DefectData
-from bench.data.datasets.mvtec_ad_facts import mvtec_categories
+from bench.data.datasets.mvtec_ad_facts import mvtec_categories, mvtec_obtainable
 from bench.data.facts import CategoryFacts
 from bench.data.layout import Category, read_category
-from bench.data.listing import GOOD
 
 _LICENCE = """\
 The images and masks that this export is made of are from MVTec AD, category "{category}".
@@ -34,7 +34,7 @@ _NOTICE = (
 class MVTecAD(DefectData):
     """One category of MVTec AD: `train/good`, `test/<defect type>`, `ground_truth/<defect type>`."""
 
-    obtainable: ClassVar = {name: f"unpack {name}.tar.xz of MVTec AD there" for name in mvtec_categories()}
+    obtainable: ClassVar = mvtec_obtainable()
 
     @property
     def facts(self) -> CategoryFacts | None:
@@ -58,7 +58,7 @@ class MVTecAD(DefectData):
     def licence(self) -> str | None:
         """MVTec's licence if the defect types are MVTec's: resized or fewer, they are still its images."""
         published = self.facts.published if self.facts else None
-        known = published is not None and set(self.whole.defect_types) == {GOOD, *published.defect_types}
+        known = published is not None and set(self.full_category.defect_types) == {GOOD, *published.defect_types}
         return _LICENCE if known else None
 
     @property

@@ -16,6 +16,11 @@ def mvtec_categories() -> Mapping[str, CategoryFacts]:
     return categories_of(_FAMILY)
 
 
+def mvtec_obtainable() -> Mapping[str, str]:
+    """How each category gets into the folder of the data."""
+    return {name: f"unpack {name}.tar.xz of MVTec AD there" for name in mvtec_categories()}
+
+
 def mvtec_published() -> Mapping[str, Published]:
     """The published images of each of the 15 categories, by name."""
     return {name: facts.published for name, facts in mvtec_categories().items() if facts.published}
@@ -25,7 +30,7 @@ def mvtec_archive(category: str | None = None) -> Mapping[str, Any]:
     """The archive of one category, or of all: `file`, `bytes` (None: not known), `sha256`, `urls` (newest first)."""
     facts = read_facts(_FAMILY)
     if category is None:
-        whole: Mapping[str, Any] = facts["archive"]
-        return whole
+        archive: Mapping[str, Any] = facts["archive"]
+        return archive
     own = facts["categories"][category]
     return {"file": f"{category}.tar.xz"} | {key: own[f"archive_{key}"] for key in ("bytes", "sha256", "urls")}

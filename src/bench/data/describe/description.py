@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quantiles:
     """Minimum, median and maximum of some numbers."""
 
     min: float
@@ -17,10 +17,10 @@ class Spread:
 class Defects:
     """The masks of one class. A region is 8-connected; `area_share` is the marked part of an image's pixels."""
 
-    area_share: Spread
+    area_share: Quantiles
     regions: int
-    regions_per_image: Spread
-    region_pixels: Spread
+    regions_per_image: Quantiles
+    region_pixels: Quantiles
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class NearDuplicates:
 class ImageFacts:
     """One image; `path` is relative to the data root.
 
-    `area_share` is the marked share of its pixels, None without a mask; `brightness` its mean grey value, 0 to 255.
+    `area_share` is the marked share of its pixels, None without a mask. `brightness` is its mean grey value, 0 to 255;
+    `contrast` the standard deviation of its grey values; `border` the mean of the outermost twentieth on every side;
+    `bytes` the size of its file.
     """
 
     path: str
@@ -83,8 +85,28 @@ class ImageFacts:
     size: str
     mode: str
     brightness: float
+    contrast: float
+    border: float
+    bytes: int
     area_share: float | None
     regions: int | None
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """How well one plain number of the test images tells defective ones from good ones.
+
+    `auroc` is in the better direction; `is_higher`: larger numbers are the defective images'. `distance_auroc` is the
+    one of the distance from the training images' mean. `p_value` is corrected for the number of looks. `is_named`:
+    whether it is a giveaway by the rule of `giveaways.py`.
+    """
+
+    name: str
+    auroc: float
+    is_higher: bool
+    distance_auroc: float | None
+    p_value: float
+    is_named: bool
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,7 @@ class Description:
     """All statistics of one category; `differences` lists how the images differ from the published ones.
 
     `brightness_auroc`: image AUROC of the test images' brightness as a score; None without good or defective ones.
+    `giveaways`: what plain numbers tell of the test images; empty without good or defective ones.
     """
 
     category: str
@@ -106,4 +129,5 @@ class Description:
     imbalance_of_defects: Imbalance | None
     near_duplicates: NearDuplicates
     brightness_auroc: float | None
+    giveaways: tuple[Giveaway, ...]
     images: tuple[ImageFacts, ...]

@@ -48,7 +48,7 @@ def extract(
         room = most_bytes(source)
         with named_damage(source):
             for member in members(source, read):
-                depth, name = _place(member.parts)
+                depth, name = _category_of(member.parts)
                 if not name or (wanted is not None and name not in wanted):
                     continue
                 if (root / name).exists():
@@ -80,8 +80,8 @@ def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _U
     The first `depth` parts of its path lead to its category.
     """
     if category.prefix != member.parts[:depth]:
-        places = " and ".join("/".join(prefix) for prefix in (category.prefix, member.parts[:depth]))
-        raise RunError(f"{source} holds {folder.name} twice: {places}")
+        paths = " and ".join("/".join(prefix) for prefix in (category.prefix, member.parts[:depth]))
+        raise RunError(f"{source} holds {folder.name} twice: {paths}")
     target = folder.joinpath(*member.parts[depth:])
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, written = hashlib.sha256(), 0
@@ -99,7 +99,7 @@ def _unpack(member: Member, depth: int, source: Path, folder: Path, category: _U
     return written
 
 
-def _place(parts: tuple[str, ...]) -> tuple[int, str]:
+def _category_of(parts: tuple[str, ...]) -> tuple[int, str]:
     """The number of path parts down to the category's folder, and its name; 0 and "" for a file of no category."""
     depth = 0
     if not any(part.startswith((".", "__MACOSX")) for part in parts):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench import __version__
 from bench.console import say
 from bench.errors import RunError, UsageError
+from bench.version import __version__
 
 _BLOCK = 1 << 20
 _ATTEMPTS = 5  # in a row that bring no bytes
@@ -113,7 +113,7 @@ def _attempt(url: str, part: Path, size: int | None, moved: Callable[[int], obje
         part.unlink()  # longer than the file, or a part of another one
         return False
     with response:
-        begins, total = _extent(response, start)
+        begins, total = _begin_and_length(response, start)
         if size is not None and total is not None and total != size:
             raise _WrongFileError(f"has a file of {total:,} bytes, not {size:,}")
         if begins != start:
@@ -123,8 +123,8 @@ def _attempt(url: str, part: Path, size: int | None, moved: Callable[[int], obje
             for block in _blocks(response):
                 file.write(block)
                 moved(len(block))
-    whole = total if total is not None else size
-    return whole is None or _length(part) == whole
+    expected = total if total is not None else size
+    return expected is None or _length(part) == expected
 
 
 def _ask(url: str, start: int) -> Any:
@@ -137,6 +137,7 @@ def _ask(url: str, start: int) -> Any:
     except urllib.error.HTTPError as error:
         if error.code == _NO_MORE and start:
             return error
+        error.close()
         if error.code in _GONE:
             raise _WrongFileError(f"answers {error.code} {error.reason}") from error
         raise _BrokenOffError(f"the server answers {error.code} {error.reason}") from error
@@ -153,7 +154,7 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
 
 
-def _extent(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
+def _begin_and_length(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
     """The position in the file where the answer begins, and the whole file's length if the server gives it."""
     if response.headers.get_content_type() == "text/html":
         raise _WrongFileError("answers with a web page")

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import __version__
 from bench.data.export.contents import Contents, Picture
 from bench.data.export.regions import Region
+from bench.version import __version__
 
 Segmentation = Literal["polygons", "rle"]
 

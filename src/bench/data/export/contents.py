@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import __version__
 from bench.data.export.prompts import ANY_DEFECT
 from bench.data.export.regions import Region, find_regions
 from bench.data.images import read_header
 from bench.data.layout import Category, Sample
 from bench.errors import UsageError
+from bench.version import __version__
 from bench.writing import copy_file
 
 Images = Literal["copy", "link", "reference"]

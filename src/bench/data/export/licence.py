@@ -23,9 +23,9 @@ def write_licence(folder: Path, data: DefectData, dataset: str, version: str) ->
 def _licences_beside(data: DefectData) -> list[Path]:
     """The licence files in the category's folder, else those in the data root."""
     root = data.find_root()
-    for place in (root / data.category_name, root):
+    for location in (root / data.category_name, root):
         names = ("license", "licence", "readme", "copying")
-        files = (file for file in place.iterdir() if file.is_file()) if place.is_dir() else ()
+        files = (file for file in location.iterdir() if file.is_file()) if location.is_dir() else ()
         found = sorted(file for file in files if file.stem.lower() in names)
         if any(file.stem.lower() != "readme" for file in found):
             return found

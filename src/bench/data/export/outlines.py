@@ -24,13 +24,13 @@ def trace(mask: NDArray[np.bool_], connectivity: Literal[4, 8]) -> list[Outline]
     strides = [dx + dy * width for dx, dy in _STEPS]
     outlines = []
     for start in np.flatnonzero(np.frombuffer(edges[0], np.bool_)).tolist():  # every outline runs east somewhere
-        place, heading, corners = start, 0, []
-        while not walked[heading][place]:
-            walked[heading][place] = True
-            place += strides[heading]
-            turn = next(turn for turn in turns if edges[(heading + turn) % 4][place])
+        corner, heading, corners = start, 0, []
+        while not walked[heading][corner]:
+            walked[heading][corner] = True
+            corner += strides[heading]
+            turn = next(turn for turn in turns if edges[(heading + turn) % 4][corner])
             if turn:
-                corners.append(place)
+                corners.append(corner)
             heading = (heading + turn) % 4
         if corners:
             outlines.append(np.stack((np.array(corners) % width, np.array(corners) // width), axis=1))

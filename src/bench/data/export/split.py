@@ -32,7 +32,7 @@ def deal(category: Category, shares: Mapping[str, float], seed: int, cache: Path
     names = list(shares)
     images = LabelledSplit(category, len(names), None, seed, cache)
     part = stratify(images.types, images.groups, len(names), seed, shares=list(shares.values()))
-    return [(sample, names[place]) for sample, place in zip(images.samples, part.tolist(), strict=True)]
+    return [(sample, names[index]) for sample, index in zip(images.samples, part.tolist(), strict=True)]
 
 
 def describe_gaps(dealt: list[tuple[Sample, str]], shares: Mapping[str, float], types: tuple[str, ...]) -> list[str]:

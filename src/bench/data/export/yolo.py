@@ -58,4 +58,4 @@ def _box(region: Region, picture: Picture) -> str:
 def _numbers(values: Iterable[float], picture: Picture) -> str:
     """x and y in turn, as shares of the image's sides: nine digits resolve a millionth of a pixel."""
     sides = (picture.width, picture.height)
-    return " ".join(f"{value / sides[place % 2]:.9g}" for place, value in enumerate(values))
+    return " ".join(f"{value / sides[position % 2]:.9g}" for position, value in enumerate(values))

@@ -5,7 +5,6 @@ scene. Pose, light and noise come from one generator, the defect from another: d
 gives a twin, and the mask is where the two differ visibly.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,8 @@ from scipy import ndimage
 from bench.data.synthetic import carpet as synthetic_carpet
 from bench.data.synthetic import screw as synthetic_screw
 from bench.data.synthetic.drawing import Array, Defect
+from bench.phases import phase
+from bench.processes import available_cores
 from bench.writing import sync_files
 
 VERSION = 1  # part of every seed: increased when pictures change
@@ -64,9 +65,11 @@ def generate(category: str, folder: Path, *, size: int = 256) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         complete = Path(temporary) / folder.name
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            for _ in threads.map(lambda shot: _write(shot, complete, size), list(shots(category))):
-                pass  # exceptions surface here
+        each = list(shots(category))
+        workers = min(8, available_cores())
+        with phase(f"drawing a synthetic {category}", len(each)) as counted, ThreadPoolExecutor(workers) as threads:
+            for _ in threads.map(lambda shot: _write(shot, complete, size), each):  # exceptions surface here
+                counted.advance()
         sync_files(complete)
         try:
             complete.rename(folder)

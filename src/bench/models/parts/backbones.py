@@ -1,14 +1,18 @@
 """Frozen timm networks as feature extractors."""
 
+import hashlib
+import time
 from contextlib import suppress
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError, unknown
-from bench.models.parts.precision import network_precision
+from bench.models.parts.feature_cache import FeatureCache, active_cache, feature_key
+from bench.models.parts.precision import network_precision, precision_of_networks
 from bench.models.parts.weights import input_statistics, load_weights
 
 # On a CPU, two images at a time stay in its caches: measured two to four times faster than batches of 32.
@@ -17,6 +21,11 @@ _DIFFERS_ALONE_UP_TO = 96  # pixels; measured: at most 75
 
 # timm's modules whose networks take the size of their images when built and give the tokens after any block.
 _TRANSFORMERS = {f"timm.models.{module}" for module in ("vision_transformer", "deit", "cait")}
+
+
+# Of each backbone the state of its numbers, and a digest for each level. Not an attribute: a method that changes one
+# while it sees images is taken to remember them.
+_digests: "WeakKeyDictionary[Backbone, tuple[list[tuple[int, int]], list[str]]]" = WeakKeyDictionary()
 
 
 class _LastLevelReachedError(Exception):
@@ -35,6 +44,8 @@ class Backbone(nn.Module):
     up to 75 pixels get other last digits from MobileNetV2 and EfficientNet. A single larger image passes alone, in half
     the time.) On other devices all images of a batch pass at once, and the size of the batch, by which their libraries
     choose an algorithm, may change last digits.
+
+    Within `cached_features` and `unchanged_images` (`feature_cache`), what was computed before is read from the disk.
 
     Args:
         name: any timm architecture.
@@ -57,7 +68,9 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.name = name
         self._features: dict[str, Tensor] = {}
+        self._passed: dict[str, list[str]] = {}  # the modules that an image passes up to each level
         self._levels = _module_names(network, name, levels)
         self._blocks = _block_numbers(name, levels) if _is_transformer(name) else []
         for level in () if self._blocks else self._levels:
@@ -78,10 +91,54 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features (B, C, H, W) per level of (B, 1 or 3, size, size) images in [0, 1], in single precision."""
+        cache = active_cache(image.device)
+        return self._compute(image) if cache is None else self._read_or_compute(image, cache)
+
+    def _compute(self, image: Tensor) -> list[Tensor]:
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with network_precision(image.device):
-            levels = self._run(image) if image.device.type != "cpu" else self._run_on_cpu(image)
+            # A graph that is exported has no fixed number of images that could be paired.
+            paired = image.device.type == "cpu" and not torch.compiler.is_compiling()
+            levels = self._run_on_cpu(image) if paired else self._run(image)
         return [level.float() for level in levels]
+
+    def _read_or_compute(self, image: Tensor, cache: FeatureCache) -> list[Tensor]:
+        """The features of a batch, of which the images alone that the cache lacks pass the network."""
+        about = self.name, timm.__version__, precision_of_networks(image.device)
+        named = list(zip(self._digests_of_levels(), self._levels, strict=True))
+        keys = [[feature_key(one, digest, level, *about) for digest, level in named] for one in image]
+        found = [cache.read(own) for own in keys]
+        missing = [index for index, levels in enumerate(found) if levels is None]
+        if missing:
+            start = time.perf_counter()
+            computed = self._compute(image[missing])
+            seconds = (time.perf_counter() - start) / len(missing)
+            for row, index in enumerate(missing):
+                found[index] = [level[row : row + 1] for level in computed]
+                cache.write(keys[index], [level[row : row + 1] for level in computed], seconds)
+        return [torch.cat(level) for level in zip(*(each for each in found if each is not None), strict=True)]
+
+    def _digests_of_levels(self) -> list[str]:
+        """For each level a digest of all numbers that lead to it: other levels of the network do not change it."""
+        modules = dict(self.network.named_modules())
+        numbers = [*self.network.parameters(), *self.network.buffers(), self.mean, self.std]
+        state = [(each.data_ptr(), each._version) for each in numbers]  # weights may be loaded at any time
+        known = _digests.get(self)
+        if known is None or known[0] != state:
+            digests = []
+            for level in self._levels:
+                found = hashlib.sha256()
+                for each in (self.mean, self.std):
+                    found.update(each.numpy().data)
+                for name in self._passed[level]:
+                    own = modules[name]
+                    for kind in (own.named_parameters(recurse=False), own.named_buffers(recurse=False)):
+                        for key, value in kind:
+                            found.update(f"{name} {key} {tuple(value.shape)} {value.dtype}".encode())
+                            found.update(value.detach().contiguous().numpy().data)
+                digests.append(found.hexdigest())
+            known = _digests[self] = state, digests
+        return known[1]
 
     def _run_on_cpu(self, image: Tensor) -> list[Tensor]:
         """Run a fixed number of images at a time: images of the last part are repeated to reach it."""
@@ -111,19 +168,33 @@ class Backbone(nn.Module):
     def _keep(self, level: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             self._features[level] = output
-            if len(self._features) == len(self._levels):
+            # An exporter follows modules to their ends; what comes then is none of the levels' and leaves no trace.
+            if len(self._features) == len(self._levels) and not torch.compiler.is_compiling():
                 raise _LastLevelReachedError
 
         return hook
 
     def _drop_unused(self, size: int) -> None:
         """Replace modules beyond the last level, so that they are neither stored nor counted."""
-        used: set[nn.Module] = {self.network}
-        hooks = [m.register_forward_pre_hook(lambda module, _: used.add(module)) for m in self.network.modules()]
+        used: dict[nn.Module, None] = {self.network: None}  # in the order in which an image passes them
+        names = {module: name for name, module in self.network.named_modules()}
+
+        def pass_through(module: nn.Module, _inputs: Any) -> None:
+            used.setdefault(module)
+
+        def reach(module: nn.Module, _inputs: Any, _output: Any) -> None:
+            self._passed.setdefault(names[module], [names[each] for each in used])
+
+        hooks = [module.register_forward_pre_hook(pass_through) for module in self.network.modules()]
+        levels = () if self._blocks else self._levels
+        # Before the hooks that keep the levels, the last of which ends the pass.
+        hooks += [self.network.get_submodule(level).register_forward_hook(reach, prepend=True) for level in levels]
         with torch.inference_mode():
             self._run(torch.zeros(1, 3, size, size))
         for hook in hooks:
             hook.remove()
+        for level in self._levels if self._blocks else ():
+            self._passed[level] = [names[each] for each in used]
         for name, module in list(self.network.named_modules()):
             if module not in used and not any(child in used for child in module.modules()):
                 parent = self.network.get_submodule(name.rpartition(".")[0])

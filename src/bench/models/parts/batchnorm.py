@@ -15,7 +15,7 @@ from bench.errors import UsageError
 _KNOWN_FORWARDS = (_BatchNorm.forward, BatchNormAct2d.forward)
 
 
-class Place(NamedTuple):
+class Submodule(NamedTuple):
     """The location of a module: `name` in `parent`."""
 
     parent: nn.Module
@@ -34,35 +34,35 @@ class TrainedBatchNormSync(LayerSync):
     """
 
     def __init__(self) -> None:
-        self._replaced: list[tuple[Place, nn.SyncBatchNorm]] = []
+        self._replaced: list[tuple[Submodule, nn.SyncBatchNorm]] = []
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace trained BatchNorm by synchronised modules with the same parameters and statistics."""
         if rank_and_processes()[1] == 1:
             return model
         synchronised: dict[nn.Module, nn.SyncBatchNorm] = {}  # a module may occur twice
-        for place in list(trained_batchnorm(model)):
-            if place.module not in synchronised:
-                _check_forward(place.module)
-                synchronised[place.module] = _synchronised(place.module)
-            setattr(place.parent, place.name, synchronised[place.module])
-            self._replaced.append((place, synchronised[place.module]))
+        for submodule in list(trained_batchnorm(model)):
+            if submodule.module not in synchronised:
+                _check_forward(submodule.module)
+                synchronised[submodule.module] = _synchronised(submodule.module)
+            setattr(submodule.parent, submodule.name, synchronised[submodule.module])
+            self._replaced.append((submodule, synchronised[submodule.module]))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Put the original modules back, with what has been learned."""
         while self._replaced:
-            place, synchronised = self._replaced.pop()
-            original = place.module
+            submodule, synchronised = self._replaced.pop()
+            original = submodule.module
             # The tensors, not only their values: a move to another device replaces buffers.
             original._parameters.update(synchronised._parameters)
             original._buffers.update(synchronised._buffers)
             original.train(synchronised.training)
-            setattr(place.parent, place.name, original)
+            setattr(submodule.parent, submodule.name, original)
         return model
 
 
-def trained_batchnorm(module: nn.Module, *, around: bool = False) -> Iterator[Place]:
+def trained_batchnorm(module: nn.Module, *, around: bool = False) -> Iterator[Submodule]:
     """The trained BatchNorm within a module: with a trained scale, or without a scale in a network that is trained.
 
     A module is trained if one of its parameters is; without parameters, if the module `around` it is.
@@ -71,7 +71,7 @@ def trained_batchnorm(module: nn.Module, *, around: bool = False) -> Iterator[Pl
     for name, child in module._modules.items():
         if isinstance(child, _BatchNorm):
             if _learns(child, trained) and not isinstance(child, nn.SyncBatchNorm):
-                yield Place(module, name, child)
+                yield Submodule(module, name, child)
         elif child is not None:
             yield from trained_batchnorm(child, around=trained)
 

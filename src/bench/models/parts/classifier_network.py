@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError, first_line, unknown
 from bench.models.parts.precision import network_precision
+from bench.models.parts.weight_files import has_identity_batchnorm, refuse_identity_batchnorm
 from bench.models.parts.weights import (
     NONE,
     input_statistics,
@@ -103,22 +104,16 @@ class ClassifierBackbone(nn.Module):
                 hook.remove()
         if features.ndim not in (2, 4) or features[0].numel() < 2:
             raise UsageError(f"{name} gives no features of a whole image; name another --model.backbone")
-        place, shape = found
+        layer, shape = found
         # Channels first: where transformers end in (B, tokens, C) or (B, h, w, C) there is no map to read.
         square = len(shape) == 4 and shape[2] == shape[3]
-        return features[0].numel(), place, shape[1] if square else None
+        return features[0].numel(), layer, shape[1] if square else None
 
 
 def _check_batchnorm(network: nn.Module, weights: str) -> None:
     """Refuse to train BatchNorm that was folded into its convolutions: by a batch's statistics it ends in zeros."""
-    state = network.state_dict()
-    means = [value for name, value in state.items() if name.endswith("running_mean")]
-    variances = [value for name, value in state.items() if name.endswith("running_var")]
-    if means and not any(mean.any() for mean in means) and all(((v - 1).abs() < 1e-3).all() for v in variances):
-        raise UsageError(
-            f"{weights} has its BatchNorm folded into the convolutions (mean 0 and variance 1 everywhere), so that "
-            "it cannot be trained: set --model.freeze_batchnorm true, or take other weights"
-        )
+    if has_identity_batchnorm(network.state_dict()):
+        raise refuse_identity_batchnorm(weights)
 
 
 def _keep_output(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

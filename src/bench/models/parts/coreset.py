@@ -59,16 +59,16 @@ def _mean(points: Tensor) -> Tensor:
 def _farthest(points: Tensor, ids: Tensor, distances: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
     """The farthest points of all processes, their ids and distances, and a bound of all other points' distances."""
     rank, processes = rank_and_processes()
-    values, places = distances.topk(min(_CANDIDATES, len(distances)))
-    own = slice(len(places))
+    values, indices = distances.topk(min(_CANDIDATES, len(distances)))
+    own = slice(len(indices))
     # A process with fewer points leaves rows empty, at a distance that is never picked.
     vectors = points.new_zeros(processes, _CANDIDATES, points.shape[1])
     names = ids.new_zeros(processes, _CANDIDATES)
     far, bounds = distances.new_zeros(processes, _CANDIDATES), distances.new_zeros(processes)
-    vectors[rank, own], names[rank, own] = points[places], ids[places]
+    vectors[rank, own], names[rank, own] = points[indices], ids[indices]
     far[rank] = -1
     far[rank, own] = values
-    bounds[rank] = values[-1] if len(places) < len(distances) else -1
+    bounds[rank] = values[-1] if len(indices) < len(distances) else -1
     for part in (vectors, names, far, bounds):
         add_over_processes(part)
     return vectors.flatten(0, 1), names.flatten(), far.flatten(), float(bounds.max())

@@ -82,9 +82,9 @@ def jitter(image: Tensor, inside: Tensor, strength: float) -> Tensor:
     image = image.clone()
     amount = strength * (2 * torch.rand(len(_CHANGES), len(image)) - 1)
     order = torch.rand(len(image), len(_CHANGES)).argsort(dim=1)
-    for place in range(len(_CHANGES)):
+    for step in range(len(_CHANGES)):
         for kind, change in enumerate(_CHANGES if image.shape[1] == 3 else _CHANGES[:2]):
-            due = (order[:, place] == kind).nonzero()[:, 0]
+            due = (order[:, step] == kind).nonzero()[:, 0]
             if len(due):
                 own, there = _send(amount[kind, due], image.device), _send(due, image.device)
                 image[there] = change(image[there], own.view(-1, 1, 1, 1), inside[there])

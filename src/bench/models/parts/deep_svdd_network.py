@@ -33,7 +33,7 @@ class Decoder(nn.Sequential):
     def __init__(self, size: int, channels: int, width: int, latent_dim: int) -> None:
         inputs, rest = divmod(latent_dim, _GRID**2)
         if rest or not inputs:
-            raise UsageError(f"--model.latent_dim {latent_dim} is no multiple of 16, the places of the decoder's map")
+            raise UsageError(f"--model.latent_dim {latent_dim} is no multiple of 16, the decoder's positions")
         layers: list[nn.Module] = [CodeNorm(latent_dim, eps=1e-4, affine=False)]
         layers += [nn.Unflatten(1, (inputs, _GRID, _GRID)), nn.LeakyReLU()]
         for outputs in reversed(_widths(size, width)):

@@ -89,9 +89,9 @@ def _shrunk(n: Tensor, total: Tensor, scatter: Tensor, quartic: Tensor, cubic: T
     fourth = quartic + 4 * mean @ scatter @ mean - 4 * mean @ cubic + 2 * square * scatter.trace()
     fourth -= 3 * n * square.square()
     norm = covariance.square().sum()
-    spread = (norm - d * variance.square()) / d
-    noise = ((fourth / n - norm) / (n * d)).clamp(torch.zeros_like(spread), spread)
-    shrinkage = torch.where(noise > 0, noise / spread, 0)
+    dispersion = (norm - d * variance.square()) / d
+    noise = ((fourth / n - norm) / (n * d)).clamp(torch.zeros_like(dispersion), dispersion)
+    shrinkage = torch.where(noise > 0, noise / dispersion, 0)
     covariance = (1 - shrinkage) * covariance
     covariance.diagonal().add_(shrinkage * variance)
     return covariance, shrinkage

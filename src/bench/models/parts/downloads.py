@@ -27,9 +27,9 @@ def timm_file(architecture: str, tag: str) -> Path:
     known = timm.list_pretrained(f"{architecture}.*")
     if name not in known:
         raise unknown(f"weights of {architecture}", tag, [k.split(".", 1)[1] for k in known] + ["none"])
-    placed = _folder() / f"{name}.safetensors"
-    if placed.is_file():
-        return placed
+    local = _folder() / f"{name}.safetensors"
+    if local.is_file():
+        return local
     repository = str(pretrained_config(architecture, tag).hf_hub_id)
     if isinstance(cached := try_to_load_from_cache(repository, "model.safetensors"), str):
         return Path(cached)
@@ -39,7 +39,7 @@ def timm_file(architecture: str, tag: str) -> Path:
         _reach(url)
         return Path(hf_hub_download(repository, "model.safetensors"))
     except OSError as error:
-        raise _unreachable(name, url, placed) from error
+        raise _unreachable(name, url, local) from error
 
 
 def torchvision_file(architecture: str, tag: str) -> Path:
@@ -51,10 +51,10 @@ def torchvision_file(architecture: str, tag: str) -> Path:
     if tag not in known:
         raise unknown(f"weights of {architecture}", tag, [*known, "none"])
     url = str(known[tag].url)
-    placed, cached = (
+    local, cached = (
         folder / url.rpartition("/")[2] for folder in (_folder(), Path(torch.hub.get_dir()) / "checkpoints")
     )
-    for path in (placed, cached):
+    for path in (local, cached):
         if path.is_file():
             return path
     try:
@@ -62,7 +62,7 @@ def torchvision_file(architecture: str, tag: str) -> Path:
         cached.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(cached), hash_prefix=cached.stem.rpartition("-")[2], progress=False)
     except (OSError, RuntimeError) as error:  # RuntimeError: another hash than the one in its name
-        raise _unreachable(f"{architecture}.{tag}", url, placed) from error
+        raise _unreachable(f"{architecture}.{tag}", url, local) from error
     return cached
 
 
@@ -74,8 +74,8 @@ def _reach(url: str) -> None:
     urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
 
 
-def _unreachable(name: str, url: str, placed: Path) -> UsageError:
+def _unreachable(name: str, url: str, local: Path) -> UsageError:
     return UsageError(
         f"weights '{name}' are not here and cannot be downloaded; get {url} on another machine and save it as "
-        f"{placed}, or name any file of these weights: --model.weights FILE ('none' = random, for trials)"
+        f"{local}, or name any file of these weights: --model.weights FILE ('none' = random, for trials)"
     )

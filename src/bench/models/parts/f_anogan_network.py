@@ -112,7 +112,7 @@ class PooledConvolution(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / 2, W / 2)."""
-        return functional.conv2d(maps, _spread(self.weight) / 4, self.bias, stride=2, padding=1)
+        return functional.conv2d(maps, _four_shifts(self.weight) / 4, self.bias, stride=2, padding=1)
 
 
 class EnlargedConvolution(nn.Conv2d):
@@ -120,7 +120,7 @@ class EnlargedConvolution(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        weight = _spread(self.weight).flip(2, 3).transpose(0, 1)
+        weight = _four_shifts(self.weight).flip(2, 3).transpose(0, 1)
         return functional.conv_transpose2d(maps, weight, self.bias, stride=2, padding=1)
 
 
@@ -134,7 +134,7 @@ def batch_norm(channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-def _spread(weight: Tensor) -> Tensor:
+def _four_shifts(weight: Tensor) -> Tensor:
     """The sum of a 3 x 3 kernel at its four positions in a 4 x 4 one."""
     padded = functional.pad(weight, (1, 1, 1, 1))
     return padded[..., :-1, :-1] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., 1:, 1:]

@@ -85,12 +85,12 @@ class Flow(nn.Module):
 
     def __init__(self, channels: int, steps: int, *, alternate: bool, hidden_ratio: float, clamp: float) -> None:
         super().__init__()
-        kernels = [1 if alternate and place % 2 else 3 for place in range(steps)]
+        kernels = [1 if alternate and step % 2 else 3 for step in range(steps)]
         self.steps = nn.ModuleList(CouplingStep(channels, kernel, hidden_ratio, clamp) for kernel in kernels)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Latent values (B, C, H, W) and the logarithms (B,) of the Jacobian's determinant."""
-        determinant = features.new_zeros(len(features))
+        determinant = features.new_zeros(features.shape[0])
         for step in self.steps:
             features, own = step(features)
             determinant = determinant + own

@@ -70,10 +70,10 @@ class LogUpsampling(nn.Module):
     def __init__(self, grid: tuple[int, int], size: int) -> None:
         super().__init__()
         for axis, length in enumerate(grid):
-            place = ((torch.arange(size, dtype=torch.float64) + 0.5) * length / size - 0.5).clamp(0, length - 1)
-            before = place.long()
+            position = ((torch.arange(size, dtype=torch.float64) + 0.5) * length / size - 0.5).clamp(0, length - 1)
+            before = position.long()
             ends = torch.stack([before, (before + 1).clamp_max(length - 1)])
-            share = place - before
+            share = position - before
             self.register_buffer(f"ends{axis}", ends, persistent=False)
             self.register_buffer(f"shares{axis}", torch.stack([1 - share, share]).log().float(), persistent=False)
 

@@ -22,7 +22,7 @@ def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Te
     """
     if not 1 <= count <= len(points):
         raise ValueError(f"{count} neighbours of {len(points)} points")
-    distances, places = [], []
+    distances, indices = [], []
     row_bytes = 4 * max(points.shape[1], _POINTS_AT_ONCE)
     at_once = rows_at_once(queries.device, row_bytes, on_cpu=_QUERIES_AT_ONCE)
     for part in torch.split(queries.float(), at_once):
@@ -34,14 +34,14 @@ def nearest(queries: Tensor, points: Tensor, count: int = 1) -> tuple[Tensor, Te
         exact = torch.stack([(part - points[column]).square().sum(dim=1).sqrt() for column in found.T], dim=1)
         exact, order = exact.sort(dim=1, stable=True)
         distances.append(exact)
-        places.append(found.gather(1, order))
-    return torch.cat(distances), torch.cat(places)
+        indices.append(found.gather(1, order))
+    return torch.cat(distances), torch.cat(indices)
 
 
 def _by_product(queries: Tensor, points: Tensor, count: int) -> Tensor:
     """Indices (N, count) of the largest x . y - |y|^2 / 2, whose order is that of the distances."""
     best = queries.new_empty(len(queries), 0)
-    places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     at_once = rows_at_once(queries.device, 4 * len(queries), on_cpu=_POINTS_AT_ONCE)
     with full_precision(queries.device):
         for first in range(0, len(points), at_once):
@@ -49,17 +49,17 @@ def _by_product(queries: Tensor, points: Tensor, count: int) -> Tensor:
             likeness = torch.addmm(part.square().sum(dim=1)[None], queries, part.mT, beta=-0.5)
             # `max` is several times faster than `topk` of one.
             top, own = likeness.max(1, keepdim=True) if count == 1 else likeness.topk(min(count, len(part)), dim=1)
-            best, places = torch.cat([best, top], dim=1), torch.cat([places, own + first], dim=1)
+            best, indices = torch.cat([best, top], dim=1), torch.cat([indices, own + first], dim=1)
             best, kept = best.topk(min(count, best.shape[1]), dim=1)
-            places = places.gather(1, kept)
-    return places
+            indices = indices.gather(1, kept)
+    return indices
 
 
 def _by_faiss(queries: Tensor, points: Tensor, count: int) -> Tensor:
     faiss = _faiss()
     faiss.omp_set_num_threads(torch.get_num_threads())
-    _, places = faiss.knn(queries.contiguous().numpy(), points.contiguous().numpy(), count)
-    return torch.from_numpy(places)
+    _, indices = faiss.knn(queries.contiguous().numpy(), points.contiguous().numpy(), count)
+    return torch.from_numpy(indices)
 
 
 @cache

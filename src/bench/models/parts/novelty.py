@@ -1,15 +1,18 @@
 """Novelty scores against a few hundred normal feature vectors: one-class SVM, nearest neighbours, Gaussians."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.svm import OneClassSVM
 from torch import Tensor, nn
 
 from bench.models.parts.density import ShrunkGaussian
 from bench.models.parts.neighbours import nearest
+
+if TYPE_CHECKING:
+    from sklearn.svm import OneClassSVM
 
 # With libsvm's own 1e-3, the third digit of a score depends on the order of the images.
 _TOLERANCE = 1e-8
@@ -143,5 +146,7 @@ class LevelGaussians(nn.Module):
             yield gaussian, level
 
 
-def _solve(kernel: NDArray[np.float64], nu: float) -> OneClassSVM:
+def _solve(kernel: NDArray[np.float64], nu: float) -> "OneClassSVM":
+    from sklearn.svm import OneClassSVM  # half a second, which the other methods need not wait for
+
     return OneClassSVM(kernel="precomputed", nu=nu, tol=_TOLERANCE).fit(kernel)

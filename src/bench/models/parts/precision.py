@@ -37,6 +37,17 @@ def networks_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[Non
         _of_networks.reset(token)
 
 
+def precision_of_networks(device: torch.device) -> torch.dtype | None:
+    """The dtype that a network computes in within `network_precision`; None: that of its weights.
+
+    In a training step Lightning has entered autocast, which then decides.
+    """
+    dtype = _of_networks.get()
+    if dtype is None and torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return dtype
+
+
 def network_precision(device: torch.device) -> AbstractContextManager[object]:
     """The context of a network's forward pass.
 

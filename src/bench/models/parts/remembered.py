@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bench.data.loading import Batch
 from bench.models.parts.backbones import Backbone
+from bench.models.parts.feature_cache import unchanged_images
 
 _SHARE_OF_GPU = 8  # an eighth of its memory at most
 _BYTES_ELSEWHERE = 2**30
@@ -30,16 +31,16 @@ class RememberedFeatures:
 
     def __call__(self, batch: Batch) -> list[Tensor]:
         """Features (B, C, H, W) per level."""
-        places = batch.unchanging
-        if places is None:
+        indices = batch.unchanging
+        if indices is None:
             levels: list[Tensor] = self._backbone(batch.image)
             return levels
-        rows = {place: row for row, place in enumerate(places) if place not in self._kept}
+        rows = {index: row for row, index in enumerate(indices) if index not in self._kept}
         # One by one: an index tensor would be sent to the GPU, and the next step would have to wait for it.
         found = dict(zip(rows, self._compute([batch.image[row] for row in rows.values()]), strict=True))
-        each = [found[place] if place in found else self._kept[place] for place in places]
-        for place, new in found.items():
-            self._keep(place, new)
+        each = [found[index] if index in found else self._kept[index] for index in indices]
+        for index, new in found.items():
+            self._keep(index, new)
         return [torch.cat(level) for level in zip(*each, strict=True)]
 
     def forget(self) -> None:
@@ -51,14 +52,15 @@ class RememberedFeatures:
         """Levels (1, C, H, W) of each image."""
         if not images:
             return []
-        levels = self._backbone(torch.stack(images))
+        with unchanged_images():
+            levels = self._backbone(torch.stack(images))
         return [list(each) for each in zip(*(torch.split(level, 1) for level in levels), strict=True)]
 
-    def _keep(self, place: int, levels: list[Tensor]) -> None:
+    def _keep(self, index: int, levels: list[Tensor]) -> None:
         size = sum(level.nbytes for level in levels)
         if self._bytes + size <= self._most(levels[0].device):
             self._bytes += size
-            self._kept[place] = [level.clone() for level in levels]  # not a view that holds the whole batch
+            self._kept[index] = [level.clone() for level in levels]  # not a view that holds the whole batch
 
     def _most(self, device: torch.device) -> int:
         if self._most_bytes is not None:

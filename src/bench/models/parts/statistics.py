@@ -1,10 +1,13 @@
 """Gaussians and principal components from sums over the training images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UsageError
+from bench.memory import machine_bytes
 from bench.models.accumulators import Accumulator, First, State, Sum
 from bench.models.parts.chunks import rows_at_once
 from bench.models.parts.precision import full_precision
@@ -14,12 +17,13 @@ _POSITIONS_AT_ONCE = 256
 _MATRICES_AT_ONCE = 64  # of double precision, summed or factorised: several copies of them are made
 # Rows of a scatter matrix that are summed together: what lies above the diagonal beyond them is left out.
 _ROWS_AT_ONCE = 32
+_BYTES = 4  # of a number in single precision
 # An accumulator of fewer bytes would not return to the system when it is freed: glibc keeps what is below 32 MiB.
 _BYTES_OF_SUMS = 2**26
 
 
 class PositionGaussians(nn.Module):
-    """One Gaussian over `channels` at each of `positions`, kept as mean and inverse Cholesky factor.
+    """One Gaussian over `channels` at each of `positions` of each tile, kept as mean and inverse Cholesky factor.
 
     Sums are shifted and of double precision: for features far from zero, with fewer images than channels, the factor
     magnifies the last digits of single precision a thousandfold. Hardly more than the lower half of the symmetric
@@ -30,11 +34,13 @@ class PositionGaussians(nn.Module):
     whitening: Tensor
     count: Tensor
 
-    def __init__(self, positions: int, channels: int, regularisation: float) -> None:
+    def __init__(self, positions: int, channels: int, regularisation: float, tiles: int = 1) -> None:
         super().__init__()
         self.regularisation = regularisation
-        self.register_buffer("mean", torch.zeros(positions, channels))
-        self.register_buffer("whitening", torch.zeros(positions, channels, channels))
+        self.positions, self.tiles = positions, tiles
+        _check_memory(positions * tiles, channels)
+        self.register_buffer("mean", torch.zeros(positions * tiles, channels))
+        self.register_buffer("whitening", torch.zeros(positions * tiles, channels, channels))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def accumulators(self) -> dict[str, Accumulator]:
@@ -45,22 +51,32 @@ class PositionGaussians(nn.Module):
         return {"shift": First(positions, channels), "total": Sum(positions, channels), **scatter}
 
     @torch.no_grad()
-    def accumulate(self, state: State, features: Tensor) -> None:
-        """Add (positions, B, channels) features of B images."""
-        shift = state.first("shift", lambda: features.float().mean(dim=1))
+    def accumulate(self, state: State, features: Tensor, tiles: Sequence[int] | None = None) -> None:
+        """Add (positions, B, channels) features of B images, or of tiles with these numbers."""
+        shift = state.first("shift", lambda: features.float().mean(dim=1).repeat(self.tiles, 1))
         memory = self.whitening.untyped_storage()
         if memory.resizable():  # not while numpy shares it
             memory.resize_(0)  # the sums need its memory, until `finish` fills it
         with full_precision(features.device):
-            for stored in self._stored_parts():
-                scatter = getattr(state, f"scatter_{stored.start}")
-                matrices = list(_matrices(scatter, stored, features.shape[2]))
-                for part in self._parts(stored, _MATRICES_AT_ONCE):
-                    shifted = features[part].to(state.total.dtype) - shift[part, None]
-                    state.total[part] += shifted.sum(dim=1)
-                    own = slice(part.start - stored.start, part.stop - stored.start)
-                    for rows, sums in matrices:
-                        sums[own].baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
+            for first, batch in self._of_each_tile(features, tiles):
+                self._accumulate(state, features[:, batch], shift, first)
+
+    def _accumulate(self, state: State, features: Tensor, shift: Tensor, first: int) -> None:
+        """Add features of one tile, whose Gaussians begin with the one numbered `first`."""
+        last = first + self.positions
+        for stored in self._stored_parts():
+            span = slice(max(first, stored.start), min(last, stored.stop))
+            if span.start >= span.stop:
+                continue
+            scatter = getattr(state, f"scatter_{stored.start}")
+            matrices = list(_matrices(scatter, stored, features.shape[2]))
+            for part in self._parts(span, _MATRICES_AT_ONCE):
+                here = slice(part.start - first, part.stop - first)
+                shifted = features[here].to(state.total.dtype) - shift[part, None]
+                state.total[part] += shifted.sum(dim=1)
+                own = slice(part.start - stored.start, part.stop - stored.start)
+                for rows, sums in matrices:
+                    sums[own].baddbmm_(shifted[:, :, rows].mT, shifted[:, :, : rows.stop])
 
     @torch.no_grad()
     def finish(self, state: State) -> None:
@@ -69,7 +85,7 @@ class PositionGaussians(nn.Module):
         The covariance is divided by n - 1. The inverse is that of a triangular Cholesky factor, not `inv`: batched
         `inv` fails on CPUs from 256 channels on, and is less exact.
         """
-        n = state.images
+        n = state.images // self.tiles
         if n < 2:
             raise ValueError(f"a Gaussian needs at least 2 images, not {n}")
         mean = state.total / n
@@ -92,13 +108,15 @@ class PositionGaussians(nn.Module):
         self.mean.copy_(mean + state.shift)
         self.count.fill_(n)
 
-    def squared_distance(self, features: Tensor) -> Tensor:
-        """Squared Mahalanobis distance (positions, B) of (positions, B, channels) features."""
+    def squared_distance(self, features: Tensor, tiles: Sequence[int] | None = None) -> Tensor:
+        """Squared Mahalanobis distance (positions, B) of (positions, B, channels) features, of images or such tiles."""
         squared = torch.empty(features.shape[:2], device=features.device)
         with full_precision(features.device):
-            for part in self._parts():
-                centred = features[part].float() - self.mean[part, None]
-                squared[part] = torch.bmm(centred, self.whitening[part].mT).square_().sum(dim=2)
+            for first, batch in self._of_each_tile(features, tiles):
+                for part in self._parts(slice(first, first + self.positions)):
+                    here = slice(part.start - first, part.stop - first)
+                    centred = features[here, batch].float() - self.mean[part, None]
+                    squared[here, batch] = torch.bmm(centred, self.whitening[part].mT).square_().sum(dim=2)
         return squared
 
     def left_out(self, squared: Tensor) -> Tensor:
@@ -110,11 +128,18 @@ class PositionGaussians(nn.Module):
         n = float(self.count)
         return squared * ((n - 2) / (n - 1) * (n / (n - 1)) ** 2) / (1 - squared * (n / (n - 1) ** 2)).clamp_min(1e-12)
 
-    def _parts(self, among: slice | None = None, on_cpu: int = _POSITIONS_AT_ONCE) -> Iterator[slice]:
+    def _of_each_tile(self, features: Tensor, tiles: Sequence[int] | None) -> Iterator[tuple[int, slice]]:
+        """The number of a tile's first Gaussian with the part of the batch that is of this tile."""
+        start = 0
+        for tile, batch in groupby([0] * features.shape[1] if tiles is None else tiles):
+            stop = start + len(list(batch))
+            yield tile * self.positions, slice(start, stop)
+            start = stop
+
+    def _parts(self, among: slice, on_cpu: int = _POSITIONS_AT_ONCE) -> Iterator[slice]:
         """Slices of positions handled together: few enough that no second array of all features is ever made."""
-        positions, channels = self.mean.shape
-        at_once = rows_at_once(self.mean.device, 8 * channels**2, on_cpu=on_cpu)
-        return _slices(slice(0, positions) if among is None else among, at_once)
+        at_once = rows_at_once(self.mean.device, 8 * self.mean.shape[1] ** 2, on_cpu=on_cpu)
+        return _slices(among, at_once)
 
     def _stored_parts(self) -> Iterator[slice]:
         """Slices of positions whose sums lie in one accumulator."""
@@ -164,9 +189,19 @@ class PrincipalComponents(nn.Module):
             return (features.float() - self.mean) @ self.directions
 
 
-def _slices(whole: slice, at_once: int) -> Iterator[slice]:
-    for start in range(whole.start, whole.stop, at_once):
-        yield slice(start, min(start + at_once, whole.stop))
+def _check_memory(gaussians: int, channels: int) -> None:
+    """A UsageError where the Gaussians would not fit into this machine's memory."""
+    needed, there = gaussians * channels**2 * _BYTES / 1e9, machine_bytes() / 1e9
+    if there and needed > there:
+        raise UsageError(
+            f"a Gaussian of {channels} channels at each of {gaussians:,} positions takes {needed:,.0f} GB, more than "
+            f"the {there:,.0f} GB of this machine; lower --model.channels or --data.image_size"
+        )
+
+
+def _slices(span: slice, at_once: int) -> Iterator[slice]:
+    for start in range(span.start, span.stop, at_once):
+        yield slice(start, min(start + at_once, span.stop))
 
 
 def _blocks(channels: int) -> Iterator[slice]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.models.parts.downloads import pretrained_config, timm_file, torchvision_file
+from bench.models.parts.weight_files import existing_file, has_identity_batchnorm, is_file_reference
 
 NONE = "none"
 
@@ -31,21 +32,16 @@ def identify_weights(reference: str | None) -> dict[str, str]:
     """The identity of weights, on which metrics depend: the SHA-256 of a file's content, or the tag."""
     if reference is None or not is_file_reference(reference):
         return {"source": reference or NONE}
-    path = _existing_file(reference)
+    path = existing_file(reference)
     with path.open("rb") as file:
         return {"source": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def is_file_reference(reference: str) -> bool:
-    """Whether `reference` names a file rather than a tag."""
-    return "/" in reference or Path(reference).suffix in {".safetensors", ".pth", ".pt", ".bin", ".ckpt"}
 
 
 def load_weights(model: nn.Module, architecture: str, reference: str) -> None:
     """Fill a whole timm model (classifier included) from a file or a tag; a UsageError names what is missing."""
     if reference == NONE:
         return
-    path = _existing_file(reference) if is_file_reference(reference) else timm_file(architecture, reference)
+    path = existing_file(reference) if is_file_reference(reference) else timm_file(architecture, reference)
     heads = getattr(model, "default_cfg", {}).get("classifier", "classifier")
     names = [heads] if isinstance(heads, str) else heads
     fill(model, architecture, path, tuple(f"{name}." for name in names), lambda: _torchvision_keys(architecture))
@@ -56,7 +52,7 @@ def load_torchvision_weights(model: nn.Module, architecture: str, reference: str
     if reference == NONE:
         return
     tagged = not is_file_reference(reference)
-    path = torchvision_file(architecture, reference) if tagged else _existing_file(reference)
+    path = torchvision_file(architecture, reference) if tagged else existing_file(reference)
     fill(model, architecture, path, (f"{head}.",), lambda: _timm_keys(architecture))
 
 
@@ -77,6 +73,15 @@ def fill(
     model.load_state_dict(fitting, strict=False)
 
 
+def without_normalisation(reference: str | None) -> bool:
+    """Whether `reference` is a file of weights whose BatchNorm does nothing."""
+    return (
+        bool(reference)
+        and is_file_reference(str(reference))
+        and has_identity_batchnorm(_read(Path(str(reference)).expanduser()))
+    )
+
+
 def input_statistics(architecture: str, reference: str) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation (3 each) of the images that timm's weights were trained on."""
     tagged = reference != NONE and not is_file_reference(reference)
@@ -91,15 +96,6 @@ def torchvision_statistics(architecture: str, reference: str) -> tuple[Sequence[
     known = get_model_weights(architecture)
     preprocessing = known.__members__.get(reference, known.DEFAULT).transforms()
     return preprocessing.mean, preprocessing.std
-
-
-def _existing_file(reference: str) -> Path:
-    path = Path(reference).expanduser()
-    if not path.is_file():
-        raise UsageError(
-            f"no weights file {path}; give --model.weights an existing .safetensors or .pth file, a tag, or 'none'"
-        )
-    return path
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -152,8 +148,8 @@ def _resample_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str,
     if found is None or own is None or grid is None or found.shape == own.shape:
         return state
     prefix = own.shape[1] - math.prod(grid)  # class and distillation tokens; CaiT has none
-    places = found.shape[1] - prefix if found.ndim == 3 else 0
-    if places < 1 or math.isqrt(places) ** 2 != places or found.shape[2] != own.shape[2]:
+    patches = found.shape[1] - prefix if found.ndim == 3 else 0
+    if patches < 1 or math.isqrt(patches) ** 2 != patches or found.shape[2] != own.shape[2]:
         return state
     return state | {_POSITIONS: resample_abs_pos_embed(found, list(grid), num_prefix_tokens=prefix)}
 
@@ -162,7 +158,7 @@ def _layers(model: nn.Module) -> list[str]:
     """Names of a network's parameters and statistics; a RegNet's shortcuts come last in their block, as in timm."""
     names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     blocks = [k.partition(".proj.")[0].partition(".f.")[0] for k in names]
-    first = {block: place for place, block in reversed(list(enumerate(blocks)))}
+    first = {block: index for index, block in reversed(list(enumerate(blocks)))}
     return sorted(names, key=lambda name: (first[blocks[names.index(name)]], ".proj." in name, names.index(name)))
 
 

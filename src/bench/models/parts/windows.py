@@ -39,8 +39,8 @@ class SlidingWindows(nn.Module):
         maps = maps.view(-1, len(self.corners), self.side, self.side)
         total = maps.new_zeros(len(maps), self.size, self.size)
         count = maps.new_zeros(self.size, self.size)
-        for place, (y, x) in enumerate(self.corners):
-            total[:, y : y + self.side, x : x + self.side] += maps[:, place]
+        for index, (y, x) in enumerate(self.corners):
+            total[:, y : y + self.side, x : x + self.side] += maps[:, index]
             count[y : y + self.side, x : x + self.side] += 1
         return total / count
 

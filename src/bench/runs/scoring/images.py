@@ -37,9 +37,9 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
         for relative in below:
             found.setdefault(real / relative, path / relative)
     folders = [p.resolve() if p.is_dir() else p.parent.resolve() for p in paths]
-    places = list(found)
-    base = _dataset_root(places) or Path(os.path.commonpath(folders))
-    names = _without_suffix([place.relative_to(base) for place in places])
+    real_paths = list(found)
+    base = _dataset_root(real_paths) or Path(os.path.commonpath(folders))
+    names = _without_suffix([path.relative_to(base) for path in real_paths])
     return [FoundImage(path, name) for path, name in zip(found.values(), names, strict=True)]
 
 
@@ -58,9 +58,9 @@ def _relative_images(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
-def _dataset_root(places: Sequence[Path]) -> Path | None:
+def _dataset_root(paths: Sequence[Path]) -> Path | None:
     """The folder of the categories, if all images lie in one dataset of MVTec AD's layout."""
-    roots = {p.parents[3] if len(p.parents) > 3 and p.parts[-3] in _SPLITS else None for p in places}
+    roots = {p.parents[3] if len(p.parents) > 3 and p.parts[-3] in _SPLITS else None for p in paths}
     return roots.pop() if len(roots) == 1 else None
 
 

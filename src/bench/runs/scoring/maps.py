@@ -27,17 +27,17 @@ def fit_map(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> t
     seen = rows[:, None] & columns[None, :]
     margin = (geometry.size - geometry.output) // 2
     after = geometry.size - geometry.output - margin
-    whole = np.pad(anomaly_map, (margin, after), mode="edge") if geometry.crop else anomaly_map
-    fitted = resize_map(torch.from_numpy(whole), torch.Size((height, width))).numpy()
+    uncropped = np.pad(anomaly_map, (margin, after), mode="edge") if geometry.crop else anomaly_map
+    fitted = resize_map(torch.from_numpy(uncropped), torch.Size((height, width))).numpy()
     return np.where(seen, fitted, fitted.min()).astype(np.float32), seen
 
 
 def _fit_middle(anomaly_map: Values, geometry: Geometry, size: tuple[int, int]) -> tuple[Values, NDArray[np.bool_]]:
     middle, shape = middle_square(size), size[::-1]
     fitted, seen = fit_map(anomaly_map, geometry, (min(size), min(size)))
-    whole, where = np.full(shape, fitted.min(), np.float32), np.zeros(shape, np.bool_)
-    whole[middle.rows_and_columns], where[middle.rows_and_columns] = fitted, seen
-    return whole, where
+    full, where = np.full(shape, fitted.min(), np.float32), np.zeros(shape, np.bool_)
+    full[middle.rows_and_columns], where[middle.rows_and_columns] = fitted, seen
+    return full, where
 
 
 def write_map(values: Values, path: Path) -> None:

@@ -2,32 +2,27 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, Self, TextIO
 
-from bench.errors import UsageError
 from bench.escaping import csv_cell, json_line, visible
+from bench.processes import available_cores
 from bench.runs.scoring.maps import fit_map, write_map
 from bench.runs.scoring.overlay import draw_overlay
 from bench.runs.scoring.scorer import FinishedRun
-from bench.runs.scoring.stream import ScoredImage
-from bench.writing import encode, whole_folder, writing_to
+from bench.runs.scoring.stream import BrokenImage, ScoredImage
+from bench.writing import check_free, encode, whole_folder, writing_to
 
 Format = Literal["csv", "jsonl"]
 Row = dict[str, str | float | bool]
 
 MAPS = "anomaly_images"  # the name in MVTec's own evaluation
 OVERLAYS = "overlays"
-
-
-def check_free(out: Path) -> None:
-    """Refuse a folder that holds anything: nothing is ever overwritten."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} is there already; name another folder with --out, or remove it")
+_MOST_WAITING = 16  # images whose pictures are not yet written: their maps and pictures stay in memory
 
 
 @contextmanager
@@ -77,6 +72,46 @@ def describe(run: FinishedRun, scored: ScoredImage, files: Mapping[str, str]) ->
     elif run.threshold is not None:
         row["threshold"] = run.threshold
     return row | {"anomalous": scored.anomalous} | dict(files)
+
+
+class PictureWriter:
+    """Writes the pictures of scored images on threads of its own, while the next images are read and scored.
+
+    Without a folder, maps and overlays it writes nothing.
+    """
+
+    def __init__(self, run: FinishedRun, folder: Path | None, *, maps: bool, overlays: bool) -> None:
+        self._run, self._folder = run, folder
+        self._maps, self._overlays = maps, overlays
+        self._pool = ThreadPoolExecutor(available_cores())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def written(
+        self, results: Iterable[ScoredImage | BrokenImage]
+    ) -> Iterator[tuple[ScoredImage | BrokenImage, dict[str, str]]]:
+        """The results in their order, each with the paths of its pictures, which then are written."""
+        if self._folder is None or not (self._maps or self._overlays):
+            yield from ((result, {}) for result in results)
+            return
+        waiting: deque[tuple[ScoredImage | BrokenImage, Future[dict[str, str]]]] = deque()
+        for result in results:
+            waiting.append((result, self._pool.submit(self._write, result)))
+            while waiting and (len(waiting) > _MOST_WAITING or waiting[0][1].done()):
+                found, future = waiting.popleft()
+                yield found, future.result()
+        for found, future in waiting:
+            yield found, future.result()
+
+    def _write(self, result: ScoredImage | BrokenImage) -> dict[str, str]:
+        if isinstance(result, BrokenImage):
+            return {}
+        assert self._folder is not None
+        return write_pictures(self._run, result, self._folder, maps=self._maps, overlays=self._overlays)
 
 
 def write_pictures(

@@ -49,7 +49,7 @@ def _draw_bar(
     """Draw the colours from low, at the bottom, to high, with ticks; values beyond take the colour of that end."""
     canvas.paste(Image.fromarray(colour_bar(_BAR, tall)), (left, _LINE))
     for tick, text in zip(scale.ticks, scale.texts(), strict=True):
-        place = round(scale.place(tick))
-        draw.line([(left + _BAR, place), (left + _BAR + 4, place)], fill="black")
-        middle = min(max(place, _LINE + _FONT // 2), _LINE + tall - _FONT // 2)
+        position = round(scale.position(tick))
+        draw.line([(left + _BAR, position), (left + _BAR + 4, position)], fill="black")
+        middle = min(max(position, _LINE + _FONT // 2), _LINE + tall - _FONT // 2)
         draw.text((left + _BAR + 8, middle), text, fill="black", font=font, anchor="lm")

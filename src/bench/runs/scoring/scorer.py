@@ -1,9 +1,9 @@
 """The method of a finished run, ready to score images that the run never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,13 +15,19 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from bench.config.presets import Preset
 from bench.config.settings import Config, resolve
 from bench.config.trusted_code import check_is_of_run
 from bench.console import say
 from bench.data.datamodule import DataSpec
-from bench.data.geometry import Box, Geometry
+from bench.data.digests import file_sha256
+from bench.data.geometry import Content, Geometry
+from bench.data.masks import read_region
+from bench.data.region_of_interest import region_of_product
+from bench.data.tiles import images_at_once
 from bench.errors import UsageError, first_line
 from bench.models.base import Detector, Prediction, as_floats
+from bench.records.finished import read_finished
 from bench.records.predictions import parse_predictions
 from bench.records.record import CHECKPOINT, PREDICTIONS, RECORD, Record, settings_to_read
 from bench.runs.checkpoint import load_checkpoint, read_checkpoint
@@ -31,8 +37,6 @@ from bench.runs.plan import check_device
 
 _MOST_FOLDS = 1000  # each fold has a folder
 Device = Literal["auto", "cpu", "gpu", "mps"]
-
-_ENDED = {"failed": "failed", "interrupted": "was interrupted"}
 
 
 @dataclass(frozen=True)
@@ -46,29 +50,44 @@ class FinishedRun:
     geometry: Geometry
     models: Sequence[Detector]  # one classifier per fold; else one model
     device: torch.device
+    region: NDArray[np.bool_] | None = None  # (height, width) the pixels of every image that count
+    taken: float | None = None  # a threshold instead of the record's
 
     @property
     def threshold(self) -> float | None:
-        """The operating threshold; classifiers have none."""
-        return self.record.metrics.get("threshold")
+        """The threshold that decides: the one that was taken, else the record's; classifiers have none."""
+        return self.record.metrics.get("threshold") if self.taken is None else self.taken
 
     @property
     def batch_size(self) -> int:
         """The batch size of the run's test."""
-        return int(self.config.settings["data"]["batch_size"])
+        return images_at_once(int(self.config.settings["data"]["batch_size"]), self.spec.tiles)
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """An image of any size as in the run's test, (side, side, channels); a ValueError for colour in a grey run."""
+        """An image as in the run's test, (side, side, channels).
+
+        A ValueError for colour in a run of grey images, and for another size than that of the region of interest.
+        """
+        if self.region is not None and self.region.shape[::-1] != image.size:
+            width, height = self.region.shape[::-1]
+            raise ValueError(f"is of {image.width} x {image.height} pixels, the run's region of {width} x {height}")
         if self.spec.channels == 1 and image.mode == "RGB":
             red, green, blue = (np.asarray(band) for band in image.split())
             if not (np.array_equal(red, green) and np.array_equal(green, blue)):
                 raise ValueError("is in colour, but the run learned from grey images; convert it to grey")
             image = image.getchannel(0)
-        return self.geometry.pixels(image, self.spec.channels)
+        return self.geometry.pixels(image, self.spec.channels, self.region)
+
+    def content(self, sizes: Sequence[tuple[int, int]]) -> list[Content] | None:
+        """The part of each image's square that counts, by the images' width and height; None where it is all of it."""
+        if self.geometry.aspect != "pad" and self.region is None:
+            return None
+        fitted = None if self.region is None else torch.from_numpy(self.geometry.fit_region(self.region))
+        return [Content(self.geometry.content(size), fitted) for size in sizes]
 
     @torch.inference_mode()
-    def score(self, pixels: NDArray[np.uint8], content: Sequence[Box] | None = None) -> Prediction:
-        """Score images (B, side, side, channels); if padded, `content` holds the box of each image in its square.
+    def score(self, pixels: NDArray[np.uint8], content: Sequence[Content] | None = None) -> Prediction:
+        """Score images (B, side, side, channels); `content` is the part of each image's square that counts.
 
         Over several folds, log-probabilities are averaged.
         """
@@ -90,11 +109,15 @@ class FinishedRun:
 def load_run(
     folder: Path,
     *,
-    model: str | None = None,
-    data: str | None = None,
+    model: str | Preset | None = None,
+    data: str | Preset | None = None,
     device: Device = "auto",
+    threshold: float | None = None,
 ) -> FinishedRun:
-    """Build the run's method again and fill it from its checkpoints; `model`, `data` name a user's own YAML files."""
+    """Build the run's method again and fill it from its checkpoints; `model`, `data` are a user's own.
+
+    `threshold` decides instead of the record's.
+    """
     record = read_finished(folder)
     names = {"model": record.model, "data": record.dataset}
     check_is_of_run(folder, names, record.config, {"model": model, "data": data})
@@ -113,9 +136,9 @@ def load_run(
     models: list[Detector] = []
     for file in files:
         spec = read_spec(file)
-        if spec.size != geometry.output or settings["batch_size"] < 1:
+        if spec.image_size != geometry.output or settings["batch_size"] < 1:
             raise UsageError(
-                f"{folder / RECORD} does not fit {file}, which was made for images of {spec.size} pixels; "
+                f"{folder / RECORD} does not fit {file}, which was made for images of {spec.image_size} pixels; "
                 "run the cell again"
             )
         detector = build_model(config, spec, weights="none")
@@ -123,19 +146,20 @@ def load_run(
         check_device(detector, fabric.device, record.model, "--device")
         detector.autocast = None if single else detector.autocast
         models.append(detector.to(fabric.device).eval())
-    return FinishedRun(folder, record, config, spec, geometry, models, fabric.device)
+    region = _region(record, settings)
+    return FinishedRun(folder, record, config, spec, geometry, models, fabric.device, region, threshold)
 
 
-def read_finished(folder: Path) -> Record:
-    """The record of a finished run; a UsageError for any other."""
-    record = Record.read(folder)
-    if record.status != "finished":
-        raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
-    if record.track == "one-class" and record.metrics.get("threshold") is None:
-        raise UsageError(f"{folder / RECORD} holds no threshold, so nothing can be told from it; run the cell again")
-    if record.track == "supervised" and record.confusion is None:
-        raise UsageError(f"{folder / RECORD} holds no confusion matrix, so no classes; run the cell again")
-    return record
+def _region(record: Record, settings: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+    """The run's region of interest; a UsageError where its file has changed, or each image has a region of its own."""
+    if record.data.region is None:
+        return None
+    path = region_of_product(Path(settings["region"] or ""), record.category)
+    if path is None:
+        raise UsageError("the run judges a region of each of its images; of other images none is known")
+    if not path.is_file() or file_sha256(path) != record.data.region:
+        raise UsageError(f"{path} is not the region of interest that the run judged; put that file back")
+    return read_region(path, settings["mask_threshold"])
 
 
 def read_spec(checkpoint: Path) -> DataSpec:
@@ -153,7 +177,9 @@ def read_spec(checkpoint: Path) -> DataSpec:
         raise UsageError(
             f"{checkpoint} says oddly how it was built ({where}: {problem['msg']}); fit it again"
         ) from error
-    if not (0 < spec.size < 2**16 and spec.channels in (1, 3) and 0 <= spec.train_images < 2**31):
+    tiles = spec.tiles
+    cut = tiles is None or (0 <= 2 * tiles.overlap <= tiles.side == spec.size < tiles.size < 2**16)
+    if not (cut and 0 < spec.size < 2**16 and spec.channels in (1, 3) and 0 <= spec.train_images < 2**31):
         raise UsageError(f"{checkpoint} is of no model for images: it says it was built for {spec}; fit it again")
     return spec
 

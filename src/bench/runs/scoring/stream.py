@@ -1,21 +1,27 @@
-"""Images in, scores out, one batch at a time: however many images there are, memory holds two batches."""
+"""Images in, scores out, one batch at a time: however many images there are, memory holds three batches."""
 
 import hashlib
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from bench.data.images import GREY_IN_COLOUR, read_header, read_image
+from bench.data.geometry import hide_outside
+from bench.data.images import GREY_IN_COLOUR, as_seen, conversion_of, in_eight_bits, read_header, read_image
 from bench.errors import RunError, UsageError, first_line
+from bench.processes import available_cores
 from bench.runs.scoring.images import FoundImage
 from bench.runs.scoring.scorer import FinishedRun
 
+# Said of images that a run of several folds learned from, before the file with their fair scores.
+OWN_IMAGES = "of these are images that the run learned from, all but one of its folds each; fair scores of them are in"
 LARGEST_PICTURE = 1024  # pixels of the longer side of the picture under a heat map
 
 
@@ -72,6 +78,25 @@ def score_images(
 
 def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures: bool) -> ReadImage:
     image = read_image(found.path, run.config.settings["data"]["bits"])
+    is_own = bool(own) and hashlib.sha256(found.path.read_bytes()).hexdigest() in own
+    return _prepared(run, found, image, read_header(found.path).conversion, is_own=is_own, pictures=pictures)
+
+
+def score_in_memory(run: FinishedRun, images: Mapping[str, Image.Image]) -> Iterator[ScoredImage]:
+    """Score images that no file holds, by their names; a UsageError names one that cannot be scored."""
+    taken = []
+    for name, image in images.items():
+        upright = as_seen(image, name)
+        pixels = in_eight_bits(upright, name, run.config.settings["data"]["bits"])
+        found = FoundImage(Path(name), PurePosixPath(name))
+        taken.append(_prepared(run, found, pixels, conversion_of(upright), is_own=False, pictures=False))
+    for start in range(0, len(taken), run.batch_size):
+        yield from _score(run, taken[start : start + run.batch_size])
+
+
+def _prepared(
+    run: FinishedRun, found: FoundImage, image: Image.Image, conversion: str, *, is_own: bool, pictures: bool
+) -> ReadImage:
     picture = None
     if pictures:
         picture = image.convert("RGB")
@@ -80,8 +105,6 @@ def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures:
         pixels = run.pixels(image)
     except ValueError as error:
         raise UsageError(f"{found.path} {error}") from error
-    is_own = bool(own) and hashlib.sha256(found.path.read_bytes()).hexdigest() in own
-    conversion = read_header(found.path).conversion
     if image.mode == "L" and run.spec.channels > 1:
         conversion = GREY_IN_COLOUR
     return ReadImage(found, pixels, image.size, picture, is_own, conversion)
@@ -90,31 +113,39 @@ def _read(run: FinishedRun, found: FoundImage, own: frozenset[str], *, pictures:
 def _read_ahead(
     images: Sequence[FoundImage], read: Callable[[FoundImage], ReadImage | BrokenImage], size: int
 ) -> Iterator[list[ReadImage | BrokenImage]]:
-    """Batches of images; while one is scored, threads read the next."""
-    waiting: list[Future[ReadImage | BrokenImage]] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(images), size):
-            coming = [pool.submit(read, found) for found in images[start : start + size]]
-            if waiting:
-                yield [future.result() for future in waiting]
-            waiting = coming
-        if waiting:
-            yield [future.result() for future in waiting]
+    """Batches of images; while one is scored, threads read the next two, so that they never wait for its end."""
+    waiting: deque[Future[ReadImage | BrokenImage]] = deque()
+    coming = iter(images)
+    with ThreadPoolExecutor(available_cores()) as pool:
+
+        def fill() -> None:
+            waiting.extend(pool.submit(read, found) for found in islice(coming, 2 * size - len(waiting)))
+
+        try:
+            fill()
+            while waiting:
+                batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+                fill()
+                yield batch
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _score(run: FinishedRun, images: Sequence[ReadImage]) -> Iterator[ScoredImage]:
-    content = [run.geometry.content(image.size) for image in images] if run.geometry.aspect == "pad" else None
+    content = run.content([image.size for image in images])
     prediction = run.score(np.stack([image.pixels for image in images]), content)
-    for place, image in enumerate(images):
-        score = float(prediction.score[place])
+    for index, image in enumerate(images):
+        score = float(prediction.score[index])
         named = None
         if prediction.logits is not None:
-            probabilities = softmax(prediction.logits[place].double().numpy())
+            probabilities = softmax(prediction.logits[index].double().numpy())
             best = int(probabilities.argmax())
             named = (run.spec.classes[best], float(probabilities[best]))
         if not np.isfinite(score):
             raise RunError(f"the score of {image.found.path} is no finite number")
-        anomaly_map = None if prediction.map is None else prediction.map[place].numpy()
+        anomaly_map = None if prediction.map is None else prediction.map[index].numpy()
+        if anomaly_map is not None and content is not None and content[index].region is not None:
+            anomaly_map = hide_outside(anomaly_map, content[index])
         yield ScoredImage(image, score, _is_anomalous(run, score, named), anomaly_map, named)
 
 

@@ -34,9 +34,6 @@ class Launcher(BaseModel):
     def check(self) -> None:
         """Raise a UsageError where something is not installed, before anything runs."""
 
-    def warm(self) -> None:
-        """Start slow preparations that need no cell; the cells are planned meanwhile."""
-
     def open(self, tasks: Sequence[Task]) -> AbstractContextManager[Pool]:
         """Open a pool of processes for cells like these; the processes end with the context."""
         raise NotImplementedError

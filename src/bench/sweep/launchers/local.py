@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
@@ -12,10 +12,11 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from bench.errors import UsageError
+from bench.processes import available_cores
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
-from bench.sweep.launchers.fork_server import start_method
 from bench.sweep.launchers.worker_handle import Worker
+from bench.sweep.retries import Retries
 from bench.sweep.tasks import Event, Outcome, Started, Task
 
 _TICK = 0.5  # longest wait for a worker, in seconds
@@ -41,11 +42,6 @@ class LocalLauncher(Launcher):
     gpus: Literal["auto"] | list[str | int] = "auto"
     gpus_per_worker: PositiveInt = 1
     workers_per_gpu: PositiveInt = 1
-
-    def warm(self) -> None:
-        """Import what workers need while the cells are planned."""
-        if self._count([]):
-            start_method(self._threads([]))
 
     @contextmanager
     def open(self, tasks: Sequence[Task]) -> "Iterator[LocalPool]":
@@ -73,10 +69,10 @@ class LocalLauncher(Launcher):
             return len(groups) * self.workers_per_gpu
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         # Few cells do not get fewer workers with more threads: the last digits of metrics depend on the threads.
-        return max(1, min(_cores(), memory // _BYTES_PER_WORKER))
+        return max(1, min(available_cores(), memory // _BYTES_PER_WORKER))
 
     def _threads(self, tasks: Sequence[Task]) -> int:
-        return max(1, _cores() // max(1, self._count(tasks))) if self.threads == "auto" else self.threads
+        return max(1, available_cores() // max(1, self._count(tasks))) if self.threads == "auto" else self.threads
 
     def _gpu_groups(self, tasks: Sequence[Task]) -> list[str]:
         settings = [task.cell.config.section("trainer") for task in tasks]
@@ -108,7 +104,7 @@ class LocalPool:
                 self._unreached |= ended.unreached
                 yield ended
             return
-        waiting, deaths = deque(tasks), Counter[int]()
+        waiting, retries = deque(tasks), Retries()
         while waiting or any(worker.task for worker in self._workers):
             for worker in self._workers:
                 if worker.task is None and waiting:
@@ -120,12 +116,12 @@ class LocalPool:
             for worker in self._workers:
                 yield from worker.read()
                 cell, outcome = worker.answer()
+                yield from worker.report()
                 if outcome is not None:
                     self._unreached |= outcome.unreached
                     yield outcome
                 elif cell is not None:  # its worker died
-                    deaths[cell.number] += 1
-                    if deaths[cell.number] <= cell.retry:
+                    if retries.after_death(cell):
                         waiting.append(cell)
                     else:
                         yield _end_of(cell, worker)
@@ -144,10 +140,6 @@ def _end_of(task: Task, worker: Worker) -> Outcome:
     if is_claimed(task.folder):  # another sweep took the cell over
         return Outcome(task.number, "elsewhere")
     return fail(task, f"its process died ({worker.last_words})")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _visible_gpus() -> list[str]:

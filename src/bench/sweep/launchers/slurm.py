@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt
 
 from bench.errors import RunError, UsageError
+from bench.processes import available_cores
 from bench.sweep.claims import is_claimed
 from bench.sweep.launchers.base import Launcher
 from bench.sweep.launchers.worker_main import interrupt
@@ -139,7 +140,7 @@ def _use_cores_of_job() -> None:
     import torch
 
     cores = os.environ.get("SLURM_CPUS_PER_TASK")
-    torch.set_num_threads(int(cores) if cores else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(int(cores) if cores else available_cores())
 
 
 def _goes_back_to_queue(requeues: int) -> bool:

@@ -3,14 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from multiprocessing import Pipe, get_context
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.sweep.launchers.fork_server import start_method
-from bench.sweep.launchers.worker_main import serve
-from bench.sweep.tasks import Outcome, Task
+from bench.sweep.launchers.worker_main import SIGNALS, serve
+from bench.sweep.tasks import Outcome, Progressed, Task
 
 _SECONDS_TO_STOP = 30.0
 
@@ -26,6 +25,7 @@ class Worker:
         self._cells: Connection | None = None
         self._words: Connection | None = None
         self._line = b""
+        self._report: Progressed | None = None
 
     @property
     def connections(self) -> list[Connection]:
@@ -58,13 +58,25 @@ class Worker:
             *lines, self._line = (self._line + text).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
 
+    def report(self) -> Iterator[Progressed]:
+        """The last report of its cell, where there is a new one."""
+        if self._report is not None:
+            yield self._report
+            self._report = None
+
     def answer(self) -> tuple[Task | None, Outcome | None]:
         """The cell that has ended, with its outcome, None where the process died; (None, None) if none has ended."""
         task, alive = self.task, self._process is not None and self._process.is_alive()
         if task is None:
             return None, None
+        outcome: Outcome | None = None
         try:
-            outcome = self._open_cells.recv() if self._open_cells.poll() else None
+            while outcome is None and self._open_cells.poll():
+                message = self._open_cells.recv()
+                if isinstance(message, Progressed):
+                    self._report = message
+                else:
+                    outcome = message
         except (EOFError, OSError):
             outcome = None
             self._process.join(_SECONDS_TO_STOP)
@@ -100,13 +112,9 @@ class Worker:
         self._line = b""
         # Not a daemon: daemons may not start processes, and data loaders do.
         arguments = (cells, words, dict(os.environ) | dict(self._environment), self._threads)
-        process = start_method(self._threads).Process(target=serve, args=arguments)
-        try:
-            process.start()
-        except (EOFError, OSError):  # the fork server died
-            process = get_context("spawn").Process(target=serve, args=arguments)
-            process.start()
-        self._process = process
+        self._process = get_context("spawn").Process(target=serve, args=arguments)
+        with _signals_blocked():
+            self._process.start()
         cells.close()
         words.close()
 
@@ -114,3 +122,14 @@ class Worker:
     def _open_cells(self) -> Connection:
         assert self._cells is not None
         return self._cells
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block signals for a process that starts here: it unblocks them once it handles them."""
+    resource_tracker.ensure_running()  # if it started below, it would unblock the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

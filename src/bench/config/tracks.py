@@ -1,0 +1,89 @@
+"""The tracks. Methods of one track learn from the same kind of images, so their metrics compare.
+
+Whatever differs between tracks is declared here: settings, decisions, metrics and words. A new track is one entry.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the methods of one track have in common.
+
+    Args:
+        name: its name in records and file names.
+        about: what a reader of its tables must know; `{dataset}` stands for the dataset's name.
+        learns_from_defects: whether it learns from labelled defects. Then all images are dealt into folds, and the
+            method tells classes apart: the largest logit decides. Else it learns from good images alone, and a
+            threshold from normal images decides.
+        group: what its test images are grouped by.
+        tested_on: what must be said of its test images in a sentence that ends with `images`.
+        idle: settings that none of its methods can use, with the reasons.
+        headline: the metric that methods are ranked by; larger is better.
+        quality: the metrics of its tables.
+        published: those of them that papers give.
+        study: the metrics of a study; the first one decides its verdict.
+        intervals: the metrics whose interval a record has.
+        differences: the metrics that predictions determine, so that a difference of two runs has an interval.
+    """
+
+    name: str
+    about: str
+    learns_from_defects: bool
+    group: str
+    tested_on: str
+    idle: Mapping[str, str]
+    headline: str
+    quality: Sequence[str]
+    published: Sequence[str]
+    study: Sequence[str]
+    intervals: Sequence[str]
+    differences: Sequence[str]
+
+
+_OF_DECISIONS = ("image_accuracy", "image_balanced_accuracy", "image_precision", "image_recall")
+_OF_SCORES = ("image_auroc", "image_ap")
+_OF_LOGITS = ("accuracy", "balanced_accuracy", "macro_f1", *_OF_DECISIONS, "calibration_error", *_OF_SCORES)
+_OF_LABELS = ("data.fold", "data.folds", "data.minority_augmentation", "data.per_class", "data.sampling")
+_STANDARD_DEVIATION = "Mean ± standard deviation over seeds; no ± for a single seed. "
+
+ONE_CLASS = Track(
+    name="one-class",
+    about=_STANDARD_DEVIATION + "Accuracy is taken at a threshold from held-out normal images. {dataset} has no "
+    "validation split with defects: every choice made by looking at these figures was made on test images.",
+    learns_from_defects=False,
+    group="defect type",
+    tested_on="",
+    idle=dict.fromkeys(_OF_LABELS, "learns from one class"),
+    headline="image_auroc",
+    quality=("image_auroc", "image_accuracy", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30"),
+    published=("image_auroc", "pixel_auroc"),
+    study=("image_auroc", "image_accuracy", "image_balanced_accuracy"),
+    intervals=_OF_SCORES,
+    differences=(*_OF_SCORES, *_OF_DECISIONS),
+)
+SUPERVISED = Track(
+    name="supervised",
+    about=_STANDARD_DEVIATION + "These methods were shown labelled defects of the same types: no figure here compares "
+    "with one of a one-class method.",
+    learns_from_defects=True,
+    group="class",
+    tested_on=", each in a fold that had not seen it",
+    idle={
+        "threshold_quantile": "decides without a threshold",
+        "protocol": "scores no pixels",
+        "data.shots": "learns from labelled classes, whose images --data.per_class counts",
+        "data.contamination": "learns from labelled defects",
+        "data.held_out": "takes no threshold from good images",
+        "data.tile": "sees a whole image at once",
+        "data.tile_overlap": "sees a whole image at once",
+    },
+    headline="macro_f1",
+    quality=("macro_f1", "accuracy", "balanced_accuracy", "image_auroc", "calibration_error"),
+    published=(),
+    study=("accuracy", "macro_f1", "image_auroc"),
+    intervals=_OF_LOGITS,
+    differences=_OF_LOGITS,
+)
+TRACKS = {track.name: track for track in (ONE_CLASS, SUPERVISED)}

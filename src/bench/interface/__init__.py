@@ -1,0 +1,1 @@
+"""The public interface: what `import bench` offers, and what the command line is built on."""
