@@ -173,13 +173,16 @@ def test_a_threshold_of_another_run_or_of_scores_that_are_gone_is_refused(bench,
         ("inf", "--threshold inf is no finite number"),
         ("0,5", "no chosen threshold at 0,5; 'bench threshold' writes one, or give a number"),
         ("notes.txt", "notes.txt is no chosen threshold (Invalid JSON"),
-        ("newer.json", "was written by a newer bench (schema 2)"),
+        ("newer.json", "was written by a newer bench (schema 2, known is 1); update bench"),
+        ("newest.json", "was written by a newer bench (schema 3, known is 1); update bench"),
     ],
 )
 def test_what_is_no_threshold_is_refused_in_a_line(bench, refuse, run, bad, given, about):
     Path("notes.txt").write_text("3.5 or so")
     chosen(bench, "--run", run, "--max-false-alarms", "0.5")
-    Path("newer.json").write_text((run / "threshold.json").read_text().replace('"schema": 1', '"schema": 2'))
+    content = (run / "threshold.json").read_text()
+    Path("newer.json").write_text(content.replace('"schema": 1', '"schema": 2'))
+    Path("newest.json").write_text(content.replace('"schema": 1', '"schema": 3, "a new field": 1'))
     assert about in refuse("predict", "--run", run, bad, "--threshold", given)
 
 

@@ -5,12 +5,18 @@ import csv
 import io
 import re
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from bench.runs.scoring import output
+from bench.models.padim import PaDiM
+from bench.runs.scoring import gallery, output
+from bench.runs.scoring.images import FoundImage
+from bench.runs.scoring.maps import fit_map
+from bench.runs.scoring.scorer import load_run
+from bench.runs.scoring.stream import ReadImage, ScoredImage
 from cli.test_predict_command import fit
 from fake_data import save, weave
 
@@ -75,6 +81,34 @@ def test_a_photo_keeps_its_shape(bench, run, tmp_path):
     save(pixels, tmp_path / "wide.png")
     assert bench("predict", "--run", run, tmp_path / "wide.png", "--gallery").status == 0
     assert sizes_of(PAGE.read_text()) == [(60, 20)] * 3
+
+
+def test_the_padding_of_a_photo_does_not_hide_its_contour(bench, quick_padim, tmp_path, monkeypatch):
+    run = fit(bench, tmp_path, *quick_padim, "--data.aspect", "pad")
+    save(weave(60, "wide")[:20], tmp_path / "wide.png")
+    true = PaDiM.predict
+
+    def loud_padding(self, image, content=None):
+        found = true(self, image, content)
+        found.map[:, 0, 0] = 1e6
+        return found
+
+    monkeypatch.setattr(PaDiM, "predict", loud_padding)
+    assert bench("predict", "--run", run, tmp_path / "wide.png", "--gallery").status == 0
+    assert 'title="contour at the threshold"' in PAGE.read_text()
+
+
+def test_a_contour_is_drawn_though_resizing_averages_the_only_pixel_above_the_threshold_away(run):
+    found = load_run(run, device="cpu")
+    anomaly_map = np.zeros((found.geometry.output,) * 2, np.float32)
+    anomaly_map[4, 4] = found.threshold * 1.01
+    image = ReadImage(FoundImage(Path("a.png"), PurePosixPath("a")), np.zeros(0, np.uint8), (200, 200), None, False, "")
+    scored = ScoredImage(image, float(anomaly_map.max()), True, anomaly_map, None)
+    values = fit_map(anomaly_map, found.geometry, (200, 200))[0]
+    assert values.max() < found.threshold
+    above = gallery._above_threshold(found, scored, values)
+    assert above.any()
+    assert above.mean() < 0.02
 
 
 def sizes_of(page: str) -> list[tuple[int, int]]:

@@ -94,6 +94,50 @@ def test_the_script_gives_bench_s_verdicts_where_there_is_neither_torch_nor_benc
     assert [line["score"] for line in found] == pytest.approx([line["score"] for line in expected], rel=1e-4)
 
 
+def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_scored(exported, data_root, tmp_path):
+    photo = min((data_root / "screw" / "test").rglob("*.png"))
+    damaged, vector = tmp_path / "damaged.png", tmp_path / "vector.png"
+    damaged.write_bytes(photo.read_bytes()[:200])
+    vector.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    command = [sys.executable, exported[0] / "predict.py", damaged, photo, vector]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [str(photo)]
+    told = done.stderr.splitlines()
+    named = [f"predict.py: {path} is skipped: " for path in (damaged, vector)]
+    assert [line[: len(start)] for line, start in zip(told, named, strict=True)] == named
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_threshold_that_is_given_decides_in_the_file(bench, finished):
+    middle = float(np.median(scores_of(finished)))
+    outcome = bench("export", "--run", finished, "--threshold", str(middle), "--json")
+    assert outcome.status == 0, outcome.stderr
+    facts = facts_of(Path("export/model.onnx"))
+    assert (float(facts["threshold"]), facts["threshold_chosen"]) == (middle, "after the fit")
+    assert json.loads(outcome.stdout)["check"]["verdicts_that_differ"] == 0
+
+
+def test_a_threshold_of_another_run_is_refused(bench, refuse, finished):
+    own = Path(shutil.copytree(finished, "own"))
+    assert bench("threshold", "--run", own, "--max-false-alarms", "0.95").status == 0
+    chosen = json.loads((own / "threshold.json").read_text())
+    (own / "threshold.json").write_text(json.dumps(chosen | {"run": "0" * 16}))
+    line = refuse("export", "--run", own, "--threshold", own / "threshold.json")
+    assert f"was chosen for run {'0' * 16}" in line
+
+
+@pytest.mark.slow
+def test_a_chosen_threshold_that_is_not_taken_is_said(bench, finished):
+    own = Path(shutil.copytree(finished, "own"))
+    assert bench("threshold", "--run", own, "--max-false-alarms", "0.95").status == 0
+    outcome = bench("export", "--run", own)
+    assert outcome.status == 0
+    assert f"to take that: --threshold {own / 'threshold.json'}" in outcome.stderr
+    assert facts_of(Path("export/model.onnx"))["threshold_chosen"] == "in the fit"
+
+
 def test_the_script_imports_only_what_a_line_has():
     text = Path(metadata.__file__).with_name("predict_script.py").read_text(encoding="utf-8")
     imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))

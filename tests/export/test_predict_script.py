@@ -1,5 +1,7 @@
 """The predict.py of an export makes the same pixels of a photo as bench, for photos of all kinds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,17 @@ from bench.runs.scoring.scorer import FinishedRun
 onnxruntime = pytest.importorskip("onnxruntime")
 
 SIZES = [(int(width), int(height)) for width, height in np.random.default_rng(0).integers(20, 400, (100, 2))]
+
+
+def move_exif_behind_pixels(path: Path) -> None:
+    """Write a PNG's `eXIf` chunk again, after its pixels."""
+    content, chunks, start = path.read_bytes(), [], 8
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        chunks.append(content[start:end])
+        start = end
+    chunks.sort(key=lambda chunk: {b"eXIf": 1, b"IEND": 2}.get(chunk[4:8], 0))
+    path.write_bytes(content[:8] + b"".join(chunks))
 
 
 def facts_of(geometry: Geometry, channels: int, bits: int = 16) -> dict:
@@ -88,6 +101,10 @@ def test_what_cannot_be_read_exactly_is_refused_where_bench_refuses_it(tmp_path)
     clear.save(tmp_path / "clear.png")
     Image.fromarray(grey.astype(np.uint16) * 256).save(tmp_path / "deep.png")
     Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tif")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "turned.png", exif=turned)
+    move_exif_behind_pixels(tmp_path / "turned.png")
     pages = [Image.fromarray(grey)] * 2
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     for path in sorted(tmp_path.iterdir()):

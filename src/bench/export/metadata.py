@@ -44,6 +44,7 @@ def metadata_of(run: FinishedRun, data: DefectData | None, *, half: bool) -> dic
         "Pillow as predict.py does: onnxruntime's own resize gives other pixels",
         "preprocessing": preprocessing(run),
         "threshold": run.threshold,
+        "threshold_chosen": None if run.threshold is None else "in the fit" if run.taken is None else "after the fit",
         "decision": "anomalous: score > threshold"
         if run.threshold is not None
         else "anomalous: class is not the first",

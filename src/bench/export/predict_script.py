@@ -1,7 +1,7 @@
 """Score photos with the model beside this file: python predict.py PHOTO...; it needs numpy, Pillow and onnxruntime.
 
 One line of JSON for each photo. `anomalous` is the verdict: a score above the threshold or, of a classifier, any class
-but the first.
+but the first. A photo that cannot be read exactly is named and passed over; the exit status is then 1.
 """
 
 import json
@@ -13,15 +13,20 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
 
 def read(path: Path | str, facts: dict[str, Any]) -> Image.Image:
     """A photo upright, as 8-bit grey or RGB; what cannot be read exactly ends with a ValueError."""
-    image: Image.Image = Image.open(path)
+    image: Image.Image = Image.open(path, formats=FORMATS)
     if not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         raise ValueError(f"{path} has colours of 16 bits; save it as an 8-bit grey or RGB image")
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ValueError(f"{path} holds several pictures; save the one that is meant as a file of its own")
+    told = image.format != "PNG" or "exif" in image.info
     image.load()
+    if not told and image.getexif().get(274, 1) in range(2, 9):
+        raise ValueError(f"{path} has its EXIF orientation behind its pixels, where few look; save it upright")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
         values, white = np.asarray(image).astype(np.int64), 2 ** facts["bits"] - 1
@@ -87,19 +92,22 @@ class Model:
         return self.score(*fit(read(path, self.facts), self.facts))
 
 
-def main(paths: list[str]) -> None:
-    """Print the score and the verdict of each photo."""
-    model = Model(Path(__file__).with_name("model.onnx"))
+def main(paths: list[str]) -> int:
+    """Print the score and the verdict of each photo; 1 where one could not be read."""
+    model, status = Model(Path(__file__).with_name("model.onnx")), 0
     for path in paths:
         try:
             found = model.predict(path)
-        except (ValueError, OSError) as error:
-            sys.exit(f"predict.py: {error}")
+        except Exception as error:  # decoders of damaged files raise anything: SyntaxError, struct.error, ...
+            print(f"predict.py: {path} is skipped: {error}", file=sys.stderr)
+            status = 1
+            continue
         line = {"path": path, "score": float(found["score"]), "anomalous": bool(found["anomalous"])}
         if "class" in found:
             line["class"] = json.loads(model.metadata["classes"])[int(found["class"])]
         print(json.dumps(line, ensure_ascii=False))
+    return status
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

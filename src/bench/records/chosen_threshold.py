@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UsageError
 from bench.records.normal_scores import Obtained
 from bench.records.record import Count, MetricValue, Record
+from bench.records.versioned import Versioned, read_versioned
 from bench.writing import write_atomically
 
 THRESHOLD = "threshold.json"
@@ -45,7 +46,7 @@ class Cost(BaseModel):
     expected: Amount  # of a part
 
 
-class ChosenThreshold(BaseModel):
+class ChosenThreshold(Versioned):
     """A threshold of one run, with what it was chosen from and what it promises."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -76,22 +77,13 @@ class ChosenThreshold(BaseModel):
     def read(cls, path: Path) -> "ChosenThreshold":
         """Read a file, or that of a run's folder; a UsageError names one that holds no chosen threshold."""
         file = path / THRESHOLD if path.is_dir() else path
-        if not file.is_file():
-            raise UsageError(f"no chosen threshold at {file}; 'bench threshold' writes one, or give a number")
-        try:
-            found = cls.model_validate_json(file.read_bytes())
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            detail = error.errors()[0]
-            name = ".".join(map(str, detail["loc"]))
-            raise UsageError(
-                f"{file} is no chosen threshold ({name + ': ' if name else ''}{detail['msg']}); choose it again: "
-                "bench threshold"
-            ) from error
-        if found.schema_version > SCHEMA:
-            raise UsageError(f"{file} was written by a newer bench (schema {found.schema_version}); update bench")
-        return found
+        return read_versioned(
+            cls,
+            file,
+            SCHEMA,
+            no_such=f"no chosen threshold at {file}; 'bench threshold' writes one, or give a number",
+            refused="is no chosen threshold ({why}); choose it again: bench threshold",
+        )
 
     def check_is_of(self, record: Record, normal_scores: str | None, named: object) -> None:
         """Refuse a threshold of another run, or of scores that the run no longer has; None: the run keeps none."""

@@ -2,17 +2,17 @@
 
 import json
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bench.config.decisive_settings import is_as_before, makes_method
 from bench.config.moved_classes import present_path
 from bench.config.plain_names import plain_name
 from bench.config.settings import flatten
 from bench.errors import UsageError
+from bench.records.versioned import Versioned, read_versioned
 from bench.writing import write_atomically
 
 SCHEMA = 1
@@ -76,7 +76,7 @@ class CostRecord(BaseModel):
     epochs: Count
 
 
-class Record(BaseModel):
+class Record(Versioned):
     """Everything about one run: its settings, data, metrics, costs and environment."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
@@ -97,10 +97,10 @@ class Record(BaseModel):
     differs: str = ""  # how the preset's protocol differs from that of the reference
     data: DataRecord
     weights: dict[str, str]
-    metrics: Metrics = {}
-    metrics_by_defect: dict[str, Metrics] = {}
-    intervals: dict[str, Interval | None] = {}  # 95 %, from a bootstrap over the test images
-    intervals_by_defect: dict[str, dict[str, Interval | None]] = {}
+    metrics: Metrics = Field(default_factory=dict)
+    metrics_by_defect: dict[str, Metrics] = Field(default_factory=dict)
+    intervals: dict[str, Interval | None] = Field(default_factory=dict)  # 95 %, from a bootstrap over the test images
+    intervals_by_defect: dict[str, dict[str, Interval | None]] = Field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
     map_range: Interval | None = None  # values of anomaly maps where the colours of pictures begin and end
     cost: CostRecord | None = None
@@ -130,24 +130,9 @@ class Record(BaseModel):
     def read(cls, path: Path) -> "Record":
         """Read a record; a UsageError names a file that is no record."""
         file = path / RECORD if path.is_dir() else path
-        if file.exists() and not file.is_file():  # reading a named pipe would block
-            raise UsageError(f"{file} is no file that can be read")
-        try:
-            record = cls.model_validate_json(file.read_bytes())
-        except FileNotFoundError as error:
-            raise UsageError(f"no record at {file}") from error
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            if newer := _newer_schema(file):
-                raise _too_new(file, newer) from error
-            detail = error.errors()[0]
-            name = ".".join(map(str, detail["loc"]))
-            raise UsageError(
-                f"{file} is no record of this version ({name + ': ' if name else ''}{detail['msg']})"
-            ) from error
-        if record.schema_version > SCHEMA:
-            raise _too_new(file, record.schema_version)
+        record = read_versioned(
+            cls, file, SCHEMA, no_such=f"no record at {file}", refused="is no record of this version ({why})"
+        )
         if problem := _problem(record):
             raise UsageError(f"{file} is no record of this version ({problem})")
         return record
@@ -188,18 +173,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < 2**64
-
-
-def _newer_schema(file: Path) -> int | None:
-    """The schema number of a later release, if that is why the record cannot be read."""
-    with suppress(ValueError, AttributeError, RecursionError):
-        schema = json.loads(file.read_bytes()).get("schema")
-        return schema if isinstance(schema, int) and schema > SCHEMA else None
-    return None
-
-
-def _too_new(file: Path, schema: int) -> UsageError:
-    return UsageError(f"{file} was written by a newer bench (schema {schema}, known is {SCHEMA}); update bench")
 
 
 def changed_settings(record: Record) -> dict[str, Any]:

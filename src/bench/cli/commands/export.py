@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bench.cli.command import Known, command, option
 from bench.cli.completion import FOLDER, RUN
 from bench.cli.options import own_file_options, quiet_option, root_option
+from bench.cli.taken_threshold import taken_threshold, threshold_option
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.writing import check_free
@@ -25,6 +26,7 @@ OUT = Path("export")
     "images the run's verdict.",
     option("--run", type=RUN, required=True, metavar="RUN", help="folder of the run"),
     option("--out", type=FOLDER, metavar="FOLDER", help=f"folder of the files, a new one (default: {OUT})"),
+    threshold_option(),
     option("--half", is_flag=True, help="store large constants in half precision: half the size, the same verdicts"),
     option("--check", is_flag=True, help="score the test images by torch and by the file, and compare (the default)"),
     option("--no-check", is_flag=True, help="write the file unchecked: the run's images are not needed"),
@@ -48,12 +50,13 @@ def run(options: Known) -> int:
     check_is_of_run(options.run, names, record.config, {"model": options.model, "data": options.data})
     check_exportable(record)
     check_installed()
+    taken = taken_threshold(options.run, record, options.threshold)
 
     from bench.export.export import export_run
     from bench.runs.scoring.scorer import load_run
     from bench.runs.telling import telling
 
-    run = load_run(options.run, model=options.model, data=options.data, device="cpu")
+    run = load_run(options.run, model=options.model, data=options.data, device="cpu", threshold=taken)
     data = _data(record, options)
     if run.config.settings["data"].get("random_pose"):
         say("bench: the run's images were posed at random; the file crops them at their centre")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.command import Argument, Known, command, option
-from bench.cli.completion import FILE, FILE_NAME, FOLDER, RUN
+from bench.cli.completion import FILE, FOLDER, RUN
 from bench.cli.options import device_option, own_file_options, quiet_option
+from bench.cli.taken_threshold import taken_threshold, threshold_option
 from bench.console import is_quiet, say, tell
 from bench.errors import RunError, UsageError, counted
 from bench.writing import check_free
 
 if TYPE_CHECKING:  # these import torch
-    from bench.records.record import Record
     from bench.runs.scoring.images import FoundImage
     from bench.runs.scoring.scorer import FinishedRun
     from bench.runs.scoring.stream import ScoredImage
@@ -38,12 +38,7 @@ _NAMED = 10  # anomalous images in the summary
     option("--maps", is_flag=True, help="raw anomaly maps, 32-bit TIFF of the images' size in MVTec's layout"),
     option("--overlays", is_flag=True, help="heat maps over the images, PNG, one scale for the run"),
     option("--gallery", is_flag=True, help="a page of the images, the most anomalous first: image, map, contour"),
-    option(
-        "--threshold",
-        type=FILE_NAME,
-        metavar="NUMBER|FILE",
-        help="that decides instead of the record's: a number, or a threshold.json of 'bench threshold'",
-    ),
+    threshold_option(),
     option("--strict", is_flag=True, help="stop at an unreadable image, and leave nothing"),
     quiet_option(),
     device_option(),
@@ -65,7 +60,7 @@ def run(options: Known) -> int:
     record = Record.read(options.run)  # `load_run` reads and checks it as well, after the import of torch
     names = {"model": record.model, "data": record.dataset}
     check_is_of_run(options.run, names, record.config, {"model": options.model, "data": options.data})
-    taken = _taken_threshold(options, record)
+    taken = taken_threshold(options.run, record, options.threshold)
     images = find_images(options.paths)
 
     from bench.runs.scoring.scorer import load_run
@@ -110,18 +105,6 @@ def _check(options: Known) -> None:
         if pictures and path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
             line = f"{options.out} lies in {path}, where its pictures would be images next time"
             raise UsageError(f"{line}; name another folder with --out")
-
-
-def _taken_threshold(options: Known, record: "Record") -> float | None:
-    """The threshold to take instead of the record's; says where one was chosen and is not taken."""
-    from bench.records.chosen_threshold import THRESHOLD
-    from bench.runs.chosen_threshold import taken_threshold
-
-    if options.threshold is not None:
-        return taken_threshold(options.run, record, options.threshold)
-    if (chosen := options.run / THRESHOLD).is_file():
-        say(f"bench: the record's threshold decides, not the one chosen later; to take that: --threshold {chosen}")
-    return None
 
 
 def _check_maps(run: "FinishedRun", options: Known) -> None:

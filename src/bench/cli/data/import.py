@@ -57,8 +57,8 @@ _EXAMPLES = """Examples:
     option(
         "--masks", type=FILE, metavar="PATH", help="folder of masks (PNG, LabelMe), or a COCO file (default: a search)"
     ),
-    option("--calibration-share", type=float, metavar="S", default=0.25, help="of the good photos (default: 0.25)"),
-    option("--test-share", type=float, metavar="S", default=0.25, help="of the good photos (default: 0.25)"),
+    option("--calibration-share", type=float, metavar="S", default=0.25, help="of the good parts (default: 0.25)"),
+    option("--test-share", type=float, metavar="S", default=0.25, help="of the good parts (default: 0.25)"),
     option("--seed", type=int, metavar="N", default=0, help="deals the good photos into these roles (default: 0)"),
     option("--each-its-own", is_flag=True, help="photos that look alike show different parts: deal them one by one"),
     option("--copy", is_flag=True, help="copy photos (default: hard links, which take no room)"),

@@ -15,7 +15,7 @@ _LEARNED_FROM = 2  # the fewest different parts that a method can learn anything
 
 
 def check_shares(calibration: float, test: float) -> dict[Role, float]:
-    """The share of the good photos that each role gets; a UsageError where one is none, or nothing is left."""
+    """The share of the different good parts that each role gets; a UsageError where one is none, or nothing is left."""
     for option, share in (("--calibration-share", calibration), ("--test-share", test)):
         if not 0 <= share < 1:
             raise UsageError(f"{option} {share:g} is no share of the good photos; give one from 0 to below 1")
@@ -49,24 +49,22 @@ def assign_roles(
 ) -> list[Role]:
     """The role of each photo: bad ones are tested, and so is a good one that shows the same part as a bad one.
 
-    All other groups are dealt by the seed, large ones first, each to the role that is farthest below its share, and the
-    last ones to roles that have too few different parts.
+    The seed deals all other parts without a look at how many photos each has: a part that calibrates must be drawn as
+    those of the line are. Each goes to the role that is farthest below its share of the parts, the last ones to roles
+    that have too few.
     """
     sizes = Counter(groups[good].tolist())
     dealt: dict[int, Role] = dict.fromkeys(groups[~good].tolist(), "test")
     needed: Counter[Role] = Counter({role: _LEARNED_FROM if role == "fit" else 1 for role in ROLES if shares[role]})
-    counts: Counter[Role] = Counter({"test": sum(sizes[group] for group in dealt)})
-    different: Counter[Role] = Counter({"test": len(dealt.keys() & sizes.keys())})
-    shuffled = np.random.default_rng(seed).permutation(sorted(sizes.keys() - dealt.keys())).tolist()
-    order = sorted(shuffled, key=lambda group: -sizes[group])
+    parts: Counter[Role] = Counter({"test": len(dealt.keys() & sizes.keys())})
+    order = np.random.default_rng(seed).permutation(sorted(sizes.keys() - dealt.keys())).tolist()
     for index, group in enumerate(order):
-        lacking = needed - different
+        lacking = needed - parts
         open_ = lacking if lacking.total() >= len(order) - index else needed
-        role = min(open_, key=lambda each: counts[each] / shares[each])
-        counts[role] += sizes[group]
-        different[role] += 1
+        role = min(open_, key=lambda each: parts[each] / shares[each])
+        parts[role] += 1
         dealt[group] = role
-    if needed - different:
+    if needed - parts:
         raise _too_few(sizes)
     return [dealt[group] for group in groups.tolist()]
 

@@ -36,8 +36,7 @@ class Shown(NamedTuple):
 class Gallery:
     """The most anomalous of the images that were added, with their pictures; of the others only the number is kept.
 
-    A map's contour is drawn at the operating threshold where the image's score is the largest value of its map, and so
-    means the same.
+    A map's contour is drawn at the operating threshold where that means the same for a pixel as for an image.
     """
 
     run: FinishedRun
@@ -86,15 +85,28 @@ class Gallery:
         values, _ = fit_map(scored.anomaly_map, self.run.geometry, picture.size)
         pixels = np.asarray(picture)
         found.append(("anomaly map", _address(overlay(pixels, values, *scale))))
-        threshold = self.run.threshold
-        if threshold is not None and _is_largest(scored.score, scored.anomaly_map):
-            found.append(("contour at the threshold", _address(outlined(pixels, values > threshold, OUTLINE))))
+        if (above := _above_threshold(self.run, scored, values)) is not None:
+            found.append(("contour at the threshold", _address(outlined(pixels, above, OUTLINE))))
         return found
 
 
-def _is_largest(score: float, anomaly_map: NDArray[np.float32]) -> bool:
-    """Whether a score is the largest value of its map."""
-    return abs(float(anomaly_map.max()) - score) <= _NEAR * abs(score)
+def _above_threshold(run: FinishedRun, scored: ScoredImage, values: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """The pixels of a picture above the threshold, by its `values` of the map; None where it means nothing for pixels.
+
+    It means the same for a pixel as for an image where the image's score is the largest value of its map.
+    """
+    threshold, anomaly_map = run.threshold, scored.anomaly_map
+    if threshold is None or anomaly_map is None:
+        return None
+    content = run.content([scored.image.size])
+    counted_values = anomaly_map if content is None else anomaly_map[content[0].mask(len(anomaly_map))]
+    if abs(float(counted_values.max()) - scored.score) > _NEAR * abs(scored.score):
+        return None
+    above = values > threshold
+    if scored.anomalous and not above.any():  # resizing has averaged the only pixels above it away
+        fitted, _ = fit_map((anomaly_map > threshold).astype(np.float32), run.geometry, values.shape[::-1])
+        above = fitted > 0
+    return above
 
 
 def _address(pixels: NDArray[np.uint8]) -> str:
