@@ -184,6 +184,29 @@ def chromium() -> Iterator["Browser"]:
 
 
 @pytest.fixture
+def open_page(chromium):
+    """Open an address; at the end nothing must have been logged, asked of a network, or alerted."""
+    pages, noise = [], []
+
+    def open_(address: str, **options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context.set_default_timeout(120_000)  # a busy machine is no fault of the page
+        page = context.new_page()
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("pageerror", lambda error: noise.append(str(error)))
+        page.on("dialog", lambda dialog: noise.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: noise.append(request.url) if request.url != address else None)
+        page.goto(address)
+        pages.append(context)
+        return page
+
+    yield open_
+    for context in pages:
+        context.close()
+    assert [line for line in noise if not line.startswith("data:")] == []
+
+
+@pytest.fixture
 def all_threads():
     """All cores that other tests leave, for the tests that train in earnest."""
     import torch

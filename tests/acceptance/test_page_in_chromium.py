@@ -1,5 +1,7 @@
 """The page of an acceptance in a real browser: what stands above the fold, the slider, paper, dark, phone."""
 
+from functools import partial
+
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -9,25 +11,9 @@ QUESTIONS = ["Which method?", "Is that sure?", "How many good parts stop?", "Wha
 
 
 @pytest.fixture
-def open_page(chromium, with_maps):
-    """Open the page; at the end nothing must have been logged, or asked of a network."""
-    contexts, noise, address = [], [], with_maps.page.as_uri()
-
-    def open_(**options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": FOLD}, **options})
-        context.set_default_timeout(120_000)  # a busy machine is no fault of the page
-        page = context.new_page()
-        page.on("console", lambda message: noise.append(message.text))
-        page.on("pageerror", lambda error: noise.append(str(error)))
-        page.on("request", lambda request: noise.append(request.url) if request.url != address else None)
-        page.goto(address)
-        contexts.append(context)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert [line for line in noise if not line.startswith("data:")] == []
+def open_acceptance(open_page, with_maps):
+    """Open the page of an acceptance."""
+    return partial(open_page, with_maps.page.as_uri(), viewport={"width": 1280, "height": FOLD})
 
 
 def text(page, name: str) -> str:
@@ -38,8 +24,8 @@ def counts(page) -> list[int]:
     return [int(text(page, name)) for name in ("good-passed", "good-stopped", "bad-passed", "bad-stopped")]
 
 
-def test_the_four_answers_stand_above_the_fold_as_the_result_has_them(open_page, with_maps):
-    page, found = open_page(), with_maps.result
+def test_the_four_answers_stand_above_the_fold_as_the_result_has_them(open_acceptance, with_maps):
+    page, found = open_acceptance(), with_maps.result
     answers = page.locator(".answers > div")
     assert answers.locator("dt").all_inner_texts() == QUESTIONS
     assert answers.locator(".short").all_inner_texts() == [each["answer"] for each in found["answers"]]
@@ -53,8 +39,8 @@ def test_the_four_answers_stand_above_the_fold_as_the_result_has_them(open_page,
     assert answers.nth(3).inner_text().startswith("What slips through?\n" + f"{missed} of 5 bad photos")
 
 
-def test_the_table_and_the_photos_on_both_sides_follow_the_slider(open_page, with_maps):
-    page, found = open_page(), with_maps.result
+def test_the_table_and_the_photos_on_both_sides_follow_the_slider(open_acceptance, with_maps):
+    page, found = open_acceptance(), with_maps.result
     slider = page.get_by_label("Threshold:")
     stopped, caught = found["test"]["stopped"], found["test"]["found"]
     chosen = [
@@ -76,16 +62,16 @@ def test_the_table_and_the_photos_on_both_sides_follow_the_slider(open_page, wit
     assert text(page, "warning") == "The guarantee above is of this threshold."
 
 
-def test_the_cost_and_the_command_are_those_of_the_threshold(open_page, with_maps):
-    page, found = open_page(), with_maps.result
+def test_the_cost_and_the_command_are_those_of_the_threshold(open_acceptance, with_maps):
+    page, found = open_acceptance(), with_maps.result
     assert f"{found['cost']['expected']:.4g}" in text(page, "cost")
     assert text(page, "command").endswith(f"--threshold {found['threshold']['threshold']} PHOTOS")
     page.get_by_label("Threshold:").press("End")
     assert f"{100 * found['cost']['bad_share']:.4g}" in text(page, "cost"), "every bad part is missed"
 
 
-def test_photos_nearest_to_the_threshold_come_first_on_both_sides(open_page):
-    page = open_page()
+def test_photos_nearest_to_the_threshold_come_first_on_both_sides(open_acceptance):
+    page = open_acceptance()
     scores = "side => [...document.querySelectorAll(`#${side} .thumb`)].map(f => Number(f.dataset.score))"
     passed, stopped = page.evaluate(scores, "passed"), page.evaluate(scores, "stopped")
     assert passed == sorted(passed, reverse=True)
@@ -93,8 +79,8 @@ def test_photos_nearest_to_the_threshold_come_first_on_both_sides(open_page):
     assert len(passed) + len(stopped) == 9
 
 
-def test_each_photo_that_decides_is_shown_with_its_map(open_page):
-    page = open_page()
+def test_each_photo_that_decides_is_shown_with_its_map(open_acceptance):
+    page = open_acceptance()
     cards = page.locator(".deciding .card")
     assert cards.count() >= 3
     for place in range(cards.count()):
@@ -103,20 +89,20 @@ def test_each_photo_that_decides_is_shown_with_its_map(open_page):
         assert all(width for _, width in pictures), "a picture is broken"
 
 
-def test_without_its_script_the_page_shows_the_chosen_threshold(open_page, with_maps):
-    page, found = open_page(java_script_enabled=False), with_maps.result
+def test_without_its_script_the_page_shows_the_chosen_threshold(open_acceptance, with_maps):
+    page, found = open_acceptance(java_script_enabled=False), with_maps.result
     assert counts(page)[1] == found["test"]["stopped"]["number"]
     assert not page.locator("#threshold").is_visible()
 
 
-def test_it_is_two_sheets_of_paper(open_page):
-    content = open_page().pdf(format="A4", prefer_css_page_size=True)
+def test_it_is_two_sheets_of_paper(open_acceptance):
+    content = open_acceptance().pdf(format="A4", prefer_css_page_size=True)
     assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") == 2
 
 
-def test_on_a_phone_nothing_is_wider_than_the_window_and_at_night_it_is_dark(open_page):
-    phone = open_page(viewport={"width": 390, "height": 844})
+def test_on_a_phone_nothing_is_wider_than_the_window_and_at_night_it_is_dark(open_acceptance):
+    phone = open_acceptance(viewport={"width": 390, "height": 844})
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
-    night = open_page(color_scheme="dark")
+    night = open_acceptance(color_scheme="dark")
     colour = night.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) < 60

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.cli.amounts import check_cost, check_share
 from bench.cli.command import Argument, Known, command, option
 from bench.cli.completion import FOLDER, IMPORTED, MODELS, complete_settings
 from bench.cli.grid_options import parse_seeds
@@ -105,14 +106,10 @@ def _check(known: Known) -> None:
     from bench.config.presets import read_preset
     from bench.config.tracks import TRACKS
 
-    for name in ("max_false_alarms", "bad_share"):
-        value = getattr(known, name)
-        if value is not None and not 0 < value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {value:g} is no share between 0 and 1, such as 0.05")
-    for name in ("cost_miss", "cost_alarm"):
-        value = getattr(known, name)
-        if value is not None and not 0 <= value <= 1e12:  # refuses nan as well
-            raise UsageError(f"--{name.replace('_', '-')} {value:g} is no cost; give 0 or more")
+    check_share("--max-false-alarms", known.max_false_alarms, "0.05")
+    check_share("--bad-share", known.bad_share, "0.02")
+    check_cost("--cost-miss", known.cost_miss)
+    check_cost("--cost-alarm", known.cost_alarm)
     if (known.cost_miss is None) != (known.cost_alarm is None):
         raise UsageError("costs compare two mistakes: give both --cost-miss and --cost-alarm, in one unit")
     if known.bad_share is not None and known.cost_miss is None:
@@ -216,5 +213,6 @@ def _tell(found: "Acceptance", out: Path) -> None:
         tell(f"{each.question} {each.answer}. {each.behind}")
     for line in remarks(found):
         tell(line)
-    words = shlex.join(["bench", "predict", "--run", str(found.folder), "--threshold", str(out / THRESHOLD)])
-    tell(f"{out / PAGE}; to use this model with this threshold: {words} PHOTOS")
+    taken = shlex.join(["--run", str(found.folder), "--threshold", str(out / THRESHOLD)])
+    tell(f"{out / PAGE}; to use this model with this threshold: bench predict {taken} PHOTOS")
+    tell(f"to put both on a machine without torch: bench export {taken}")

@@ -5,6 +5,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.amounts import check_cost, check_share
 from bench.cli.command import Known, command, option
 from bench.cli.completion import FILE, RUN
 from bench.cli.options import device_option, own_file_options
@@ -75,7 +76,8 @@ def run(options: Known) -> int:
 def _check(options: Known) -> None:
     """Refuse wishes that contradict each other or are none, before anything is read."""
     costs = [f"--{name.replace('_', '-')}" for name in _COSTS if getattr(options, name) is not None]
-    alarms = [f"--{name}" for name in ("max-false-alarms", "confidence") if _given(options, name) is not None]
+    wishes = {"--max-false-alarms": options.max_false_alarms, "--confidence": options.confidence}
+    alarms = [name for name, value in wishes.items() if value is not None]
     if options.photos and alarms:
         raise UsageError(f"{alarms[0]} asks nothing of bad photos, and --from chooses by cost; leave one of them out")
     if costs and not options.photos:
@@ -86,23 +88,13 @@ def _check(options: Known) -> None:
         raise UsageError(
             "say what is wished: --max-false-alarms SHARE, or --from PHOTOS --cost-miss COST --cost-alarm COST"
         )
-    for name in ("max-false-alarms", "confidence", "bad-share"):
-        value = _given(options, name)
-        if value is not None and not 0 < value < 1:
-            raise UsageError(f"--{name} {value:g} is no share between 0 and 1, such as {_SUCH_AS[name]}")
-    for name in ("cost-miss", "cost-alarm"):
-        value = _given(options, name)
-        if value is not None and not 0 <= value <= 1e12:  # refuses nan as well
-            raise UsageError(f"--{name} {value:g} is no cost; give 0 or more, in the unit of the other cost")
+    check_share("--max-false-alarms", options.max_false_alarms, "0.01 for one good part in a hundred")
+    check_share("--confidence", options.confidence, "0.95")
+    check_share("--bad-share", options.bad_share, "0.02")
+    check_cost("--cost-miss", options.cost_miss)
+    check_cost("--cost-alarm", options.cost_alarm)
     if options.photos and not options.cost_miss and not options.cost_alarm:
         raise UsageError("where neither --cost-miss nor --cost-alarm costs anything, every threshold is as good")
-
-
-_SUCH_AS = {"max-false-alarms": "0.01 for one good part in a hundred", "confidence": "0.95", "bad-share": "0.02"}
-
-
-def _given(options: Known, name: str) -> Any:
-    return getattr(options, name.replace("-", "_"))
 
 
 def _chosen_by_cost(options: Known, record: "Record") -> "ChosenThreshold":
