@@ -181,9 +181,9 @@ def test_without_json_it_answers_in_sentences_and_says_how_the_model_is_used(acc
     assert lines[0] == f"{accepted.result['verdict']}."
     for each, line in zip(accepted.result["answers"], lines[1:], strict=False):
         assert line.startswith(f"{each['question']} {each['answer']}. ")
-    assert lines[-1].endswith(
-        f"--run {accepted.result['run']} --threshold {tmp_path / 'out' / 'threshold.json'} PHOTOS"
-    )
+    taken = f"--run {accepted.result['run']} --threshold {tmp_path / 'out' / 'threshold.json'}"
+    assert lines[-2].endswith(f"bench predict {taken} PHOTOS")
+    assert lines[-1].endswith(f"bench export {taken}")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "acceptance.html", "acceptance.json", "threshold.json",
     }  # fmt: skip
