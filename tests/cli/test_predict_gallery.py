@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from bench.models.padim import PaDiM
+from bench.runs.chosen_threshold import TakenThreshold
 from bench.runs.scoring import gallery, output
 from bench.runs.scoring.images import FoundImage
 from bench.runs.scoring.maps import fit_map
-from bench.runs.scoring.scorer import load_run
+from bench.runs.scoring.scorer import FinishedRun, load_run
 from bench.runs.scoring.stream import ReadImage, ScoredImage
 from cli.test_predict_command import fit
 from fake_data import save, weave
@@ -98,17 +99,30 @@ def test_the_padding_of_a_photo_does_not_hide_its_contour(bench, quick_padim, tm
     assert 'title="contour at the threshold"' in PAGE.read_text()
 
 
+def scored(found: FinishedRun, score: float, peak: float) -> tuple[ScoredImage, np.ndarray]:
+    """An image with one pixel of its map above 0, and the map in the size of a picture."""
+    anomaly_map = np.zeros((found.geometry.output,) * 2, np.float32)
+    anomaly_map[4, 4] = peak
+    image = ReadImage(FoundImage(Path("a.png"), PurePosixPath("a")), np.zeros(0, np.uint8), (200, 200), None, False, "")
+    values, _ = fit_map(anomaly_map, found.geometry, (200, 200))
+    return ScoredImage(image, score, score > found.threshold, anomaly_map, None), values
+
+
 def test_a_contour_is_drawn_though_resizing_averages_the_only_pixel_above_the_threshold_away(run):
     found = load_run(run, device="cpu")
-    anomaly_map = np.zeros((found.geometry.output,) * 2, np.float32)
-    anomaly_map[4, 4] = found.threshold * 1.01
-    image = ReadImage(FoundImage(Path("a.png"), PurePosixPath("a")), np.zeros(0, np.uint8), (200, 200), None, False, "")
-    scored = ScoredImage(image, float(anomaly_map.max()), True, anomaly_map, None)
-    values = fit_map(anomaly_map, found.geometry, (200, 200))[0]
+    peak = found.threshold * 1.01
+    image, values = scored(found, peak, peak)
     assert values.max() < found.threshold
-    above = gallery._above_threshold(found, scored, values)
+    above = gallery._above_threshold(found, image, values)
     assert above.any()
     assert above.mean() < 0.02
+
+
+def test_a_pixel_threshold_draws_the_contour_whatever_an_image_s_score_is(run):
+    image, values = scored(load_run(run, device="cpu"), 1.0, 8.0)
+    assert gallery._above_threshold(load_run(run, device="cpu"), image, values) is None
+    taken = load_run(run, device="cpu", threshold=TakenThreshold(2.0, 5.0))
+    assert np.array_equal(gallery._above_threshold(taken, image, values), values > 5)
 
 
 def sizes_of(page: str) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from bench.html_report.test_images import PicturedImages
 from bench.metrics.decision_cost import Costs
 from bench.phases import phase
 from bench.records.record import Record
+from bench.runs.chosen_threshold import TakenThreshold
 from bench.runs.run_data import data_of_run
 from bench.runs.scoring.scorer import Device, load_run
 
@@ -78,7 +79,12 @@ def accept(configs: Sequence[Config], asked: Asked) -> Acceptance:
     curve = []
     if has_both and (asked.thorough or not trains):
         curve = measure_curve(best, own, asked.runs, learned)
-    scorer = load_run(run.folder, model=file, device=_device(own[0]), threshold=point.threshold)
+    scorer = load_run(
+        run.folder,
+        model=file,
+        device=_device(own[0]),
+        threshold=TakenThreshold(point.threshold, point.chosen.pixel_threshold),
+    )
     groups, moving = deciding(run, point.threshold), movable(run, point.threshold)
     shown = {*moving, *(index for group in groups for index in group.indices)}
     with phase("pictures of the photos that decide"):

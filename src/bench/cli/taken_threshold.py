@@ -11,6 +11,7 @@ from bench.console import say
 
 if TYPE_CHECKING:
     from bench.records.record import Record
+    from bench.runs.chosen_threshold import TakenThreshold
 
 
 def threshold_option() -> click.Option:
@@ -23,7 +24,7 @@ def threshold_option() -> click.Option:
     )
 
 
-def taken_threshold(run: Path, record: "Record", given: str | None) -> float | None:
+def taken_threshold(run: Path, record: "Record", given: str | None) -> "TakenThreshold | None":
     """The threshold to take instead of the record's; says where one was chosen and is not taken."""
     from bench.records.chosen_threshold import THRESHOLD
     from bench.runs import chosen_threshold

@@ -45,6 +45,7 @@ def metadata_of(run: FinishedRun, data: DefectData | None, *, half: bool) -> dic
         "preprocessing": preprocessing(run),
         "threshold": run.threshold,
         "threshold_chosen": None if run.threshold is None else "in the fit" if run.taken is None else "after the fit",
+        "pixel_threshold": run.pixel_threshold,
         "decision": "anomalous: score > threshold"
         if run.threshold is not None
         else "anomalous: class is not the first",

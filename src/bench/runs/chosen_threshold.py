@@ -133,7 +133,14 @@ def choose_by_cost(folder: Path, record: Record, bad: Sequence[float], costs: Co
     )
 
 
-def taken_threshold(folder: Path, record: Record, given: str | Path | float) -> float:
+class TakenThreshold(NamedTuple):
+    """What decides instead of the record's threshold."""
+
+    image: float
+    pixel: float | None = None  # of an anomaly map; None where none was chosen
+
+
+def taken_threshold(folder: Path, record: Record, given: str | Path | float) -> TakenThreshold:
     """The threshold that a number, a file or a run's folder stands for, checked against the run."""
     check_takes_threshold(record, folder)
     try:
@@ -142,10 +149,10 @@ def taken_threshold(folder: Path, record: Record, given: str | Path | float) -> 
         path = Path(given).expanduser()  # type: ignore[arg-type] # numbers are none
         file, scores = ChosenThreshold.read(path), folder / NORMAL_SCORES
         file.check_is_of(record, file_sha256(scores) if scores.is_file() else None, path)
-        return file.threshold
+        return TakenThreshold(file.threshold, file.pixel_threshold)
     if not math.isfinite(number):
         raise UsageError(f"--threshold {given} is no finite number")
-    return number
+    return TakenThreshold(number)
 
 
 class OnTest(NamedTuple):

@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 class Gallery:
     """The most anomalous of the images that were added, with their pictures; of the others only the number is kept.
 
-    A map's contour is drawn at the operating threshold where that means the same for a pixel as for an image.
+    A map's contour is drawn at the pixel threshold, or at the image's where that means the same for a pixel.
     """
 
     run: FinishedRun
@@ -91,19 +91,22 @@ class Gallery:
 
 
 def _above_threshold(run: FinishedRun, scored: ScoredImage, values: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """The pixels of a picture above the threshold, by its `values` of the map; None where it means nothing for pixels.
+    """The pixels of a picture above the threshold, by its `values` of the map; None where no threshold is known.
 
-    It means the same for a pixel as for an image where the image's score is the largest value of its map.
+    The pixel threshold decides if one was taken. Else the image's does where the image's score is the largest value of
+    its map, and so means the same.
     """
-    threshold, anomaly_map = run.threshold, scored.anomaly_map
-    if threshold is None or anomaly_map is None:
-        return None
+    threshold, anomaly_map = run.pixel_threshold, scored.anomaly_map
+    assert anomaly_map is not None, "the picture has a map"
     content = run.content([scored.image.size])
-    counted_values = anomaly_map if content is None else anomaly_map[content[0].mask(len(anomaly_map))]
-    if abs(float(counted_values.max()) - scored.score) > _NEAR * abs(scored.score):
+    judged = anomaly_map if content is None else anomaly_map[content[0].mask(len(anomaly_map))]
+    largest = float(judged.max())
+    if threshold is None and abs(largest - scored.score) <= _NEAR * abs(scored.score):
+        threshold = run.threshold
+    if threshold is None:
         return None
     above = values > threshold
-    if scored.anomalous and not above.any():  # resizing has averaged the only pixels above it away
+    if largest > threshold and not above.any():  # resizing has averaged the only pixels above it away
         fitted, _ = fit_map((anomaly_map > threshold).astype(np.float32), run.geometry, values.shape[::-1])
         above = fitted > 0
     return above

@@ -31,6 +31,7 @@ from bench.records.finished import read_finished
 from bench.records.predictions import parse_predictions
 from bench.records.record import CHECKPOINT, PREDICTIONS, RECORD, Record, settings_to_read
 from bench.runs.checkpoint import load_checkpoint, read_checkpoint
+from bench.runs.chosen_threshold import TakenThreshold
 from bench.runs.environment import find_accelerator
 from bench.runs.fitting import build_model
 from bench.runs.plan import check_device
@@ -51,12 +52,17 @@ class FinishedRun:
     models: Sequence[Detector]  # one classifier per fold; else one model
     device: torch.device
     region: NDArray[np.bool_] | None = None  # (height, width) the pixels of every image that count
-    taken: float | None = None  # a threshold instead of the record's
+    taken: TakenThreshold | None = None  # a threshold instead of the record's
 
     @property
     def threshold(self) -> float | None:
         """The threshold that decides: the one that was taken, else the record's; classifiers have none."""
-        return self.record.metrics.get("threshold") if self.taken is None else self.taken
+        return self.record.metrics.get("threshold") if self.taken is None else self.taken.image
+
+    @property
+    def pixel_threshold(self) -> float | None:
+        """The threshold of an anomaly map's pixels, where one was taken."""
+        return None if self.taken is None else self.taken.pixel
 
     @property
     def batch_size(self) -> int:
@@ -112,7 +118,7 @@ def load_run(
     model: str | Preset | None = None,
     data: str | Preset | None = None,
     device: Device = "auto",
-    threshold: float | None = None,
+    threshold: TakenThreshold | None = None,
 ) -> FinishedRun:
     """Build the run's method again and fill it from its checkpoints; `model`, `data` are a user's own.
 
