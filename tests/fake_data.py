@@ -77,3 +77,25 @@ def write_elpv(root: Path, kinds: Mapping[str, Mapping[str, int]]) -> Path:
                 lines.append(f"images/cell{number:04}.png  {probability}  {kind}\n")
     (root / "labels.csv").write_text("".join(lines), encoding="utf-8")
     return root
+
+
+def write_mvtec_ad_2(root: Path, name: str, *, side: int = SIDE, private: int = 0) -> Path:
+    """Write an object in the layout of MVTec AD 2, with so many images in each private test set; its folder."""
+    folder = root / name
+    for split, count in (("train", 8), ("validation", 4), ("test_public", 3)):
+        for index in range(count):
+            save(weave(side, f"{name}/{split}/{index}"), folder / split / "good" / f"{index:03}_regular.png")
+    for index in range(4):
+        mask = defect_mask(side, "blob", index)
+        picture = weave(side, f"{name}/bad/{index}")
+        picture[mask] = (250, 240, 200)
+        save(picture, folder / "test_public" / "bad" / f"{index:03}_overexposed.png")
+        mask_file = folder / "test_public" / "ground_truth" / "bad" / f"{index:03}_overexposed_mask.png"
+        save(mask.astype(np.uint8) * 255, mask_file)
+    for split, word in (("test_private", "regular"), ("test_private_mixed", "mixed")):
+        for index in range(private):
+            picture = weave(side, f"{name}/{split}/{index}")
+            if index % 3 == 0:
+                picture[defect_mask(side, "scratch", index)] = (250, 240, 200)
+            save(picture, folder / split / f"{index:03}_{word}.png")
+    return folder

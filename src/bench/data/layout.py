@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -205,7 +205,7 @@ def read_category(
     types = type_folders(folder / "test", left_out)
     test = tuple(sample for each in types for sample in _test_samples(each, root, left_out, reading))
     category = Category(name, train, test, tuple(left_out))
-    _check_masks(category, folder, reading)
+    check_masks(category, folder / "ground_truth", reading)
     return category
 
 
@@ -219,8 +219,16 @@ def _test_samples(folder: Path, root: Path, left_out: list[Path], reading: Readi
     images = find_images(folder, left_out)
     if folder.name == GOOD:
         yield from (Sample(path, readable(path, root), GOOD, reading=reading) for path in images)
-        return
-    masks = find_masks(folder.parents[1] / "ground_truth" / folder.name)
+    else:
+        masks = folder.parents[1] / "ground_truth" / folder.name
+        yield from masked_samples(images, folder.name, masks, root, reading)
+
+
+def masked_samples(
+    images: Iterable[Path], defect_type: str, folder: Path, root: Path, reading: Reading
+) -> Iterator[Sample]:
+    """The defect images of one type, with those of the masks in `folder` that are called `STEM_mask`."""
+    masks = find_masks(folder)
     by_stem: dict[str, Path] = {}
     for path in images:
         if (other := by_stem.setdefault(path.stem, path)) is not path and path.stem in masks:
@@ -229,17 +237,20 @@ def _test_samples(folder: Path, root: Path, left_out: list[Path], reading: Readi
         if mask is not None and (sizes := read_header(mask).size) != (own := read_header(path).size):
             words = " and ".join("{} x {}".format(*size) for size in (sizes, own))
             raise UsageError(f"mask {mask} and its image differ in size: {words}; give the mask its image's size")
-        yield Sample(path, readable(path, root), folder.name, mask, reading)
+        yield Sample(path, readable(path, root), defect_type, mask, reading)
 
 
-def _check_masks(category: Category, folder: Path, reading: Reading) -> None:
-    """Require a mask for all defect images or for none; for some only with `masks: optional`."""
+def check_masks(category: Category, masks: Path, reading: Reading) -> None:
+    """Require a mask for all defect images or for none; for some only with `masks: optional`.
+
+    `masks` is the folder that holds a folder of masks for each defect type.
+    """
     missing = [s for s in category.test if s.is_defect and s.mask is None]
     if missing and category.has_masks and reading.masks == "required":
         count, path = sum(s.is_defect for s in category.test), missing[0].path
         raise UsageError(
-            f"no mask for {len(missing)} of {count} defect images in {folder}, such as {path}; expected "
-            f"{folder / 'ground_truth' / path.parent.name / f'{path.stem}_mask.png'}; or take them for images alone: "
+            f"no mask for {len(missing)} of {count} defect images in {masks.parent}, such as {path}; expected "
+            f"{masks / missing[0].defect_type / f'{path.stem}_mask.png'}; or take them for images alone: "
             "--data.masks optional"
         )
 
