@@ -99,3 +99,42 @@ def write_mvtec_ad_2(root: Path, name: str, *, side: int = SIDE, private: int = 
                 picture[defect_mask(side, "scratch", index)] = (250, 240, 200)
             save(picture, folder / split / f"{index:03}_{word}.png")
     return folder
+
+
+def write_visa(root: Path, objects: Mapping[str, tuple[int, int, int]]) -> Path:
+    """Write `root` in the layout of VisA: of each object so many training, good test and anomalous images.
+
+    Masks number the kinds of anomalies, as the original ones do: 1 in every second, 3 in the others.
+    """
+    lines = ["object,split,label,image,mask"]
+    for name, (train, good, anomalies) in objects.items():
+        for number in range(train + good):
+            image = f"{name}/Data/Images/Normal/{number:04}.JPG"
+            save(weave(SIDE, f"{name}/{number}"), root / image)
+            lines.append(f"{name},{'train' if number < train else 'test'},normal,{image},")
+        for number in range(anomalies):
+            image, mask = f"{name}/Data/Images/Anomaly/{number:03}.JPG", f"{name}/Data/Masks/Anomaly/{number:03}.png"
+            marked = defect_mask(SIDE, "blob", number)
+            picture = weave(SIDE, f"{name}/anomaly/{number}")
+            picture[marked] = (250, 240, 200)
+            save(picture, root / image)
+            save(marked.astype(np.uint8) * (1 + 2 * (number % 2)), root / mask)
+            lines.append(f"{name},test,anomaly,{image},{mask}")
+    (root / "split_csv").mkdir(parents=True, exist_ok=True)
+    (root / "split_csv" / "1cls.csv").write_text("\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
+    return root
+
+
+def write_btad(root: Path, products: Mapping[str, tuple[int, int, int]]) -> Path:
+    """Write `root` in the layout of BTAD: of each product so many of train/ok, test/ok and test/ko, 02 as PNG."""
+    for name, (train, good, defective) in products.items():
+        suffix = ".png" if name == "02" else ".bmp"
+        for folder, count in (("train/ok", train), ("test/ok", good), ("test/ko", defective)):
+            for number in range(count):
+                picture = weave(SIDE, f"{name}/{folder}/{number}")
+                if folder == "test/ko":
+                    marked = defect_mask(SIDE, "scratch", number)
+                    picture[marked] = (250, 240, 200)
+                    save(marked.astype(np.uint8) * 255, root / name / "ground_truth" / "ko" / f"{number:04}.png")
+                save(picture, root / name / folder / f"{number:04}{suffix}")
+    return root

@@ -96,9 +96,9 @@ def _imported(ctx: click.Context) -> list[str]:
 
 
 def _published(ctx: click.Context) -> list[str]:
-    from bench.data.datasets.mvtec_ad_facts import mvtec_categories
+    from bench.data.facts import known_categories
 
-    return [*mvtec_categories(), "all"]
+    return [*known_categories(ctx.params.get("data") or DEFAULT_DATA), "all"]
 
 
 def _runs(ctx: click.Context) -> list[str]:

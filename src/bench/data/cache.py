@@ -64,7 +64,7 @@ def cached_masks(category: Category, samples: Sequence[Sample], geometry: Geomet
         return np.asarray(geometry.apply(Image.fromarray(drawn.astype(np.uint8)), Image.Resampling.NEAREST))
 
     shape = (len(samples), geometry.output, geometry.output)
-    contents = (f"{category.hashes[s.mask]} {s.reading.mask_threshold}" if s.mask else "-" for s in samples)
+    contents = (f"{s.mask_key(category.hashes)}{_marks(s)}" if s.mask else "-" for s in samples)
     return _build_once(folder / f"masks-{_key(contents, geometry, 1)}.npy", samples, shape, decode)
 
 
@@ -82,6 +82,11 @@ def begin_run() -> None:
 def _bits(category: Category, sample: Sample) -> str:
     """The key's part for the bits of a converted image, which decide its pixels beside content and geometry."""
     return f" {sample.reading.bits}" if category.headers[sample.path].conversion else ""
+
+
+def _marks(sample: Sample) -> str:
+    """The key's part for which values of a mask mark a defect."""
+    return " any value" if sample.reading.any_value else f" {sample.reading.mask_threshold}"
 
 
 def _region(category: Category, sample: Sample) -> str:

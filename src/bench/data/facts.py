@@ -23,15 +23,21 @@ class Symmetry:
     rotation_symmetric_180: bool
 
 
+NO_SYMMETRY = Symmetry(False, False, True, False, False, False)  # of an object of which nothing is known
+
+
 @dataclass(frozen=True)
 class Published:
-    """A category as its makers published it: images of each kind, `side` in pixels of its square images."""
+    """A category as its makers published it: images of each kind, `side` in pixels of its square images.
+
+    Side and channels are None where images have several, or where no source tells.
+    """
 
     train_good: int
     test_good: int
     defect_types: Mapping[str, int]
-    side: int
-    channels: int
+    side: int | None = None
+    channels: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -42,7 +48,7 @@ class Published:
 
 @dataclass(frozen=True)
 class CategoryFacts:
-    """One category; `published` is None if no images of this very category were published.
+    """One category; `published` is None if no images of this very category were published, or no source counts them.
 
     `aligned` objects always lie in the same position (CutPaste, appendix: they get one density per position).
     """
@@ -62,9 +68,20 @@ def known_categories(dataset: str) -> Mapping[str, CategoryFacts]:
     """
     if dataset not in preset_names("data"):
         return {}
-    module = present_path(read_preset("data", dataset).class_path).rpartition(".")[0]
-    package, _, stem = module.rpartition(".")
-    return categories_of(stem) if package == _DATASETS else {}
+    family = _family(read_preset("data", dataset).class_path)
+    return categories_of(family) if family else {}
+
+
+def facts_of_class(class_path: str) -> Mapping[str, Any]:
+    """The whole content of the JSON file beside a dataset's module; empty without one."""
+    family = _family(class_path)
+    return read_facts(family) if family else {}
+
+
+def _family(class_path: str) -> str:
+    """The module's name where it lies in `datasets/`, else ''."""
+    package, _, stem = present_path(class_path).rpartition(".")[0].rpartition(".")
+    return stem if package == _DATASETS else ""
 
 
 @cache
@@ -87,5 +104,6 @@ _DATASETS = "bench.data.datasets"
 def _category(name: str, entry: Mapping[str, Any]) -> CategoryFacts:
     published = None
     if "train_good" in entry:
-        published = Published(**{key: entry[key] for key in Published.__dataclass_fields__})
-    return CategoryFacts(name, entry["group"], entry["aligned"], Symmetry(**entry["symmetry"]), published)
+        published = Published(**{key: entry[key] for key in Published.__dataclass_fields__ if key in entry})
+    symmetry = Symmetry(**entry["symmetry"]) if "symmetry" in entry else NO_SYMMETRY
+    return CategoryFacts(name, entry.get("group", "object"), entry.get("aligned", False), symmetry, published)

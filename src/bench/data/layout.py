@@ -32,6 +32,7 @@ class Reading(NamedTuple):
     bits: int = BITS  # used by grey images with more than 8
     masks: Masks = "required"  # required: each defect image has one, or none has; optional: some may lack theirs
     mask_threshold: int | None = None  # the least grey value of a defect, in masks with shades
+    any_value: bool = False  # every value of a mask but 0 is a defect, by the word of the dataset's makers
 
 
 PLAIN = Reading()
@@ -43,6 +44,7 @@ class Sample:
     """One image of a category; `relative` is its path below the data root, as valid Unicode.
 
     `mask` is None for good images, and for defect images without one. Its pixels count within the `region` alone.
+    `more_masks` are those of further defects of the same image.
     """
 
     path: Path
@@ -51,6 +53,12 @@ class Sample:
     mask: Path | None = None
     reading: Reading = PLAIN
     region: Path | None = None  # the mask of the pixels that count; None: all of them
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All masks of the image, one for each of its defects where the dataset tells them apart."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
     @property
     def is_defect(self) -> bool:
@@ -66,13 +74,21 @@ class Sample:
         return None if self.region is None else read_region(self.region, self.reading.mask_threshold)
 
     def read_mask(self) -> NDArray[np.bool_] | None:
-        """The mask (height, width): empty for a good image, None for a defect image without one."""
+        """The mask (height, width), of several masks all their pixels: empty for a good image, None without one."""
         if self.mask is not None:
-            return read_mask(self.mask, self.reading.mask_threshold)
+            marked: NDArray[np.bool_] = np.logical_or.reduce([self._read_mask(path) for path in self.masks])
+            return marked
         if self.is_defect:
             return None
         width, height = read_header(self.path).size
         return np.zeros((height, width), np.bool_)
+
+    def mask_key(self, hashes: Mapping[Path, str]) -> str:
+        """The contents of the masks, by the `hashes` of files; `-` without one."""
+        return "+".join(hashes[path] for path in self.masks) or "-"
+
+    def _read_mask(self, path: Path) -> NDArray[np.bool_]:
+        return read_mask(path, self.reading.mask_threshold, any_value=self.reading.any_value)
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ class Category:
     @cached_property
     def hashes(self) -> dict[Path, str]:
         """SHA-256 of every file's bytes, masks and regions included."""
-        named = [p for s in (*self.train, *self.test) for p in (s.path, s.mask, s.region) if p is not None]
+        named = [p for s in (*self.train, *self.test) for p in (s.path, *s.masks, s.region) if p is not None]
         paths = list(dict.fromkeys(named))
         found = {}
         with phase("reading files", len(paths), "files") as counted, ThreadPoolExecutor(available_cores()) as pool:
@@ -141,7 +157,7 @@ class Category:
         lines = []
         samples = (*self.train, *self.test)
         for sample in sorted(samples, key=lambda each: each.relative) if self.dealt else samples:
-            mask = self.hashes[sample.mask] if sample.mask else "-"
+            mask = sample.mask_key(self.hashes)
             # As in earlier releases, except for files that those read without turning them.
             turned = "" if self.headers[sample.path].upright else " turned"
             region = f" within {self.hashes[sample.region]}" if sample.region else ""
@@ -179,8 +195,8 @@ class Category:
         for split in sorted(published.counts.keys() | self.counts.keys()):
             if published.counts.get(split, 0) != self.counts.get(split, 0):
                 found.append(f"{split}: {self.counts.get(split, 0)} images, not {published.counts.get(split, 0)}")
-        sizes, side = {header.size for header in self.headers.values()}, published.side
-        if sizes != {(side, side)}:
+        side = published.side
+        if side is not None and (sizes := {header.size for header in self.headers.values()}) != {(side, side)}:
             width, height = min(sizes)
             several = " and other sizes" if len(sizes) > 1 else ""
             found.append(f"images of {width} x {height}{several}, not {side} x {side}")
@@ -234,10 +250,16 @@ def masked_samples(
         if (other := by_stem.setdefault(path.stem, path)) is not path and path.stem in masks:
             raise UsageError(f"{other} and {path.name} would share the mask {masks[path.stem]}; rename one of them")
         mask = masks.get(path.stem)
-        if mask is not None and (sizes := read_header(mask).size) != (own := read_header(path).size):
-            words = " and ".join("{} x {}".format(*size) for size in (sizes, own))
-            raise UsageError(f"mask {mask} and its image differ in size: {words}; give the mask its image's size")
+        if mask is not None:
+            check_size(mask, path)
         yield Sample(path, readable(path, root), defect_type, mask, reading)
+
+
+def check_size(mask: Path, image: Path) -> None:
+    """Refuse a mask of another size than its image."""
+    if (sizes := read_header(mask).size) != (own := read_header(image).size):
+        words = " and ".join("{} x {}".format(*size) for size in (sizes, own))
+        raise UsageError(f"mask {mask} and its image differ in size: {words}; give the mask its image's size")
 
 
 def check_masks(category: Category, masks: Path, reading: Reading) -> None:

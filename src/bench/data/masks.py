@@ -16,19 +16,21 @@ _SPECK = 5  # pixels; a smaller region is a speck
 _FEW = 8  # specks that any mask may have: pinholes are defects, and thin lines break up
 
 
-def read_mask(path: Path, threshold: int | None = None) -> NDArray[np.bool_]:
+def read_mask(path: Path, threshold: int | None = None, *, any_value: bool = False) -> NDArray[np.bool_]:
     """Read a mask as (height, width) booleans: of its two values the larger one is the defect.
 
     A palette is read by its indices, whatever colours they have; of two colours the brighter one is the larger value.
     Shades, as a JPEG leaves them around each region, are a UsageError: every threshold gives other regions. With a
-    `threshold`, 1 to 255, grey values from it on are the defect.
+    `threshold`, 1 to 255, grey values from it on are the defect. With `any_value`, where the makers of a dataset say
+    so, every value but 0 is the defect, as they wrote it: a palette's index, a grey value of any depth, a colour.
     """
-    marked = _read_marked(path, threshold)
+    marked = np.asarray(_ranks(read_upright(path), path) != 0) if any_value else _read_marked(path, threshold)
     if not marked.any():
         raise UsageError(
             f"mask {path} marks no pixel, yet its image counts as a defect; mend the mask or move the image"
         )
-    _check_specks(marked, path)
+    if not any_value:
+        _check_specks(marked, path)
     return marked
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.facts import CategoryFacts, Symmetry
+from bench.data.facts import NO_SYMMETRY, CategoryFacts, Symmetry
 
 # Without this albumentations asks the network for a newer release at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -15,14 +15,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 Policy = Literal["none", "symmetries", "translation_and_colour", "rotation_and_crop", "mild", "strong", "turned"]
 Image = NDArray[np.uint8]
 
-_UNKNOWN = Symmetry(
-    aligned_to_hflip=False,
-    hflip_symmetric=False,
-    must_not_rotate=True,
-    rotation_symmetric_any=False,
-    rotation_symmetric_90=False,
-    rotation_symmetric_180=False,
-)
 _REFLECT = 4  # cv2.BORDER_REFLECT_101: no black corners, which would look like defects
 _REPLICATE = 1  # cv2.BORDER_REPLICATE: the background continues
 _POSE = 20112785  # Rd-MVTec is one dataset, whatever the seed of a run
@@ -57,7 +49,7 @@ class Augmentation:
 
         steps: dict[Policy, list[Any]] = {
             "none": [],
-            "symmetries": _symmetric(facts.symmetry if facts else _UNKNOWN, 0 if patch else round(0.03 * size)),
+            "symmetries": _symmetric(facts.symmetry if facts else NO_SYMMETRY, 0 if patch else round(0.03 * size)),
             "translation_and_colour": [_moved(0, round(0.05 * size)), _recoloured(0.1, channels)],
             "rotation_and_crop": [_moved(2, round(5 / 292 * size))],
             "mild": _class_preserving(facts, angle=5, light=0.05),
@@ -102,7 +94,7 @@ def _symmetric(symmetry: Symmetry, pixels: int) -> list[Any]:
 def _class_preserving(facts: CategoryFacts | None, *, angle: float, light: float, tilt: float = 0.0) -> list[Any]:
     import albumentations as A
 
-    symmetry = facts.symmetry if facts else _UNKNOWN
+    symmetry = facts.symmetry if facts else NO_SYMMETRY
     # A mirrored border would show parts of an object a second time.
     border = _REFLECT if facts and facts.group == "texture" else _REPLICATE
     steps = _flipped(symmetry)

@@ -123,6 +123,6 @@ def _test_of(data: DefectData) -> list[tuple[str, str, str | None, int]]:
     """What decides the photos of a test and their labels."""
     hashes = data.full_category.hashes
     return [
-        (sample.defect_type, hashes[sample.path], hashes[sample.mask] if sample.mask else None, sample.reading.bits)
+        (sample.defect_type, hashes[sample.path], sample.mask_key(hashes), sample.reading.bits)
         for sample in data.category.test
     ]
