@@ -76,11 +76,17 @@ def _datasets(ctx: click.Context) -> list[str]:
     return preset_names("data")
 
 
+def _dataset(ctx: click.Context) -> str:
+    """The dataset that was typed, the first one of several; the default without one."""
+    typed = ctx.params.get("data") or DEFAULT_DATA
+    return typed if isinstance(typed, str) else str(typed[0])
+
+
 def _categories(ctx: click.Context) -> list[str]:
     """The folders below the data root with training images, or the categories that are drawn."""
     from bench.data.facts import categories_of
 
-    data = ctx.params.get("data") or DEFAULT_DATA
+    data = _dataset(ctx)
     if data == "synthetic":
         return list(categories_of("synthetic"))
     typed = dict(getattr(ctx.params.get("settings"), "words", ()))
@@ -98,7 +104,7 @@ def _imported(ctx: click.Context) -> list[str]:
 def _published(ctx: click.Context) -> list[str]:
     from bench.data.facts import known_categories
 
-    return [*known_categories(ctx.params.get("data") or DEFAULT_DATA), "all"]
+    return [*known_categories(_dataset(ctx)), "all"]
 
 
 def _runs(ctx: click.Context) -> list[str]:
@@ -125,6 +131,7 @@ FILE_NAME, FOLDER_NAME = PathWord("file", str), PathWord("dir", str)
 MODEL, DATA = Word(_models, path="file"), Word(_datasets, path="file")
 CATEGORY, PUBLISHED, IMPORTED = Word(_categories), Word(_published), Word(_imported, path="dir")
 MODELS, CATEGORIES = Word(_models, split, several=True), Word(_categories, split, several=True)
+DATASETS = Word(_datasets, split, several=True, path="file")
 RUN, FIT_WORD = Word(_runs, Path, path="dir"), Word(_first_words, path="file")
 SWEEP = Word(lambda _: preset_names("sweep"), path="file")
 LAUNCHER = Word(lambda _: preset_names("launcher"), path="file")
@@ -139,7 +146,7 @@ def complete_settings(ctx: click.Context, incomplete: str) -> "list[CompletionIt
     several = [*(params.get("words") or ()), *(params.get("models") or params.get("methods") or ())]
     named = params.get("model") or next(iter(several), None)
     with suppress(UsageError, OSError):
-        data = read_preset("data", params.get("data") or DEFAULT_DATA)
+        data = read_preset("data", _dataset(ctx))
         names = setting_names(read_preset("model", named or "vae"), data)
         if not named:
             names = {name for name in names if not name.startswith("model.")}

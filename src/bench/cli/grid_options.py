@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.command import Known, option
-from bench.cli.completion import CATEGORIES, DATA, MODELS
+from bench.cli.completion import CATEGORIES, DATASETS, MODELS
 from bench.cli.options import config_option
 from bench.config.presets import DEFAULT_DATA, Preset, read_preset
 from bench.errors import UsageError
@@ -32,7 +32,12 @@ def grid_options() -> list[click.Option]:
         ),
         option("--seeds", type=parse_seeds, metavar="0,1,2", help="seeds (default: 0)"),
         option("--set", multiple=True, metavar="NAME=A,B", help="a setting with several values; repeatable"),
-        option("--data", type=DATA, metavar="NAME", help="dataset, as for 'bench fit'"),
+        option(
+            "--data",
+            type=DATASETS,
+            metavar="A,B",
+            help="dataset, as for 'bench fit'; each of several in the folder of its name below --data.root",
+        ),
         config_option(),
     ]
 
@@ -50,8 +55,10 @@ def read_grid_words(known: Known, launcher: Preset | None = None) -> dict[str, s
 
     if known.sweep is None and known.models is None:
         any_vocabulary(known.settings, launcher).full()  # an unknown option is the first mistake to tell
+    from bench.sweep.datasets import datasets_of
+
     grid = read_grid(known)
-    data = read_preset("data", DEFAULT_DATA if (name := known.data or grid.data) is None else name)
+    data = read_preset("data", datasets_of(known.data or grid.data)[0] or DEFAULT_DATA)
     words = Vocabulary(known.settings, [read_preset("model", name) for name in grid.models], data, launcher)
     options = words.full()
     known.set = [words.in_full(text) for text in known.set]
@@ -61,11 +68,10 @@ def read_grid_words(known: Known, launcher: Preset | None = None) -> dict[str, s
 def grid_words(known: Known, settings: dict[str, str]) -> list[str]:
     """The words that name the same cells again."""
     words: list[str] = []
-    lists = {"--models": known.models, "--categories": known.categories, "--seeds": known.seeds}
+    lists = {"--models": known.models, "--categories": known.categories, "--seeds": known.seeds, "--data": known.data}
     for name, values in lists.items():
         words += [name, ",".join(map(str, values))] if values else []
     words += [word for text in known.set for word in ("--set", text)]
-    words += ["--data", known.data] if known.data else []
     words += [word for file in known.config for word in ("--config", str(file))]
     return words + [word for name, value in settings.items() for word in (f"--{name}", value)]
 

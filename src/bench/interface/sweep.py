@@ -23,7 +23,7 @@ def run_sweep(
     *,
     seeds: Sequence[int] | None = None,
     file: Path | str | None = None,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
     runs: Path | str = "runs",
@@ -43,7 +43,8 @@ def run_sweep(
         categories: folders below the data root, or `["all"]`.
         seeds: seeds of everything random (default: 0).
         file: a sweep of `conf/sweep` by its name, or a YAML file; the arguments above replace what it says.
-        data: a dataset's name, or the path of a YAML file.
+        data: a dataset's name or the path of its YAML file; or several, each in the folder of its name below
+            `data.root`.
         settings: settings of all cells, by the command line's names.
         vary: settings with several values, such as `{"data.image_size": [224, 256]}`.
         runs: folder of all runs.
@@ -85,7 +86,7 @@ def plan_sweep(
     options: Options,
     *,
     file: str | None,
-    data: str | None,
+    data: str | Sequence[str] | None,
     settings: Mapping[str, str],
     sets: Mapping[str, list[str]],
     config: Sequence[Path] = (),

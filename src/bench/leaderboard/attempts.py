@@ -41,7 +41,10 @@ class Baseline(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What attempts share with their baseline: the other one of method and variant, and the category."""
+    """What attempts share with their baseline: the other one of method and variant, and the category.
+
+    With several datasets, the category is told with its own.
+    """
 
     about: str  # '' where a sweep has only one
     category: str
@@ -104,7 +107,7 @@ def compare_attempts(baseline: Baseline, cells: Sequence[Planned], found: Sequen
 def _groups(baseline: Baseline, cells: Sequence[Planned]) -> list[Group]:
     others = [cell.variant if baseline.is_method else cell.config.model.name for cell in cells]
     several = len(set(others)) > 1
-    return [Group(other if several else "", cell.config.category) for other, cell in zip(others, cells, strict=True)]
+    return [Group(other if several else "", cell.place) for other, cell in zip(others, cells, strict=True)]
 
 
 def _by_seed(cells: Sequence[Planned], found: Sequence[Source]) -> dict[int, Source]:

@@ -18,19 +18,20 @@ from bench.config.presets import (
     read_preset,
     read_yaml,
 )
-from bench.config.settings import Config, flatten, resolve
+from bench.config.settings import Config, flatten, read_layers, resolve
 from bench.data.category_folders import ALL
 from bench.errors import UsageError, unknown
+from bench.sweep.datasets import Named, categories_of_each, datasets_of, root_of_each
 
 
 class Sweep(BaseModel):
-    """A grid: every model with every variant on every category with every seed."""
+    """A grid: every model with every variant on every category of every dataset with every seed."""
 
     model_config = ConfigDict(extra="forbid")
     models: list[str] = Field(min_length=1)
     categories: list[str] = Field(min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
-    data: str | None = None
+    data: str | list[str] | None = None
     settings: dict[str, Any] = {}  # of every cell, in the form of --config
     variants: dict[str, dict[str, Any]] = {}  # by name: additional settings
     more_seeds: dict[str, list[int]] = {}  # of some variants, besides `seeds`
@@ -40,15 +41,21 @@ class Sweep(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """One cell of a sweep, with the name of its variant ('' where there is only one)."""
+    """One cell of a sweep, with the names of its variant and its dataset ('' where there is only one)."""
 
     variant: str
     config: Config
+    dataset: str = ""
+
+    @property
+    def place(self) -> str:
+        """The category, with its dataset where the sweep has several."""
+        return f"{self.config.category} ({self.dataset})" if self.dataset else self.config.category
 
     @property
     def title(self) -> str:
         """Model, variant, category and seed in words."""
-        names = [self.config.model.name, self.variant, self.config.category]
+        names = [self.config.model.name, self.variant, self.place]
         return ", ".join([*filter(None, names), f"seed {self.config.settings['seed']}"])
 
 
@@ -120,24 +127,46 @@ def read_sets(texts: Sequence[str]) -> dict[str, list[str]]:
 def plan(
     sweep: Sweep,
     options: Mapping[str, str],
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     *,
     files: Sequence[Any] = (),
     sets: Mapping[str, list[str]] | None = None,
 ) -> list[Planned]:
-    """All cells, models first; a mistake in any of their settings is found here, before anything runs."""
+    """All cells, models first; a mistake in any of their settings is found here, before anything runs.
+
+    Each of several datasets lies in the folder of its name below `data.root`.
+    """
     sets = sets or {}
     if "seed" in options:  # it would give every cell the same seed
         raise UsageError("--seed: the seeds of a sweep are a list; write them under 'seeds' or --seeds 0,1,2")
     if twice := sets.keys() & options.keys():
         raise UsageError(f"--{min(twice)} stands beside --set {min(twice)}; leave one out")
-    cells = list(_cells(sweep, options, data or sweep.data, files, sets))
+    datasets = datasets_of(data or sweep.data)
+    cells = list(_cells(sweep, options, _roots(datasets, sweep, options, files, sets), files, sets))
     _check_modules([preset for cell in cells for preset in (cell.config.model, cell.config.data)])
     return cells
 
 
+def _roots(
+    datasets: Sequence[Named],
+    sweep: Sweep,
+    options: Mapping[str, str],
+    files: Sequence[Any],
+    sets: Mapping[str, list[str]],
+) -> dict[Named, dict[str, str]]:
+    """The setting of the root of each of several datasets; nothing for a single one."""
+    if len(datasets) > 1 and "data.root" in sets:
+        raise UsageError("--set data.root: each dataset of several has a root of its own; sweep them apart")
+    own = read_layers(model=sweep.models[0], data=datasets[0], category=ALL, files=[*files, sweep.settings]).own
+    return root_of_each(datasets, flatten(own) | dict(options))
+
+
 def _cells(
-    sweep: Sweep, options: Mapping[str, str], data: str | None, files: Sequence[Any], sets: Mapping[str, list[str]]
+    sweep: Sweep,
+    options: Mapping[str, str],
+    roots: Mapping[Named, dict[str, str]],
+    files: Sequence[Any],
+    sets: Mapping[str, list[str]],
 ) -> Iterator[Planned]:
     models, seeds = list(dict.fromkeys(sweep.models)), list(dict.fromkeys(sweep.seeds))
     variants = sweep.variants or {"": {}}
@@ -151,20 +180,24 @@ def _cells(
             for values in product(*axes.values()):
                 own = dict(zip(axes, values, strict=True))
                 title = ", ".join([*filter(None, [name]), *(f"{k.rpartition('.')[2]}={v}" for k, v in own.items())])
-                configs = [
-                    resolve(
-                        model=model,
-                        data=data,
-                        category=ALL,
-                        files=[*files, *layers, {"seed": seed}],
-                        options=typed | own,
-                    )
-                    for seed in dict.fromkeys([*seeds, *sweep.more_seeds.get(name, [])])
-                ]
-                _check(configs[0], layers)
-                for category in _categories(sweep.categories, configs[0]):
-                    for config in configs:
-                        yield Planned(title, replace(config, category=category))
+                configs = {
+                    dataset: [
+                        resolve(
+                            model=model,
+                            data=dataset,
+                            category=ALL,
+                            files=[*files, *layers, {"seed": seed}],
+                            options=typed | own | root,
+                        )
+                        for seed in dict.fromkeys([*seeds, *sweep.more_seeds.get(name, [])])
+                    ]
+                    for dataset, root in roots.items()
+                }
+                for dataset, categories in _categories(sweep.categories, configs, layers).items():
+                    shown = configs[dataset][0].data.name if len(configs) > 1 else ""
+                    for category in categories:
+                        for config in configs[dataset]:
+                            yield Planned(title, replace(config, category=category), shown)
 
 
 def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
@@ -215,10 +248,18 @@ def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"{config.model.name} {reasons[key]}: leave out {key}")
 
 
-def _categories(named: Sequence[str], config: Config) -> list[str]:
-    """The named categories; for `all`, every category that the data have."""
-    if ALL not in named:
-        return list(dict.fromkeys(named))
+def _categories(
+    named: Sequence[str], configs: Mapping[Named, Sequence[Config]], layers: Sequence[Mapping[str, Any]]
+) -> dict[Named, list[str]]:
+    """The named categories of each dataset; for `all`, every category that its data have."""
+    for config, *_ in configs.values():
+        _check(config, layers)
+    if ALL not in named and len(configs) == 1:
+        return {dataset: list(dict.fromkeys(named)) for dataset in configs}
+    return categories_of_each(named, {dataset: _known(config) for dataset, (config, *_) in configs.items()})
+
+
+def _known(config: Config) -> list[str]:
     settings = config.settings
     data = config.data.load_class()(ALL, settings["seed"], settings["protocol"], **config.section("data"))
     names: list[str] = data.category_names()

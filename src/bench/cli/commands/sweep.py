@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ _EXAMPLES = """Settings of all cells: as for 'bench fit', such as --data.root FO
 Examples:
   bench sweep padim_ablation --model.weights FILE --dry-run
   bench sweep --models padim,vae --categories all --seeds 0,1,2 --set data.image_size=224,256
+  bench sweep --models padim --data mvtec_ad,visa --categories all --data.root ~/datasets
   bench sweep --models vae --categories screw --launcher slurm --launcher.sbatch.partition gpu
 """
 
@@ -71,6 +73,7 @@ def run(known: Known) -> int:
     if "seed" in settings and known.sweep is None and known.seeds is None:
         known.seeds = parse_seeds(settings.pop("seed"))
 
+    from bench.sweep.datasets import datasets_of
     from bench.sweep.launchers.base import read_launcher
     from bench.sweep.plan import read_sets
 
@@ -81,7 +84,9 @@ def run(known: Known) -> int:
     if not is_quiet():
         grid = read_grid(known)
         methods = counted(len(grid.models), "method")
-        say(f"bench: planning: {methods} on {', '.join(grid.categories)}, their images are read")
+        several = datasets_of(known.data or grid.data)
+        of = f" of {', '.join(filter(None, several))}" if len(several) > 1 else ""
+        say(f"bench: planning: {methods} on {', '.join(grid.categories)}{of}, their images are read")
     if known.dry_run:
         _show_plan(_entries(known, settings, launcher), as_json=known.json)
         return 0
@@ -105,22 +110,24 @@ def _table_command(known: Known, settings: dict[str, str]) -> str:
 def _check(known: Known, settings: dict[str, str]) -> None:
     """Refuse what is not there, before torch is imported."""
     from bench.cli.early import check_cell, check_place, check_values
-    from bench.config.settings import read_layers
+    from bench.config.settings import flatten, read_layers
+    from bench.sweep.datasets import datasets_of, root_of_each
     from bench.sweep.plan import read_sets
 
-    sets = read_sets(known.set)
-    grid, varied = read_grid(known), set(sets)
+    sets, grid = read_sets(known.set), read_grid(known)
+    datasets, files = datasets_of(known.data or grid.data), [*known.config, grid.settings]
     for name in grid.models if sets else ():
-        layers = read_layers(
-            model=name, data=known.data or grid.data, category=ALL, files=[*known.config, grid.settings]
-        )
+        layers = read_layers(model=name, data=datasets[0], category=ALL, files=files)
         for key, value in ((key, value) for key, values in sets.items() for value in values):
             check_values(layers, settings | {key: value})
-    if not varied & {"data.root", "data.masks", "model.weights"}:
-        for name in grid.models:
-            files = [*known.config, grid.settings]
-            layers = read_layers(model=name, data=known.data or grid.data, category=ALL, files=files)
-            check_cell(layers, grid.categories, settings)
+    if not sets.keys() & {"data.root", "data.masks", "model.weights"}:
+        own = read_layers(model=grid.models[0], data=datasets[0], category=ALL, files=files).own
+        roots = root_of_each(datasets, flatten(own) | settings)
+        # Which of several datasets has which of the categories, its reader tells.
+        categories = grid.categories if len(datasets) == 1 else [ALL]
+        for name, dataset in product(grid.models, datasets):
+            layers = read_layers(model=name, data=dataset, category=ALL, files=files)
+            check_cell(layers, categories, settings | roots[dataset])
     check_place(known.runs, "--runs FOLDER")
 
 
@@ -199,6 +206,7 @@ def _as_json(entry: "Entry", outcome: "Outcome | None" = None) -> dict[str, Any]
     return {
         "model": config.model.name,
         "variant": entry.planned.variant,
+        "dataset": config.dataset,
         "category": config.category,
         "seed": config.settings["seed"],
         "folder": str(entry.task.folder),
