@@ -31,7 +31,11 @@ def test_nothing_is_known_of_a_dataset_that_is_none_of_ours():
 
 def test_only_the_datasets_own_room_names_its_owner():
     assert owner_of(DEFAULT_DATA) == "MVTec"
-    assert [name for name in preset_names("data") if read_preset("data", name).owner] == ["elpv", "mvtec_ad", "visa"]
+    assert [name for name in preset_names("data") if read_preset("data", name).owner] == [
+        "elpv",
+        "mvtec_ad",
+        "visa",
+    ]
 
 
 def test_tables_know_of_datasets_without_torch():
