@@ -40,12 +40,14 @@ def test_six_cells_run_as_a_job_array_to_the_figures_of_any_other_launcher(clust
 def test_a_job_that_is_stopped_goes_back_to_the_queue_and_on_where_it_stopped(
     cluster, small, undisturbed, tmp_path, how
 ):
-    cells = (*small, "--seeds", "0", "--trainer.max_epochs", "100", "--data.batch_size", "4")
+    # One cell: of two the first may have ended before the second has begun, and then they are never both under way.
+    one = ["model.latent_dim=2" if word == "model.latent_dim=2,4" else word for word in small]
+    cells = (*one, "--seeds", "0", "--trainer.max_epochs", "200", "--data.batch_size", "4")
     expected = undisturbed(*cells)
     runs = tmp_path / "slurm"
     sweep = start("sweep", *cells, *QUICK_POLLS, "--runs", runs, **cluster)
     try:
-        wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2 or sweep.poll() is not None)
+        wait_for(lambda: files_below(runs, "last.ckpt") or sweep.poll() is not None)
         assert sweep.poll() is None, sweep.communicate()
         jobs = scontrol(cluster, "squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
         for job in jobs:
@@ -54,8 +56,8 @@ def test_a_job_that_is_stopped_goes_back_to_the_queue_and_on_where_it_stopped(
             else:  # what SLURM sends `signal_delay_s` before the end
                 scontrol(cluster, "scancel", "--signal=USR2", job)
         wait_for(lambda: not files_below(runs, "*.claim"), seconds=30)
-        assert [record["status"] for record in records(runs).values()] == ["interrupted"] * 2
-        assert len(files_below(runs, "last.ckpt")) == 2
+        assert [record["status"] for record in records(runs).values()] == ["interrupted"]
+        assert len(files_below(runs, "last.ckpt")) == 1
         status, _, stderr = finish(sweep, seconds=300)
     finally:
         kill_group(sweep)
