@@ -139,7 +139,8 @@ def test_a_worker_that_dies_costs_its_cell_only(small, undisturbed, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_sweep_leaves_records_that_say_so_and_goes_on(small, undisturbed, tmp_path):
-    cells = (*small, "--seeds", "0", "--trainer.max_epochs", "60", "--data.batch_size", "4")
+    # So many epochs that both cells are under way at one moment, though their workers do not begin together.
+    cells = (*small, "--seeds", "0", "--trainer.max_epochs", "200", "--data.batch_size", "4")
     expected = undisturbed(*cells)
     runs = tmp_path / "runs"
     sweep = start("sweep", *cells, *TWO_WORKERS, "--runs", runs)
