@@ -81,7 +81,7 @@ def test_a_worker_s_cells_take_as_much_memory_as_those_of_a_process_of_its_own(s
 @pytest.mark.slow
 def test_a_signal_to_the_whole_group_lets_workers_write_their_records(two_long, tmp_path):
     runs = tmp_path / "runs"
-    sweep = start("sweep", *two_long, *TWO_WORKERS, "--runs", runs)
+    sweep = start("sweep", *two_long, "--trainer.max_epochs", "2000", *TWO_WORKERS, "--runs", runs)
     wait_for(lambda: len(files_below(runs, "last.ckpt")) == 2)
     os.killpg(sweep.pid, signal.SIGTERM)  # as systemd and the end of a SLURM job do
     status, _, stderr = finish(sweep)
