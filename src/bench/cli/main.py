@@ -20,7 +20,9 @@ from bench.processes import find_launch, require_one_process
 from bench.version import __version__
 from bench.writing import describe_refusal
 
-_FIRST = ("fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "serve", "data")
+_FIRST = (
+    "fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "verify", "serve", "data",
+)  # fmt: skip
 _SHARED = ("fit", "test")  # commands that several processes can run together
 _EXAMPLES = """Examples:
   bench fit vae screw --data synthetic

@@ -12,6 +12,7 @@ from bench.errors import UsageError
 from bench.records.predictions import check_predictions
 from bench.records.record import PREDICTIONS, RECORD, Metrics, Record
 
+_NO_METHOD = ("category", "seed", "maps")  # settings that differ between the cells of one method
 _SAME = 1e-6  # tolerance within which two runs of one cell agree, on any machines
 
 
@@ -112,7 +113,7 @@ def _read(file: Path, failures: dict[str, Record]) -> Source | None:
             f"{file} was changed: its fingerprint is not that of its settings and data; run the cell again"
         )
     check_predictions(record, file.parent / PREDICTIONS)
-    method = {key: value for key, value in settings.items() if key not in ("category", "seed")}
+    method = {key: value for key, value in settings.items() if key not in _NO_METHOD}
     return Source(record, file.parent, hash_encoded(method, "", version), version)
 
 

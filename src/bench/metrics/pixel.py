@@ -41,6 +41,33 @@ class PixelResult(NamedTuple):
     by_defect: dict[int, dict[str, float]]
 
 
+def pixel_metrics(ranking: Ranking, weights: NDArray[np.float64]) -> dict[str, float]:
+    """The metrics of a category, from its anomalous pixels among all normal ones and their weights 1 / |region|."""
+    return {
+        "pixel_auroc": auroc(ranking),
+        "pixel_ap": average_precision(ranking),
+        "pixel_f1max": f1_max(ranking).value,
+        "aupro_0.30": aupro(ranking, weights, 0.30),
+        "aupro_0.05": aupro(ranking, weights, 0.05),
+    }
+
+
+def pixel_result(
+    ranking: Ranking, among_good: Ranking, weights: NDArray[np.float64], defect_types: NDArray[np.int32]
+) -> PixelResult:
+    """All metrics, from the P anomalous pixels among all normal ones and among those of good images alone."""
+    by_defect = {}
+    for index in np.unique(defect_types):
+        chosen = defect_types == index
+        of_type = among_good[chosen]
+        by_defect[int(index)] = {
+            "pixel_auroc": auroc(of_type),
+            "pixel_ap": average_precision(of_type),
+            "aupro_0.30": aupro(of_type, weights[chosen], 0.30),
+        }
+    return PixelResult(pixel_metrics(ranking, weights), by_defect)
+
+
 class PixelMetrics(Metric):
     """Pixel AUROC, AP, F1-max and AUPRO, exact, from anomaly maps kept as float32.
 
@@ -116,25 +143,7 @@ class PixelMetrics(Metric):
     def compute(self) -> PixelResult:
         """Compute all metrics from the pixels of all processes."""
         scores, weights, types = self._anomalous_pixels()
-        ranking, among_good = self._rank(scores)
-
-        overall = {
-            "pixel_auroc": auroc(ranking),
-            "pixel_ap": average_precision(ranking),
-            "pixel_f1max": f1_max(ranking).value,
-            "aupro_0.30": aupro(ranking, weights, 0.30),
-            "aupro_0.05": aupro(ranking, weights, 0.05),
-        }
-        by_defect = {}
-        for index in np.unique(types):
-            chosen = types == index
-            ranking = among_good[chosen]
-            by_defect[int(index)] = {
-                "pixel_auroc": auroc(ranking),
-                "pixel_ap": average_precision(ranking),
-                "aupro_0.30": aupro(ranking, weights[chosen], 0.30),
-            }
-        return PixelResult(overall, by_defect)
+        return pixel_result(*self._rank(scores), weights, types)
 
     def overlap(self, limit: float) -> Points:
         """Corners (N, 2) of the PRO curve up to a false positive rate of `limit`."""

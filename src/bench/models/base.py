@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from bench.config.given_arguments import GivenArguments
-from bench.config.tracks import TRACKS
+from bench.config.tracks import OF_METHODS
 from bench.data.datamodule import DataSpec
 from bench.data.geometry import Content
 from bench.data.loading import Batch
@@ -59,8 +59,9 @@ class Detector(GivenArguments, LightningModule):
                 f"{cls.__name__} defines '{former[0]}', by which statistics were learned before bench 0.2; "
                 "declare them with passes(), as README's example does"
             )
-        if cls.track not in TRACKS:
-            raise UsageError(f"{cls.__name__} is of no known track: '{cls.track}'; name {' or '.join(TRACKS)}")
+        known = [track.name for track in OF_METHODS]
+        if cls.track not in known:
+            raise UsageError(f"{cls.__name__} is of no known track: '{cls.track}'; name {' or '.join(known)}")
         if renamed := [name for name in _RENAMED if hasattr(cls, name)]:
             raise UsageError(f"{cls.__name__} defines '{renamed[0]}', which is called {_RENAMED[renamed[0]]} now")
 

@@ -12,6 +12,7 @@ _ENDED = {"failed": "failed", "interrupted": "was interrupted"}
 def read_finished(folder: Path) -> Record:
     """The record of a finished run; a UsageError for any other."""
     record = Record.read(folder)
+    check_has_model(folder, record)
     if record.status != "finished":
         raise UsageError(f"{folder} is no finished run, it {_ENDED[record.status]}; go on with it: bench fit --resume")
     if not TRACKS[record.track].learns_from_defects and record.metrics.get("threshold") is None:
@@ -20,3 +21,9 @@ def read_finished(folder: Path) -> Record:
     if TRACKS[record.track].learns_from_defects and record.confusion is None:
         raise UsageError(f"{folder / RECORD} holds no confusion matrix, so no classes; run the cell again")
     return record
+
+
+def check_has_model(folder: Path, record: Record) -> None:
+    """Refuse a record of maps that others made: there is nothing to test or to score with."""
+    if not TRACKS[record.track].has_methods:
+        raise UsageError(f"{folder} holds figures of maps that others made, and no model; name a run of bench fit")

@@ -84,7 +84,7 @@ class Record(Versioned):
     status: Status
     error: str | None = None
     model: Name
-    track: Literal["one-class", "supervised"]
+    track: Literal["one-class", "supervised", "verified"]
     dataset: Name
     official: bool
     category: Name

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from bench.config.tracks import TRACKS
+from bench.config.tracks import OF_METHODS, TRACKS
 from bench.errors import UsageError
 from bench.leaderboard.collect import Source, collect, record_files
 from bench.leaderboard.curve_files import render_curves_page
@@ -129,7 +129,7 @@ class Site:
             script="leaderboard.js",
             folders=[str(folder) for folder in self.folders],
             leaderboards=[*tables, *curves],
-            headlines=" or ".join(title_of(track.headline) for track in reversed(TRACKS.values())),
+            headlines=" or ".join(title_of(track.headline) for track in reversed(OF_METHODS)),
             runs=sorted(runs.values(), key=lambda run: run.record.started, reverse=True),
             problems=found.problems,
             report=REPORT,

@@ -6,7 +6,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.reports.v2.interface import Panel
 
-from bench.config.tracks import ONE_CLASS, TRACKS
+from bench.config.tracks import OF_METHODS, ONE_CLASS
 from bench.metrics.catalogue import column_title, title_of
 from bench.records.costs import COSTS
 from bench.tracking.charts import CONFUSION, PRECISION_RECALL, ROC, TEST_IMAGES
@@ -48,13 +48,13 @@ def build_workspace(entity: str, project: str, name: str) -> ws.Workspace:
 def _scores() -> dict[str, str]:
     """Titles of the leaderboards' metrics by key; W&B would take a key with a dot for a nested value."""
     found = {
-        key: f"{column_title(key, track)}, {track.name}" for track in reversed(TRACKS.values()) for key in track.quality
+        key: f"{column_title(key, track)}, {track.name}" for track in reversed(OF_METHODS) for key in track.quality
     }
     return {key: title for key, title in reversed(found.items()) if "." not in key}
 
 
 def _columns() -> list[str]:
-    return [f"summary:{track.headline}" for track in TRACKS.values()]
+    return [f"summary:{track.headline}" for track in OF_METHODS]
 
 
 def _section(name: str, panels: Sequence[Panel]) -> ws.Section:

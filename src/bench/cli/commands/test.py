@@ -24,9 +24,11 @@ def run(known: Known) -> int:
         any_vocabulary(known.settings).full()  # an unknown option is the first mistake to tell
         raise UsageError("no run; name its folder: --run runs/MODEL/CATEGORY/FINGERPRINT")
 
+    from bench.records.finished import check_has_model
     from bench.records.record import Record, settings_to_read
 
     finished = Record.read(known.run)
+    check_has_model(known.run, finished)
     names = {"model": finished.model, "data": finished.dataset}
     check_is_of_run(known.run, names, finished.config, {"model": known.model, "data": known.data})
     own = settings_to_read(finished)
