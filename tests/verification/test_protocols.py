@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -169,6 +170,11 @@ CLAIMS: Mapping[str, tuple[Callable[[Mask, np.random.Generator], Values], str, C
         "pixel_auroc",
         lambda t: pixel_auroc(resized(t, lambda m, s: bilinear(m, s) == 1)),
     ),
+    "masks_cut_by_opencv": (
+        a_third_of_the_size,
+        "pixel_auroc",
+        lambda test: pixel_auroc(resized(test, lambda m, s: (cv2.resize(np.asarray(m), s) / 255).astype(np.uint8) > 0)),
+    ),
     "masks_half": (
         a_third_of_the_size,
         "pixel_auroc",
@@ -305,3 +311,9 @@ def test_overlaps_of_the_reference_rise_to_one():
     test = Test(["bottle/test/blob/000"], [np.eye(3, dtype=bool)], [np.arange(9, dtype=np.float32).reshape(3, 3)])
     rates, found = overlaps(test, np.array([-1.0, 8.0]))
     assert (rates.tolist(), found.tolist()) == ([1, 0], [1, 0])
+
+
+def test_the_page_names_each_protocol():
+    page = (Path(__file__).parents[2] / "docs/verify.md").read_text(encoding="utf-8")
+    for kind in (OF_PIXELS, OF_MASKS, OF_MAPS, OF_SCORES, OF_IMAGES):
+        assert [each.name for each in kind if f"`{each.name}`" not in page] == []

@@ -114,6 +114,20 @@ def test_a_claim_is_met_to_half_a_thousandth_or_to_its_own_digits_the_exact_figu
     assert claims[2]["claimed"] == pytest.approx(exact + 0.0004, abs=1e-5)
 
 
+def test_protocols_that_reproduce_all_claims_at_once_are_named(test: Test, parts: Path, bench: Any):
+    maps = write_tiffs(test, Path("maps"))
+    found = json.loads(bench("verify", maps, *of(parts), "--json").stdout)
+    own = next(each for each in found["protocols"] if each["name"] == "aupro_not_cut")["metrics"]
+    claims = [f"aupro_0.30={own['aupro_0.30']:.5f}", f"image_auroc={found['metrics']['image_auroc']:.5f}"]
+    options = [word for claim in claims for word in ("--claimed", claim)]
+    done = bench("verify", maps, *of(parts), *options)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("all 2 claims at once: "))
+    assert "aupro_not_cut" in line.partition(": ")[2].split(", ")
+    assert "exact" not in line
+    none = bench("verify", maps, *of(parts), *options, "--claimed", "pixel_auroc=.0123")
+    assert "all 3 claims at once: no protocol" in none.stdout
+
+
 def test_a_claim_that_nothing_reproduces_is_said_so(test: Test, parts: Path, bench: Any):
     maps = write_tiffs(test, Path("maps"))
     done = bench("verify", maps, *of(parts), "--claimed", "aupro_0.30=.0123", "--claimed", "aupro_0.30=1.21")

@@ -71,3 +71,16 @@ def reproducing(claim: Claim, figures: Mapping[str, Mapping[str, float | None]],
         if (value := found.get(claim.metric)) is not None and math.isfinite(value) and claim.is_met_by(value)
     ]
     return sorted(met, key=lambda each: (each.protocol != exact, abs(each.value - claim.value), each.protocol))
+
+
+def reproducing_all(
+    claims: Sequence[Claim], figures: Mapping[str, Mapping[str, float | None]], exact: str
+) -> list[str]:
+    """The protocols that reproduce all claims at once; a metric that a protocol does not change has its exact value."""
+
+    def meets(own: Mapping[str, float | None], claim: Claim) -> bool:
+        value = own.get(claim.metric, figures[exact].get(claim.metric))
+        return value is not None and claim.is_met_by(value)
+
+    met = [name for name, own in figures.items() if all(meets(own, claim) for claim in claims)]
+    return sorted(met, key=lambda name: (name != exact, name))

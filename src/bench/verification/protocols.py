@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -126,6 +127,8 @@ def defective_images(pixels: PixelScores) -> Figures:
 @_protocol(OF_PIXELS, "github.com/zhangzjn/ADer, util/metric.py")
 def f1max_21_thresholds(pixels: PixelScores) -> Figures:
     """Pixel F1-max over 21 equally spaced thresholds between the lowest and the highest score: ADer."""
+    if not pixels.anomalous.size:
+        return {}
     low, high = pixels.range
     thresholds = low + np.arange(0, 1 + 1e-3, 0.05) * (high - low)
     true, false = pixels.anomalous_above(thresholds), pixels.normals_above(thresholds)
@@ -149,6 +152,12 @@ def masks_cut(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(_resized(mask, size, Image.Resampling.BILINEAR) == 255)
 
 
+@_protocol(OF_MASKS, "github.com/VitjanZ/DRAEM, data_loader.py and test_DRAEM.py")
+def masks_cut_by_opencv(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Masks resized bilinearly by OpenCV, which does not average when it shrinks, and cut to whole numbers: DRAEM."""
+    return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, dsize=size[::-1]) == 255)
+
+
 @_protocol(OF_MASKS, "github.com/hq-deng/RD4AD, test.py; github.com/gasharper/PyramidFlow, util.py")
 def masks_half(mask: Mask, size: tuple[int, int]) -> Mask:
     """Masks resized bilinearly to the maps' size, a defect from one half on: RD4AD, PyramidFlow."""
@@ -164,7 +173,10 @@ def masks_nearest(mask: Mask, size: tuple[int, int]) -> Mask:
 # Each map changed by itself.
 
 
-@_protocol(OF_MAPS, "asked about where maps are shown, such as github.com/CLendering/SubspaceAD/issues/2")
+@_protocol(
+    OF_MAPS,
+    "public code; none that is well known was confirmed, github.com/CLendering/SubspaceAD/issues/2 warns",
+)
 def maps_normalised_each(values: Values) -> Values:
     """Each map stretched to [0, 1] by its own lowest and highest value, as for a picture, before pixels are pooled."""
     low, high = values.min(), values.max()

@@ -37,6 +37,7 @@ def as_dict(found: Verification, folder: Path) -> dict[str, Any]:
         "intervals": record.intervals,
         "protocols": [_protocol(found, name) for name in found.others],
         "claims": [_claim(found, claim, figures) for claim, figures in found.claims],
+        "all_claims_reproduced_by": found.together,
     }
 
 

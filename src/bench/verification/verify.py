@@ -27,7 +27,7 @@ from bench.phases import phase
 from bench.records.predictions import Predicted, write_predictions
 from bench.records.record import DataRecord, Metrics, Record
 from bench.runs.environment import describe_environment
-from bench.verification.claims import Claim, Figure, reproducing
+from bench.verification.claims import Claim, Figure, reproducing, reproducing_all
 from bench.verification.figures import other_figures
 from bench.verification.image_scores import read_scores
 from bench.verification.judged_maps import JudgedMaps
@@ -57,13 +57,15 @@ class Request:
 class Verification:
     """The figures of maps: exact in the record, and under other protocols by their names.
 
-    `digests` are those of the maps' files, `sizes` the sizes (height, width) of maps, each once.
+    `together` names the protocols that reproduce all claims at once. `digests` are those of the maps' files, `sizes`
+    the sizes (height, width) of maps, each once.
     """
 
     record: Record
     predictions: list[Predicted]
     others: dict[str, Metrics]
     claims: list[tuple[Claim, list[Figure]]]
+    together: list[str]
     digests: dict[str, str]
     sizes: list[tuple[int, int]]
 
@@ -93,7 +95,9 @@ def verify(data: DefectData, request: Request) -> Verification:
     metrics, by_defect = _exact(category, scores, pixels, request.threshold)
     found = other_figures(judged, pixels, values, scores)
     others = {name: defined(own) for name, own in found.items()}
-    claims = [(claim, reproducing(claim, {EXACT: metrics, **others}, EXACT)) for claim in request.claims]
+    figures = {EXACT: metrics, **others}
+    claims = [(claim, reproducing(claim, figures, EXACT)) for claim in request.claims]
+    together = reproducing_all(request.claims, figures, EXACT) if request.claims else []
     digests = maps.digests(category.test)
     types = [sample.defect_type for sample in category.test]
     with phase("intervals"):
@@ -101,7 +105,9 @@ def verify(data: DefectData, request: Request) -> Verification:
     record = _record(data, request, digests, started).changed(
         metrics=metrics, metrics_by_defect=by_defect, intervals=intervals
     )
-    return Verification(record, _predictions(category, scores), others, claims, digests, sorted(set(values.sizes)))
+    return Verification(
+        record, _predictions(category, scores), others, claims, together, digests, sorted(set(values.sizes))
+    )
 
 
 def _check(category: Category, request: Request) -> None:

@@ -143,6 +143,8 @@ def _print(found: "Verification", folder: Path) -> None:
         _print_table(rows, ["protocol", "metric", "figure", "differs by"])
     for claim, figures in found.claims:
         _print_claim(claim, figures, record.metrics.get(claim.metric))
+    if len(found.claims) > 1:
+        tell(f"all {len(found.claims)} claims at once: {', '.join(found.together) or 'no protocol'}")
     tell(f"record    {folder / 'record.json'}")
     if not record.official and (owner := owner_of(record.dataset)):
         tell(f"not {owner}'s own data: {'; '.join(record.data.differences)}")
