@@ -18,6 +18,7 @@ from sklearn.metrics import (
     precision_recall_curve,
     precision_score,
     roc_auc_score,
+    roc_curve,
 )
 
 from bench.verification.protocols import OF_IMAGES, OF_MAPS, OF_MASKS, OF_PIXELS, OF_SCORES
@@ -43,6 +44,11 @@ def long_tailed(mask: Mask, rng: np.random.Generator) -> Values:
     """A map whose defects lie above, among noise with a long tail, on a level of its own."""
     values = rng.uniform(0, 0.6) + rng.exponential(0.5, mask.shape) ** 2
     return values + np.where(mask, rng.uniform(0.2, 1.5), 0)
+
+
+def longer_tailed(mask: Mask, rng: np.random.Generator) -> Values:
+    """The same, most values being close to the lowest."""
+    return long_tailed(mask, rng) ** 2
 
 
 def short_tailed(mask: Mask, rng: np.random.Generator) -> Values:
@@ -97,6 +103,25 @@ def aupro_to_the_end_point(test: Test) -> float:
         ends.append(rates[kept].max())
         areas.append(auc(np.append(0, rates[kept]), np.append(0, found[kept])))
     return float(np.mean(areas) / np.mean(ends))
+
+
+def aupro_of_resampled_curves(test: Test) -> float:
+    """The mean of the regions' own curves, point by point, after each was stretched to the length of the common one."""
+    labels, scores = test.pooled()
+    count = int(np.sum(roc_curve(labels, scores, drop_intermediate=False)[0] <= LIMIT))
+    rates, overlap, found = np.zeros(count), np.zeros(count), regions(test)
+    for index, region in found:
+        own = test.maps[index][region]
+        truth = np.append(np.zeros((~labels).sum()), np.ones(own.size))
+        fpr, tpr, _ = roc_curve(truth, np.append(scores[~labels], own), drop_intermediate=False)
+        last = int(np.flatnonzero(fpr >= LIMIT)[0])  # the point that is cut off at the limit
+        share = (LIMIT - fpr[last - 1]) / (fpr[last] - fpr[last - 1])
+        step = (count - 1) / last
+        wanted = np.append(np.arange(count - 1), (last - 1 + share) * step) / step
+        rates += np.interp(wanted, np.arange(last + 1), fpr[: last + 1])
+        overlap += np.interp(wanted, np.arange(last + 1), tpr[: last + 1])
+    order = np.argsort(rates, kind="stable")
+    return float(auc(rates[order], overlap[order]) / len(found) / rates[-1])
 
 
 def aupro_by_steps(test: Test, steps: int) -> float:
@@ -157,8 +182,9 @@ def sigmoid(values: Any) -> Any:
 # Of each protocol: the maps, a metric, and the figure by independent code.
 CLAIMS: Mapping[str, tuple[Callable[[Mask, np.random.Generator], Values], str, Callable[[Test], float]]] = {
     "aupro_end_point": (in_few_values, "aupro_0.30", aupro_to_the_end_point),
-    "aupro_200_thresholds": (long_tailed, "aupro_0.30", lambda test: aupro_by_steps(test, 200)),
-    "aupro_500_thresholds": (long_tailed, "aupro_0.30", lambda test: aupro_by_steps(test, 500)),
+    "aupro_resampled_curves": (in_three_values, "aupro_0.30", aupro_of_resampled_curves),
+    "aupro_200_thresholds": (longer_tailed, "aupro_0.30", lambda test: aupro_by_steps(test, 200)),
+    "aupro_500_thresholds": (longer_tailed, "aupro_0.30", lambda test: aupro_by_steps(test, 500)),
     "aupro_not_cut": (long_tailed, "aupro_0.30", lambda test: aupro(test, 1.0)),
     "aupro_not_cut_200_thresholds": (long_tailed, "aupro_0.30", lambda test: float(auc(*by_steps(test, 200)))),
     "aupro_mean_of_images": (long_tailed, "aupro_0.30", aupro_of_images),
@@ -212,7 +238,7 @@ CLAIMS: Mapping[str, tuple[Callable[[Mask, np.random.Generator], Values], str, C
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("verified") / "parts"
-    write_category(root, "bottle", side=30, good=7, defects={"blob": 6, "scratch": 6}, train=2)
+    write_category(root, "bottle", side=30, good=5, defects={"blob": 4, "scratch": 4}, train=2)
     return root
 
 
@@ -242,6 +268,13 @@ def test_a_figure_of_each_protocol_is_recognised(protocol: str, bench: Any, root
     assert by_name[protocol]["figure"] == pytest.approx(compute(test), abs=5e-5)
     assert by_name[protocol]["difference"] == pytest.approx(claim["claimed"] - claim["exact"], abs=1e-4)
     assert "exact" not in by_name
+
+
+def test_a_protocol_that_has_no_figure_on_these_maps_is_named(bench: Any, root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bench.verification.resampled_curves.MOST_OF_A_CURVE", 10)
+    maps = write_tiffs(make_maps(root, "bottle", long_tailed), Path("maps"))
+    done = bench("verify", maps, "--category", "bottle", "--data", "folder", "--data.root", root)
+    assert "bench: no AUPRO@0.30 under aupro_resampled_curves: not defined on these maps, or too many" in done.stderr
 
 
 def test_no_protocol_is_without_a_claim_of_its_own():

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from bench.data.layout import Sample
 from bench.evaluation.passes import JudgedMask, add_pixels
 from bench.metrics.pixel import GOOD, PixelMetrics
+from bench.metrics.regions import label_regions
+from bench.models.base import resize_map
 from bench.phases import phase
 from bench.verification.maps import AnomalyMaps, Values
-from bench.verification.pixel_scores import PixelScores, sorted_pixels
+from bench.verification.pixel_scores import PixelScores, Scores, sorted_pixels
 from bench.verification.protocols import LIMITS, Mask, aupro_at_thresholds
 
 _STEPS_OF_AN_IMAGE = 200
@@ -67,6 +69,7 @@ class JudgedMaps:
         With `of_map`, each map is changed first. With `of_mask`, masks are brought to the size of their maps instead.
         """
         pixels = PixelMetrics(sync_on_compute=False)
+        regions: list[Scores] = []
         by_image: dict[float, list[float]] = {limit: [] for limit in LIMITS.values()}
         for index, values in enumerate(self._each(name)):
             mask = self.mask(index)
@@ -74,9 +77,9 @@ class JudgedMaps:
                 continue
             if of_mask is not None:
                 mask = of_mask(mask, (values.shape[0], values.shape[1]))
-            self._add(pixels, by_image, index, values if of_map is None else of_map(values), mask)
+            self._add(pixels, regions, by_image, index, values if of_map is None else of_map(values), mask)
         with phase(f"{name}: sorting the pixels"):
-            return sorted_pixels(pixels, by_image)
+            return sorted_pixels(pixels, regions, by_image)
 
     def mask(self, index: int) -> Mask | None:
         """The mask (height, width) of a test image; None where its pixels are not judged."""
@@ -91,16 +94,27 @@ class JudgedMaps:
         return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(np.bool_)
 
     def _add(
-        self, pixels: PixelMetrics, by_image: dict[float, list[float]], index: int, values: Values, mask: Mask
+        self,
+        pixels: PixelMetrics,
+        regions: list[Scores],
+        by_image: dict[float, list[float]],
+        index: int,
+        values: Values,
+        mask: Mask,
     ) -> None:
+        """Add one image's pixels, the scores of each of its regions, and its own AUPRO."""
         judged = JudgedMask(torch.from_numpy(mask), None)
         defect_type = torch.tensor(self.types.index(self.samples[index].defect_type))
-        add_pixels(pixels, torch.from_numpy(values), judged, defect_type)
+        fitted = resize_map(torch.from_numpy(values), judged.mask.shape)
+        add_pixels(pixels, fitted, judged, defect_type)
         if defect_type == GOOD or not mask.any():
             return
+        labels, count = label_regions(mask)
+        scores, region = fitted.numpy()[mask], labels[mask]
+        regions += [scores[region == number] for number in range(1, count + 1)]
         alone = PixelMetrics(sync_on_compute=False)
-        add_pixels(alone, torch.from_numpy(values), judged, defect_type)
-        own = sorted_pixels(alone, {})
+        add_pixels(alone, fitted, judged, defect_type)
+        own = sorted_pixels(alone, [], {})
         for limit, found in by_image.items():
             found.append(aupro_at_thresholds(own, _STEPS_OF_AN_IMAGE, limit, from_zero=True))
 

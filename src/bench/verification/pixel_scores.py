@@ -28,6 +28,7 @@ class PixelScores:
         anomalous: those inside masks (P,).
         weights: 1 / |region| of each anomalous pixel (P,); their sum is the number of regions.
         defect_types: the index of the defect type of each anomalous pixel (P,), from 1.
+        regions: the scores of each region's pixels, in no particular order.
         by_image: AUPRO of each defective image by itself, by the limit of the false positive rate, where it was asked
             for.
     """
@@ -37,6 +38,7 @@ class PixelScores:
     anomalous: Scores
     weights: NDArray[np.float64]
     defect_types: NDArray[np.int32]
+    regions: list[Scores]
     by_image: dict[float, list[float]]
 
     @cached_property
@@ -64,6 +66,10 @@ class PixelScores:
         """The lowest and the highest score of all pixels."""
         there = [part for part in (self.normal_of_good, self.normal_of_defective, self.anomalous) if part.size]
         return min(float(part[0]) for part in there), max(float(part[-1]) for part in there)
+
+    def normals_within(self, rate: float) -> int:
+        """The largest number of normal pixels that is no more than this share of all."""
+        return int(np.floor(rate * self.normals * (1 + 1e-12)))  # .3 * 10 is below 3
 
     def normals_above(self, thresholds: NDArray[Any]) -> NDArray[np.int64]:
         """The number of normal pixels above each threshold (T,)."""
@@ -105,11 +111,12 @@ class PixelScores:
             normal_of_good=change(self.normal_of_good),
             normal_of_defective=change(self.normal_of_defective),
             anomalous=change(self.anomalous),
+            regions=[change(region) for region in self.regions],
             by_image={},
         )
 
 
-def sorted_pixels(found: PixelMetrics, by_image: dict[float, list[float]]) -> PixelScores:
+def sorted_pixels(found: PixelMetrics, regions: list[Scores], by_image: dict[float, list[float]]) -> PixelScores:
     """The pixels that were gathered, which `found` then no longer holds."""
     anomalous, sizes, types = (
         _taken(state).numpy() for state in (found.anomalous, found.region_size, found.defect_type)
@@ -121,6 +128,7 @@ def sorted_pixels(found: PixelMetrics, by_image: dict[float, list[float]]) -> Pi
         anomalous=anomalous[order],
         weights=1 / sizes[order].astype(np.float64),
         defect_types=types[order],
+        regions=regions,
         by_image=by_image,
     )
 

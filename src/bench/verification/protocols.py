@@ -22,6 +22,7 @@ from bench.metrics.image import image_metrics
 from bench.metrics.pixel import pixel_metrics
 from bench.metrics.ranking import Ranking, f1_max, rank
 from bench.verification.pixel_scores import PixelScores
+from bench.verification.resampled_curves import aupro_of_resampled_curves
 
 EXACT = "exact"
 LIMITS: Mapping[str, float] = {"aupro_0.30": 0.30, "aupro_0.05": 0.05}
@@ -76,11 +77,19 @@ def _protocol(kind: list[Protocol[Function]], source: str) -> Callable[[Function
 
 @_protocol(OF_PIXELS, "github.com/open-edge-platform/anomalib/issues/3718 and 1651")
 def aupro_end_point(pixels: PixelScores) -> Figures:
-    """AUPRO up to the mean end point of the regions' curves, and divided by that instead of the limit: anomalib up to
-    2.2. The end point is the largest false positive rate at or below the limit that a threshold reaches; where many
-    scores are equal it lies far below.
+    """AUPRO up to the mean end point of the regions' curves, and divided by that instead of the limit, as is reported
+    of anomalib up to 2.2. The end point is the largest false positive rate at or below the limit that a threshold
+    reaches; where many scores are equal it lies far below.
     """
     return {name: _to_the_end_point(pixels, limit) for name, limit in LIMITS.items()}
+
+
+@_protocol(OF_PIXELS, "github.com/openvinotoolkit/anomalib, aupro.py of releases up to 2.2")
+def aupro_resampled_curves(pixels: PixelScores) -> Figures:
+    """AUPRO from one curve for each region, stretched to one number of points by their index, the area of their mean
+    divided by the rate of its last point: the code of anomalib up to 2.2. It differs where many scores are equal.
+    """
+    return {name: aupro_of_resampled_curves(pixels, limit) for name, limit in LIMITS.items()}
 
 
 @_protocol(OF_PIXELS, "github.com/zhangzjn/ADer, util/metric.py")
@@ -287,8 +296,7 @@ def area_by_trapezoids(ranking: Ranking) -> float:
 def _to_the_end_point(pixels: PixelScores, limit: float) -> float:
     if not (pixels.anomalous.size and pixels.normals):
         return float("nan")
-    most = int(np.floor(limit * pixels.normals * (1 + 1e-12)))  # .3 * 10 is below 3
-    last = pixels.normal_score(most)
+    last = pixels.normal_score(pixels.normals_within(limit))
     end = int(pixels.normals_above(np.array([last]))[0]) / pixels.normals
     return aupro(pixels.ranking, pixels.weights, end) if end else float("nan")
 

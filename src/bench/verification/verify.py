@@ -21,6 +21,7 @@ from bench.data.remarks import remarks
 from bench.errors import UsageError
 from bench.evaluation.evaluation import defined
 from bench.metrics.bootstrap import detection_intervals
+from bench.metrics.catalogue import title_of
 from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.metrics.pixel import pixel_result
 from bench.phases import phase
@@ -95,6 +96,7 @@ def verify(data: DefectData, request: Request) -> Verification:
     metrics, by_defect = _exact(category, scores, pixels, request.threshold)
     found = other_figures(judged, pixels, values, scores)
     others = {name: defined(own) for name, own in found.items()}
+    _say_undefined(others, metrics)
     figures = {EXACT: metrics, **others}
     claims = [(claim, reproducing(claim, figures, EXACT)) for claim in request.claims]
     together = reproducing_all(request.claims, figures, EXACT) if request.claims else []
@@ -139,6 +141,17 @@ def _exact(
     if threshold is not None:
         metrics["threshold"] = threshold
     return metrics, by_defect
+
+
+def _say_undefined(others: Mapping[str, Metrics], exact: Metrics) -> None:
+    """Say which protocols could reproduce no claim, although there is an exact figure."""
+    missing: dict[str, list[str]] = {}
+    for name, own in others.items():
+        for metric, value in own.items():
+            if value is None and exact.get(metric) is not None:
+                missing.setdefault(metric, []).append(name)
+    for metric, names in missing.items():
+        say(f"bench: no {title_of(metric)} under {', '.join(names)}: not defined on these maps, or too many points")
 
 
 def _predictions(category: Category, scores: NDArray[np.float64]) -> list[Predicted]:
