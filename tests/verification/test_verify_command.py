@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.data.datasets.elpv import Elpv
 from bench.records.record import Record
-from fake_data import write_category
+from fake_data import write_category, write_elpv
 from maps_of_others import Test, make_maps, write_tiffs
 
 PIXELS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "aupro_0.30", "aupro_0.05")
@@ -290,6 +291,23 @@ def test_scores_that_do_not_fit_end_in_one_line(text: str, said: str, test: Test
     assert said in refuse("verify", write_tiffs(test, Path("maps")), *of(parts), "--scores", "scores.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("broken.npz", b"nothing", "broken.npz is no .npz of named arrays"),
+        ("maps.tiff", b"nothing", "maps.tiff is no folder and no .npz"),
+    ],
+)
+def test_a_file_that_holds_no_maps_ends_in_one_line(name: str, content: bytes, said: str, parts: Path, refuse: Any):
+    Path(name).write_bytes(content)
+    assert said in refuse("verify", name, *of(parts))
+
+
+def test_an_archive_whose_maps_and_paths_differ_in_number_ends_in_one_line(test: Test, parts: Path, refuse: Any):
+    np.savez("all.npz", maps=np.stack(test.maps), paths=np.array(test.names[1:]))
+    assert "holds maps of 10 x 12 x 12 for 9 paths" in refuse("verify", "all.npz", *of(parts))
+
+
 def test_scores_are_found_by_paths_in_full_or_in_part(test: Test, parts: Path, verify: Any):
     maps = write_tiffs(test, Path("maps"))
     scores = [float(values.mean()) for values in test.maps]
@@ -321,6 +339,19 @@ def test_defect_images_without_a_mask_are_judged_as_images_alone(test: Test, par
     done = bench("verify", maps, *of(parts), "--data.masks", "optional", "--json")
     assert done.status == 0, done.stderr
     assert json.loads(done.stdout)["metrics"]["pixel_auroc"] is not None
+
+
+def test_images_of_a_dataset_without_masks_and_split_are_those_of_the_seed(bench: Any):
+    write_elpv(Path("elpv"), {"mono": {"0.0": 10, "1.0": 5}})
+    options = ("--category", "mono", "--data", "elpv", "--data.root", "elpv")
+    data = Elpv("mono", 1, "full", root="elpv")
+    for sample in data.full_category.test:
+        path = Path("maps", sample.relative).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.full((3, 3), 1.0 + sample.is_defect))
+    done = bench("verify", "maps", *options, "--seed", 1, "--json")
+    assert json.loads(done.stdout)["metrics"]["image_auroc"] == 1
+    assert bench("verify", "maps", *options, "--seed", 2).status == 2
 
 
 def test_a_mistake_is_told_before_torch_is_imported_and_so_is_help(own_folder: Path):

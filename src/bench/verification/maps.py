@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,13 +94,15 @@ def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _in_archive(file: Path, samples: Sequence[Sample]) -> AnomalyMaps:
+    if not is_zipfile(file):
+        raise UsageError(f"{file} is no .npz of named arrays; write it with numpy.savez, an array for each image")
     try:
         archive = np.load(file, allow_pickle=False)
         keys = list(archive.files)
         stacked = set(keys) == {_STACK, _NAMES}
         names = [str(name) for name in archive[_NAMES].ravel()] if stacked else keys
         stack = archive[_STACK] if stacked else None
-    except (OSError, ValueError, BadZipFile, EOFError, AttributeError) as error:
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise UsageError(f"{file} is no readable .npz ({first_line(error)}); write it with numpy.savez") from error
     if stack is not None and (stack.ndim != 3 or len(stack) != len(names)):
         shape = " x ".join(map(str, stack.shape))

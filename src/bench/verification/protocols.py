@@ -275,7 +275,7 @@ def aupro_at_thresholds(pixels: PixelScores, steps: int, limit: float | None, *,
         if not rates.size or rates.max() == (start := 0.0 if from_zero else rates.min()):
             return float("nan")
         rates = (rates - start) / (rates.max() - start)
-    return float(-trapezoid(overlaps, rates))  # rates fall as thresholds rise
+    return float(trapezoid(overlaps[::-1], rates[::-1]))  # rates fall as thresholds rise
 
 
 def area_by_trapezoids(ranking: Ranking) -> float:

@@ -74,7 +74,7 @@ def run(options: Known) -> int:
         from bench.verification.verify import Request, verify
 
         loaded: type[DefectData] = preset.load_class()
-        data = loaded(options.category, 0, "full", **own)
+        data = loaded(options.category, options.seed, "full", **own)  # it divides datasets that have no split
         request = Request(
             maps=options.maps,
             scores=options.scores,
