@@ -318,7 +318,7 @@ def test_scores_are_found_by_paths_in_full_or_in_part(test: Test, parts: Path, v
             csv.writer(file).writerows([("score", "path"), *((score, f"{start}{name}.png") for name, score in rows)])
         found.append(verify(maps, "--scores", "scores.csv", "--name", f"by{number}")["metrics"]["image_auroc"])
     assert found[0] == found[1] == found[2]
-    assert found[0] == verify(maps, "--name", "no")["protocols"][1]["metrics"]["image_auroc"]
+    assert found[0] == verify(maps, "--name", "no")["protocols"][0]["metrics"]["image_auroc"]
 
 
 def test_without_masks_there_are_figures_of_images_alone(test: Test, parts: Path, bench: Any, refuse: Any):

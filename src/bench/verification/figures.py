@@ -8,7 +8,16 @@ from bench.metrics.pixel import pixel_metrics
 from bench.phases import phase
 from bench.verification.judged_maps import JudgedMaps, MapValues
 from bench.verification.pixel_scores import PixelScores
-from bench.verification.protocols import OF_IMAGES, OF_MAPS, OF_MASKS, OF_PIXELS, OF_SCORES, Figures, ImageScores
+from bench.verification.protocols import (
+    OF_IMAGES,
+    OF_MAPS,
+    OF_MASKS,
+    OF_PIXELS,
+    OF_SCORES,
+    Figures,
+    ImageScores,
+    image_score_maximum,
+)
 
 AND = " + "  # between the names of two protocols at once
 
@@ -23,6 +32,8 @@ def other_figures(
     labels = np.array([sample.is_defect for sample in judged.samples], dtype=np.bool_)
     images = ImageScores(scores, labels, values.maxima, values.means)
     found = {each.name: each.apply(images) for each in OF_IMAGES}
+    if np.array_equal(scores, values.maxima):
+        found.pop(image_score_maximum.__name__)
     for of_scores in OF_SCORES:
         with phase(of_scores.name):
             own: Figures = {}
