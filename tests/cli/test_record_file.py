@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score, roc_auc_score
 
 from bench.data.layout import read_category
-from bench.evaluation.evaluation import defined
+from bench.evaluation.score_figures import defined
 from bench.records.record import Record
 from bench.writing import write_atomically
 from fake_data import write_category

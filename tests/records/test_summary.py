@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.evaluation.evaluation import defined
+from bench.evaluation.score_figures import defined
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.records.record import ConfusionMatrix, DataRecord, Record

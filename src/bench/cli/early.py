@@ -1,7 +1,7 @@
 """What is refused before torch is imported: a person who mistypes a folder shall not wait seconds for the answer."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,20 @@ def check_cell(layers: Layers, categories: Iterable[str], options: Mapping[str, 
     chosen = list(categories)
     for category in chosen:
         check_images(layers.data, category, settings, masks=len(chosen) == 1)
+
+
+def check_one_model(models: Iterable[Preset], options: Collection[str]) -> None:
+    """Refuse one model for several products of methods that learn labelled defects, and the setting that makes it."""
+    if "data.products" in options:
+        raise UsageError("--data.products is set by the products of one model: --one-model A,B")
+    for model in models:
+        source = read_source(model)
+        track = source.track if source and source.track else model.track
+        if track in TRACKS and TRACKS[track].learns_from_defects:
+            reason = TRACKS[track].idle["data.products"]
+            raise UsageError(f"{model.name} {reason}: leave out --one-model")
+        if "data.fold" in options:
+            raise UsageError("one model for several products learns from good images alone: leave out --data.fold")
 
 
 def _trains_batchnorm(layers: Layers, options: Mapping[str, str]) -> bool:

@@ -1,13 +1,13 @@
 """The options that name the cells of a sweep, which `bench sweep` and `bench study` share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.command import Known, option
 from bench.cli.completion import CATEGORIES, DATASETS, MODELS
-from bench.cli.options import config_option
+from bench.cli.options import config_option, one_model_option
 from bench.config.presets import DEFAULT_DATA, Preset, read_preset
 from bench.errors import UsageError
 
@@ -30,6 +30,7 @@ def grid_options() -> list[click.Option]:
         option(
             "--categories", "--category", type=CATEGORIES, metavar="A,B", help="categories, or all that the data have"
         ),
+        one_model_option(),
         option("--seeds", type=parse_seeds, metavar="0,1,2", help="seeds (default: 0)"),
         option("--set", multiple=True, metavar="NAME=A,B", help="a setting with several values; repeatable"),
         option(
@@ -46,7 +47,12 @@ def read_grid(known: Known) -> "Sweep":
     """The sweep of the typed file and lists."""
     from bench.sweep.plan import read_sweep
 
-    return read_sweep(known.sweep, {"models": known.models, "categories": known.categories, "seeds": known.seeds})
+    return read_sweep(known.sweep, grid_lists(known))
+
+
+def grid_lists(known: Known) -> dict[str, list[Any] | None]:
+    """The typed lists, which replace those of a sweep's file."""
+    return {name: getattr(known, name) for name in ("models", "categories", "one_model", "seeds")}
 
 
 def read_grid_words(known: Known, launcher: Preset | None = None) -> dict[str, str]:
@@ -69,6 +75,7 @@ def grid_words(known: Known, settings: dict[str, str]) -> list[str]:
     """The words that name the same cells again."""
     words: list[str] = []
     lists = {"--models": known.models, "--categories": known.categories, "--seeds": known.seeds, "--data": known.data}
+    lists["--one-model"] = known.one_model
     for name, values in lists.items():
         words += [name, ",".join(map(str, values))] if values else []
     words += [word for text in known.set for word in ("--set", text)]

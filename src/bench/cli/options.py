@@ -5,7 +5,7 @@ import os
 import click
 
 from bench.cli.command import Known, option
-from bench.cli.completion import DATA, FILE, FILE_NAME, FOLDER_NAME, MODEL
+from bench.cli.completion import CATEGORIES, DATA, FILE, FILE_NAME, FOLDER_NAME, MODEL
 from bench.config.presets import DEFAULT_DATA, preset_names
 from bench.console import QUIET
 
@@ -31,6 +31,12 @@ def data_option(default: str | None = None) -> click.Option:
 def root_option(about: str = "folder that holds the categories (default: BENCH_DATA)") -> click.Option:
     """`--data.root`, which `fit` reads among its settings."""
     return option("--data.root", "root", type=FOLDER_NAME, metavar="FOLDER", help=about)
+
+
+def one_model_option() -> click.Option:
+    """`--one-model`, the products that one model is for."""
+    about = "one model for several products of the data, or for all of them, instead of one for a category"
+    return option("--one-model", type=CATEGORIES, metavar="A,B", help=about)
 
 
 def config_option() -> click.Option:

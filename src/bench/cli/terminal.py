@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -17,6 +17,7 @@ from bench.data.folds import describe_limits
 from bench.escaping import terminal
 from bench.metrics.catalogue import BY_TYPE, interval_text, metric_text, title_of
 from bench.records.costs import cost_rows
+from bench.records.product_table import ALL_TOGETHER, product_table
 from bench.records.published_comparison import MARK, describe_figure, differences, published_figure, reference_of
 from bench.records.record import CostRecord, Interval, Metrics, Record
 from bench.records.summary import remarks, summary
@@ -37,7 +38,9 @@ def print_record(record: Record, folder: Path, *, as_json: bool) -> None:
         console.print(terminal(f"not {owner}'s own data: {'; '.join(record.data.differences)}"))
     if record.weights.get("source") == "none" and "weights" in record.config["model"]:
         console.print("random backbone: --model.weights none was asked for")
-    _print_metrics(console, record, record.metrics, record.metrics_by_defect, record.intervals)
+    _print_products(console, record)
+    by_defect = record.metrics_by_defect if record.products is None else {}  # types of several products are no types
+    _print_metrics(console, record, record.metrics, by_defect, record.intervals)
     if record.data.classes is not None:
         types = [name for name, count in record.data.classes.items() for _ in range(count)]
         for line in describe_limits(types, record.config["data"]["folds"]):
@@ -55,13 +58,22 @@ def print_test(evaluation: "Evaluation", record: Record, *, as_json: bool) -> No
     """Print the metrics of a repeated test, and whether they equal those of the record."""
     new = evaluation.metrics
     if as_json:
-        print(json.dumps({"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}, indent=2))
+        found: dict[str, Any] = {"metrics": new, "metrics_by_defect": evaluation.metrics_by_defect}
+        if evaluation.products is not None:
+            found["products"] = {name: each.metrics for name, each in evaluation.products.items()}
+        print(json.dumps(found, indent=2))
         return
     console = plain_console()
+    again = record.changed(**evaluation.figures())
     console.print(_title(record, "tested again"))
-    _print_summary(console, record.changed(**evaluation.figures()))
-    _print_metrics(console, record, new, evaluation.metrics_by_defect, evaluation.intervals)
+    _print_summary(console, again)
+    _print_products(console, again)
+    by_defect = evaluation.metrics_by_defect if again.products is None else {}
+    _print_metrics(console, record, new, by_defect, evaluation.intervals)
     pairs = [(new.get(name), value) for name, value in record.metrics.items()]
+    for product, each in (record.products or {}).items():
+        now = (again.products or {})[product].metrics
+        pairs += [(now.get(name), value) for name, value in each.metrics.items()]
     largest = max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
     same = "the same figures as in the record" if largest == 0 else f"largest difference from the record: {largest:.2g}"
     console.print(same)
@@ -88,6 +100,21 @@ def _print_summary(console: Console, record: Record) -> None:
         console.print(terminal(sentence), soft_wrap=True)
     for line in remarks(record):
         console.print(terminal(f"- {line}"), soft_wrap=True)
+
+
+def _print_products(console: Console, record: Record) -> None:
+    """Print a row for each product that the model is for, and their mean; then the title of what follows."""
+    found = product_table(record)
+    if found is None:
+        return
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in found.titles:
+        words = title in ("product", "95 % interval")
+        table.add_column(title, justify="left" if words else "right", no_wrap=words)
+    for row in found.rows:
+        add_row(table, row)
+    console.print(table)
+    console.print(f"{ALL_TOGETHER}:")
 
 
 def _print_metrics(

@@ -22,10 +22,14 @@ def fit_command(config: Config) -> str:
 
 def fit_arguments(config: Config) -> list[str]:
     """The arguments of `bench` that resolve to exactly this configuration."""
-    words = ["fit", "--model", _reference("model", config.model), "--category", config.category]
+    words = ["fit", "--model", _reference("model", config.model)]
+    products = config.settings["data"].get("products")
+    words += ["--category", config.category] if products is None else ["--one-model", ",".join(products)]
     if config.data.name != DEFAULT_DATA:
         words += ["--data", _reference("data", config.data)]
     for key, value in ({"seed": config.settings["seed"]} | config.overrides).items():
+        if key == "data.products":
+            continue
         text = value if isinstance(value, str) else json.dumps(value)
         words += [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]
     return words

@@ -4,7 +4,7 @@ import unicodedata
 
 from bench.errors import UsageError
 
-_LONGEST = 200  # bytes: a file's name may have 255, and some files' names add to the name that they are made from
+LONGEST = 200  # bytes: a file's name may have 255, and some files' names add to the name that they are made from
 
 
 def plain_name(name: str) -> str:
@@ -17,8 +17,8 @@ def plain_name(name: str) -> str:
         raise ValueError("it holds a slash")
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
         raise ValueError("it holds a control character, or none that can be written")
-    if len(name.encode()) > _LONGEST:
-        raise ValueError(f"it is longer than {_LONGEST} bytes")
+    if len(name.encode()) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} bytes")
     return name
 
 

@@ -2,7 +2,7 @@
 
 import os
 from argparse import ArgumentError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +16,8 @@ from bench.config.parse_errors import one_line
 from bench.config.paths import DATA, expanded
 from bench.config.plain_names import check_name
 from bench.config.presets import DEFAULT_DATA, Preset, conf_folder, read_preset, read_yaml
+from bench.config.products import joined_name
+from bench.config.tracks import track_of_run
 from bench.config.trusted_code import check_classes, choose_preset
 from bench.errors import UsageError, unknown
 
@@ -49,6 +51,12 @@ class _Named(Protocol):
         """The dataset's name in records."""
 
 
+class _Tracked(Protocol):
+    """The part of a method's class that determines its track."""
+
+    track: str
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of one run, complete and typed; `overrides` are those that differ from the presets'."""
@@ -64,6 +72,12 @@ class Config:
         """The dataset's name in records and tables: its preset's, or that of a user's own folder."""
         loaded: type[_Named] = self.data.load_class()
         return loaded.dataset_name(self.data.name, self.settings["data"])
+
+    @property
+    def track(self) -> str:
+        """The track of the run: that of its method, unless one model is for several products."""
+        method: type[_Tracked] = self.model.load_class()
+        return track_of_run(method.track, self.settings["data"].get("products"))
 
     def section(self, name: str) -> dict[str, Any]:
         """The settings of the model's, the data's or the Trainer's constructor."""
@@ -82,6 +96,13 @@ class Config:
             return self
         settings = _merged(self.settings, {"data": {name: path}})
         return replace(self, settings=settings, overrides=self.overrides | {f"data.{name}": path})
+
+    def for_products(self, products: Sequence[str]) -> "Config":
+        """The settings of one model for these products, named in their alphabetical order."""
+        names = list(products)
+        settings = _merged(self.settings, {"data": {"products": names}})
+        overrides = self.overrides | {"data.products": names}
+        return replace(self, category=joined_name(names), settings=settings, overrides=overrides)
 
     def to_yaml(self) -> str:
         """All settings as YAML."""
@@ -105,6 +126,12 @@ class Layers:
     def describe(self, seed: object) -> str:
         """The run in words; `seed` is the typed one, if any."""
         return f"{self.title} ({self.data.name}), seed {self.own.get('seed', 0) if seed is None else seed}"
+
+    @property
+    def categories(self) -> list[str]:
+        """The category, or the products that one model is for, where the files name some."""
+        found = self.setting("data", "products")
+        return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else [self.category]
 
     def setting(self, section: str, name: str) -> Any:
         """A setting as the files have it, else the presets; None where none of them has it."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from bench.config.given_arguments import GivenArguments
 from bench.config.number_ranges import NonNegative
+from bench.config.products import check_products
 from bench.console import say
 from bench.data.cache import IMAGES, begin_run, cache_folder
 from bench.data.category_folders import named_root
@@ -107,6 +108,8 @@ class DefectData(GivenArguments, LightningDataModule):
             use all images of the category (train/good and test), stratified by type; null for all other methods.
         folds: number of folds; fold 0 of 5 is an 80/20 split.
         per_class: largest number of images of each class, drawn by the seed; null takes all.
+        products: the products that one model is for, by name in their alphabetical order; the category then bears
+            their names, joined. `--one-model A,B` sets both. null: one product, the category.
         sampling: how often classes are drawn: `each_once` as often as they have images, `balanced` all alike,
             `square_root` in between.
         minority_augmentation: another policy for classes with less than half as many images as the largest.
@@ -150,6 +153,7 @@ class DefectData(GivenArguments, LightningDataModule):
         num_workers: int | Literal["auto"] = "auto",
         cache: str | None = None,
         feature_cache: NonNegative = 4.0,
+        products: list[str] | None = None,
     ) -> None:
         super().__init__()
         check_geometry(image_size, crop, texture_patch, protocol, aspect)
@@ -157,6 +161,7 @@ class DefectData(GivenArguments, LightningDataModule):
         check_draws(validation_share, batch_size, samples_per_epoch, num_workers)
         check_fold(fold, folds, per_class, random_pose=random_pose)
         check_training_images(shots, contamination, fold, held_out)
+        check_products(category, products, fold)
         if random_pose and crop is None:
             raise UsageError("--data.random_pose true crops at random: set --data.crop to the side that is kept")
         if random_pose and region is not None:
@@ -164,6 +169,7 @@ class DefectData(GivenArguments, LightningDataModule):
         if random_pose and aspect == "pad":
             raise UsageError("--data.random_pose true would turn what is padded into the image; use --data.aspect crop")
         self.category_name = category
+        self.products = products
         self.seed = seed
         self.protocol = protocol
         self.root = root
@@ -221,6 +227,8 @@ class DefectData(GivenArguments, LightningDataModule):
     @cached_property
     def full_category(self) -> Category:
         """The category as it lies on the disk, with its facts and the region of its images."""
+        if self.products is not None:
+            raise TypeError("bench.data.products.make_data reads several products")
         found = replace(self.read(), facts=self.facts)
         if self.held_out is not None:
             found = with_held_out(found, self.find_root() / self.category_name, self.held_out)
@@ -277,7 +285,7 @@ class DefectData(GivenArguments, LightningDataModule):
     @cached_property
     def spec(self) -> DataSpec:
         """What a model needs to know when it is built."""
-        facts, size = self.facts, self.geometry.output if self.tiles is None else self.tiles.side
+        facts, size = self.full_category.facts, self.geometry.output if self.tiles is None else self.tiles.side
         patch = self.texture_patch if facts and facts.group == "texture" else None
         if patch and self.tiles is not None:
             raise UsageError(
@@ -395,7 +403,7 @@ class DefectData(GivenArguments, LightningDataModule):
         return [
             Augmentation(
                 policy,
-                self.facts,
+                self.full_category.facts,
                 self.seed,
                 size=self.geometry.size,
                 channels=self.category.channels,

@@ -54,6 +54,7 @@ class Sample:
     reading: Reading = PLAIN
     region: Path | None = None  # the mask of the pixels that count; None: all of them
     more_masks: tuple[Path, ...] = ()
+    product: str = ""  # what it shows, where one model is for several products
 
     @property
     def masks(self) -> tuple[Path, ...]:

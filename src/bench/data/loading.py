@@ -189,6 +189,8 @@ class TestDataset(ImageDataset):
         self.samples = samples
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
         self.has_masks = any(s.mask is not None for s in samples)
+        # A product without masks has no figures of pixels, though another that the same model is for may have them.
+        self.with_masks = {s.product for s in samples if s.mask is not None}
 
     def __getitem__(self, draw: BatchIndices) -> Batch:
         batch = super().__getitem__(draw)
@@ -210,7 +212,7 @@ class TestDataset(ImageDataset):
         None for a defect image without a mask, and for good images if no image has one: then no pixel is scored.
         """
         sample = self.samples[index]
-        if not self.has_masks or (sample.is_defect and sample.mask is None):
+        if not self.has_masks or sample.product not in self.with_masks or (sample.is_defect and sample.mask is None):
             return None
         if self.masks is not None:
             mask = np.load(self.masks, mmap_mode="r")[index]

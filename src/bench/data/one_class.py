@@ -51,12 +51,15 @@ class OneClassSplit:
     def _check_inverted(self) -> None:
         """Refuse inverted masks: all masks of a type mark most of their images, borders included."""
         test = self.test_dataset()
-        for defect_type in self.category.defect_types[1:]:
-            indices = [i for i, sample in enumerate(self.category.test) if sample.defect_type == defect_type]
+        kinds: dict[tuple[str, str], list[int]] = {}
+        for index, sample in enumerate(self.category.test):
+            if sample.is_defect:
+                kinds.setdefault((sample.product or self.category.name, sample.defect_type), []).append(index)
+        for (product, defect_type), indices in sorted(kinds.items()):
             masks = (mask.numpy() for index in indices if (mask := test.mask(index)) is not None)
             if (marks := [marks_surroundings(mask) for mask in masks]) and all(marks):
                 raise UsageError(
-                    f"all masks of {self.category.name}/{defect_type} mark most of their image and its borders, as if "
+                    f"all masks of {product}/{defect_type} mark most of their image and its borders, as if "
                     "defects were black on white: turn their colours round"
                 )
 

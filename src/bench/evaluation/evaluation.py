@@ -1,6 +1,5 @@
 """The metrics of a record, computed from the scores of a test."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,14 +9,16 @@ from numpy.typing import NDArray
 
 from bench.data.datamodule import DefectData
 from bench.data.layout import Sample
+from bench.data.products import SeveralProducts
 from bench.errors import RunError
 from bench.evaluation.passes import ScoredImages
-from bench.metrics.bootstrap import Interval, classification_intervals, detection_intervals
+from bench.evaluation.product_figures import product_figures
+from bench.evaluation.score_figures import defined, score_figures
+from bench.metrics.bootstrap import Interval, classification_intervals
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
-from bench.metrics.image import image_metrics, image_metrics_by_defect
 from bench.metrics.pixel import PixelResult
 from bench.records.predictions import Predicted
-from bench.records.record import ConfusionMatrix, Metrics
+from bench.records.record import ConfusionMatrix, Metrics, ProductRecord
 
 
 class TestedFold(NamedTuple):
@@ -27,6 +28,7 @@ class TestedFold(NamedTuple):
     scored: ScoredImages
     threshold: float | None  # None for classifiers, and where there were too few images to choose one
     localised: PixelResult | None
+    thresholds: Mapping[str, float | None] | None = None  # of each product, where the model is for several
     fit_seconds: float = 0.0
     test_seconds: float = 0.0
     saved_seconds: float = 0.0  # of both: features were read, and took so long where they were computed
@@ -47,10 +49,19 @@ class Evaluation:
     confusion: ConfusionMatrix | None = None
     logits: NDArray[np.float64] | None = None  # (B, classes), of classifiers
     map_range: Interval | None = None
+    products: dict[str, ProductRecord] | None = None
 
     def figures(self) -> dict[str, Any]:
         """The fields of a record that the evaluation fills, by name."""
-        names = ("metrics", "metrics_by_defect", "intervals", "intervals_by_defect", "confusion", "map_range")
+        names = (
+            "metrics",
+            "metrics_by_defect",
+            "intervals",
+            "intervals_by_defect",
+            "confusion",
+            "map_range",
+            "products",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -72,6 +83,7 @@ def evaluate(folds: Sequence[TestedFold]) -> Evaluation:
             sample.is_defect,
             float(score),
             tuple(one.tolist()),
+            sample.product,
         )
         for sample, score, one in zip(samples, scores, logits, strict=True)
     ]
@@ -83,19 +95,27 @@ def evaluate(folds: Sequence[TestedFold]) -> Evaluation:
 def _evaluate_scores(
     samples: Sequence[Sample], scores: NDArray[np.float64], fold: TestedFold, rows: list[Predicted]
 ) -> Evaluation:
-    types = [s.defect_type for s in samples]
     labels = np.array([s.is_defect for s in samples])
-    metrics: Metrics = defined(image_metrics(scores, labels, fold.threshold))
-    found = image_metrics_by_defect(scores, types, fold.threshold)
-    by_defect = {name: defined(values) for name, values in found.items()}
-    if fold.localised is not None:
-        metrics |= defined(fold.localised.overall)
-        for index, values in fold.localised.by_defect.items():
-            by_defect[fold.data.category.defect_types[index]] |= defined(values)
-    metrics["threshold"] = fold.threshold
-    intervals = detection_intervals(scores, types)
+    classes = fold.data.category.defect_types
+    found = score_figures(samples, scores, fold.threshold, fold.localised, classes)
     heat = map_range(fold.scored.map_quantiles.double().numpy(), labels)
-    return Evaluation(samples, scores, fold.threshold, metrics, by_defect, rows, intervals, map_range=heat)
+    return Evaluation(
+        samples,
+        scores,
+        fold.threshold,
+        found.metrics,
+        found.metrics_by_defect,
+        rows,
+        found.intervals,
+        map_range=heat,
+        products=_products(fold, scores),
+    )
+
+
+def _products(fold: TestedFold, scores: NDArray[np.float64]) -> dict[str, ProductRecord] | None:
+    if not isinstance(fold.data, SeveralProducts) or fold.thresholds is None:
+        return None
+    return product_figures(fold.data, scores, fold.localised, fold.thresholds, fold.threshold)
 
 
 def _evaluate_classes(
@@ -129,8 +149,3 @@ def map_range(quantiles: NDArray[np.float64], defective: NDArray[np.bool_]) -> t
     low = float(np.median(quantiles[:, 0]))
     high = float(np.median(quantiles[defective if defective.any() else slice(None), 1]))
     return low, max(high, float(np.nextafter(low, np.inf)))
-
-
-def defined(metrics: Mapping[str, float]) -> Metrics:
-    """The metrics, with null for those that are undefined on these data: JSON has no NaN."""
-    return {name: None if math.isnan(value) else value for name, value in metrics.items()}

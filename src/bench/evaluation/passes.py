@@ -1,6 +1,6 @@
 """The passes of a run over images: statistics, scores of normal images, the test."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -104,28 +104,45 @@ def _map_maxima(found: Prediction, batch: Batch) -> Tensor:
 
 
 def test_images(
-    model: Detector, loader: DataLoader[Batch], images: int, machine: Machine
+    model: Detector, loader: DataLoader[Batch], images: int, machine: Machine, products: Sequence[str] = ()
 ) -> tuple[ScoredImages, PixelResult | None] | None:
-    """Score each of a split's test images once; the first process gathers all results, the others return None."""
+    """Score each of a split's test images once; the first process gathers all results, the others return None.
+
+    `products` names the product of each test image where one model is for several: the figures of pixels are then of
+    each alone as well.
+    """
     release_free_memory()
     rows: list[ScoredImages] = []
-    pixels = PixelMetrics(sync_on_compute=False)
+    pixels = {name: PixelMetrics(sync_on_compute=False) for name in sorted({*products} or {""})}
     for batch in machine.batches(loader, "test"):
         with unchanged_images():
             prediction = model.predict(batch.image, batch.content)
         maps = None if prediction.map is None else list(content_of(prediction.map, batch))
         rows.append(_row(batch, prediction, maps))
         if maps is not None and batch.mask is not None and batch.defect_type is not None:
-            for anomaly_map, judged, defect_type in zip(maps, judged_masks(batch), batch.defect_type, strict=True):
-                add_pixels(pixels, anomaly_map, judged, defect_type)
+            owners = [products[index] if products else "" for index in batch.indices.tolist()]
+            judged = judged_masks(batch)
+            for owner, anomaly_map, mask, defect_type in zip(owners, maps, judged, batch.defect_type, strict=True):
+                add_pixels(pixels[owner], anomaly_map, mask, defect_type)
     release_free_memory()
     scored = _gathered(rows, machine.device)
-    pixels.gather(machine.device)
+    for each in pixels.values():  # in the same order on every process
+        each.gather(machine.device)
     if rank_and_processes()[0]:
         return None
     if scored.indices.tolist() != list(range(images)):
         raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
-    return scored, pixels.compute() if pixels.has_pixels else None
+    return scored, _localised(pixels)
+
+
+def _localised(pixels: Mapping[str, PixelMetrics]) -> PixelResult | None:
+    """The figures of the pixels of all products, and of each alone; None where no pixel is judged."""
+    alone = {name: each.compute() for name, each in pixels.items() if each.has_pixels}
+    if not alone:
+        return None
+    if "" in alone:
+        return alone[""]
+    return PixelMetrics.together(pixels.values()).figures()._replace(by_product=alone)
 
 
 def _images_of(loader: Iterable[Batch]) -> int | None:

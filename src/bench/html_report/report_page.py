@@ -16,6 +16,7 @@ from bench.html_report.test_images import LIMIT, PicturedImages
 from bench.metrics.catalogue import BY_TYPE, interval_text, metric_text, title_of
 from bench.metrics.ranking import Ranking, rank
 from bench.records.costs import cost_rows
+from bench.records.product_table import ALL_TOGETHER, product_table
 from bench.records.published_comparison import differences, reference_of
 from bench.records.record import Record
 from bench.records.summary import remarks, summary
@@ -41,7 +42,9 @@ def render(record: Record, predicted: Sequence[Predicted], groups: Sequence[Grou
         remarks=remarks(record),
         notes=_notes(record, seen),
         metrics=[_metric_row(record, name, value) for name, value in record.metrics.items()],
-        by_type=_by_type(record),
+        products=product_table(record),
+        together=ALL_TOGETHER,
+        by_type=_by_type(record) if record.products is None else None,  # types of several products are no types
         costs=cost_rows(record.cost) if record.cost else [],
         setup=_setup(record),
         charts=_charts(record, predicted, ranking, seen),

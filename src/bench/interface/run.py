@@ -12,10 +12,12 @@ from PIL import Image
 
 from bench.config.given_arguments import GivenArguments
 from bench.config.presets import Preset, preset_of_class
+from bench.config.products import joined_name, read_products
 from bench.config.setting_words import Typed, read_words
 from bench.config.settings import Config, resolve
 from bench.config.tracks import TRACKS
 from bench.data.datamodule import DefectData
+from bench.data.products import one_model_for
 from bench.errors import UsageError
 from bench.interface.scored import Picture, Scored, score_pictures
 from bench.metrics.catalogue import interval_text, metric_text, title_of
@@ -149,6 +151,7 @@ def fit(
     model: Model | None = None,
     category: str | None = None,
     *,
+    one_model: str | Sequence[str] | None = None,
     data: Data | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -168,6 +171,8 @@ def fit(
         model: a preset's name (`bench models` lists them), the path of a YAML file of your own, a class, or an
             instance: of that the arguments count, for the run sets its seed and then builds its own.
         category: a folder below the data root, such as screw.
+        one_model: the products that one model is for, such as `["bottle", "screw"]`, or `all` of the data, instead of a
+            category.
         data: a dataset's name (default: mvtec_ad), the path of a YAML file, a class derived from `DefectData`, or an
             instance, of which the arguments count.
         seed: seed of everything random (default: 0).
@@ -201,14 +206,21 @@ def fit(
     """
     own = {"model": _chosen("model", model), "data": _chosen("data", data)}
     given = [*_given("model", model), *_given("data", data)]
-    if isinstance(data, DefectData):
+    if isinstance(data, DefectData) and one_model is None:
         category = category or data.category_name
+    if one_model is not None:
+        if category is not None:
+            raise UsageError(f"one_model names the products; leave out the category {category}")
+        one_model = read_products(one_model)
+        category = joined_name(one_model)
     where = None if resume is None else Path(resume).expanduser()
     words = {**(settings or {}), **({} if seed is None else {"seed": seed})}
     typed = Typed("bench fit", tuple((f"--{name}", as_text(value)) for name, value in words.items()), ())
     files = [each if isinstance(each, Mapping) else Path(each).expanduser() for each in config]
     files, _, options = read_words(typed, **own, category=category, files=[*given, *files], resume=where)
     found = resolve(**own, category=category, files=files, options=options)
+    if one_model is not None:
+        found = one_model_for(found, one_model)
     chosen = Options(
         Path(runs).expanduser(), force, where, wandb, group, wandb_images, wandb_checkpoint, progress=progress
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.config.products import read_products
 from bench.interface.run import Run, as_text
 from bench.records.record import RECORD, Record
 from bench.runs.run import Options
@@ -23,6 +24,7 @@ def run_sweep(
     *,
     seeds: Sequence[int] | None = None,
     file: Path | str | None = None,
+    one_model: str | Sequence[str] | None = None,
     data: str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
@@ -43,6 +45,7 @@ def run_sweep(
         categories: folders below the data root, or `["all"]`.
         seeds: seeds of everything random (default: 0).
         file: a sweep of `conf/sweep` by its name, or a YAML file; the arguments above replace what it says.
+        one_model: the products that one model is for, or `all`, instead of a model for each of `categories`.
         data: a dataset's name or the path of its YAML file; or several, each in the folder of its name below
             `data.root`.
         settings: settings of all cells, by the command line's names.
@@ -65,9 +68,10 @@ def run_sweep(
     given = read_launcher(launcher, {name: as_text(value) for name, value in (launcher_settings or {}).items()})
     given.check()
     where = Path(runs).expanduser().absolute()
+    products = None if one_model is None else read_products(one_model)
     group = group or (Path(file).stem if file else "sweep")
     entries = plan_sweep(
-        {"models": models, "categories": categories, "seeds": seeds},
+        {"models": models, "categories": categories, "one_model": products, "seeds": seeds},
         Options(where, force, None, wandb, group, wandb_images, wandb_checkpoint, tell_offline=False),
         file=None if file is None else str(file),
         data=data,

@@ -24,12 +24,13 @@ class TableKey(NamedTuple):
     official: bool
     fold: str  # '' for a run without folds
     protocol_version: int
+    products: str = ""  # those that one model is for, by name; '' for models for one product
 
     @property
     def name(self) -> str:
         """`mvtec_ad-one-class-model-official-v2`: the name of the table in W&B's panels."""
         official, fold = "official" if self.official else "not-official", f"fold-{self.fold}" if self.fold else ""
-        parts = (self.dataset, self.track, self.protocol, official, fold, f"v{self.protocol_version}")
+        parts = (self.dataset, self.track, self.products, self.protocol, official, fold, f"v{self.protocol_version}")
         return "-".join(filter(None, parts))
 
 
@@ -143,7 +144,8 @@ def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:
         record = source.record
         fold = "" if record.fold is None else str(record.fold)
         key = (record.dataset, record.track, str(record.config["protocol"]), record.official)
-        table = TableKey(*key, fold, source.protocol_version)
+        products = ", ".join(record.config["data"].get("products") or ())
+        table = TableKey(*key, fold, source.protocol_version, products)
         method = Method(record.model, describe_variant(record), source.method)
         groups[table][method, record.category, record.data.digest].append(source)
     tables = {}

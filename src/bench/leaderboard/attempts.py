@@ -116,8 +116,7 @@ def _by_seed(cells: Sequence[Planned], found: Sequence[Source]) -> dict[int, Sou
 
 
 def _track(cell: Planned) -> str:
-    method: Any = cell.config.model.load_class()  # a preset of one's own need not name the track of its class
-    return str(method.track)
+    return cell.config.track  # a preset of one's own need not name the track of its class
 
 
 def _seed(cell: Planned) -> int:

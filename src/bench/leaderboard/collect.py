@@ -25,6 +25,7 @@ class Source:
     method: str  # a hash like the fingerprint, but without category, seed and data
     protocol_version: int
     note: str = ""  # a remark for the reader of the tables
+    product: str = ""  # the one that the record is of, where the model is for several
 
     def link_from(self, out: Path) -> str | None:
         """The path of the record's folder relative to `out` (resolved), None where it does not lie below."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.escaping import csv_cell
 from bench.leaderboard.aggregate import Summary
 from bench.leaderboard.grid import Cell, Entry, OverTrivial, Published, ToBest, entries
+from bench.leaderboard.one_for_all import COMPARED, Gap
 from bench.leaderboard.tables import Table
 
 _COLUMNS = (
@@ -16,6 +17,10 @@ _COLUMNS = (
     "low", "high", "difference_seeds", "fingerprints", "devices", "trivial", "over_trivial", "over_trivial_low",
     "over_trivial_high", "clear_of_trivial",
 )  # fmt: skip
+
+
+# Further columns where one model is for several products.
+_OF_PRODUCTS = ("products", "one_per_product", "gap", "gap_low", "gap_high", "gap_seeds")
 
 
 def render_csv(name: str, tables: Sequence[Table], out: Path) -> str:
@@ -27,12 +32,29 @@ def render_csv(name: str, tables: Sequence[Table], out: Path) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     named = any(section.baseline for table in tables for section in table.sections)
-    writer.writerow(["baseline" if named and name == "best" else name for name in _COLUMNS])
+    columns = [*_COLUMNS, *(_OF_PRODUCTS if any(table.key.products for table in tables) else ())]
+    writer.writerow(["baseline" if named and name == "best" else name for name in columns])
     for table in tables:
-        about = dict(zip(_COLUMNS, map(_text, table.key), strict=False))
-        lines = (about | line for entry in entries(table) for line in _lines(entry))
-        writer.writerows([csv_cell(line.get(name, "")) for name in _COLUMNS] for line in lines)
+        about = dict(zip(table.key._fields, map(_text, table.key), strict=True))
+        gaps = {(gap.method, gap.product): gap for gap in table.gaps}
+        lines = (
+            about | line | _of_gap(gaps.get((entry.line.method, entry.category)), line["metric"])
+            for entry in entries(table)
+            for line in _lines(entry)
+        )
+        writer.writerows([csv_cell(line.get(name, "")) for name in columns] for line in lines)
     return text.getvalue()
+
+
+def _of_gap(gap: Gap | None, metric: str) -> dict[str, str]:
+    """What a method with one model for this product alone has, and of image AUROC the gap with its interval."""
+    if gap is None or metric not in gap.alone or metric not in gap.for_all:
+        return {}
+    found = {"one_per_product": repr(gap.alone[metric]), "gap_seeds": " ".join(map(str, gap.seeds))}
+    if metric != COMPARED[0] or isinstance(gap.difference, str):
+        return found | {"gap": f"{gap.for_all[metric] - gap.alone[metric]:.6f}"}
+    value, low, high = (f"{number:.6f}" for number in gap.difference.difference)
+    return found | {"gap": value, "gap_low": low, "gap_high": high}
 
 
 def _lines(entry: Entry) -> Iterator[dict[str, str]]:

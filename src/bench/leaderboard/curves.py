@@ -10,6 +10,7 @@ from bench.config.tracks import TRACKS
 from bench.data.category_folders import GOOD
 from bench.leaderboard.aggregate import Method, Row, Summary, describe_variant
 from bench.leaderboard.collect import Source
+from bench.leaderboard.products import by_product
 from bench.records.record import Record
 
 
@@ -119,7 +120,7 @@ def is_swept(record: Record) -> bool:
 
 def build_curves(sources: Sequence[Source], failures: Iterable[Record]) -> dict[str, list[Curves]]:
     """The curves by the name of their file: `<dataset>-<track>-shots`; of failed runs their reasons are told."""
-    failed = list(failures)
+    failed, sources = list(failures), by_product(sources)
     found: dict[str, list[Curves]] = {}
     for swept in SWEPT:
         groups: dict[tuple[Any, ...], dict[str, list[Source | Record]]] = {}

@@ -12,6 +12,7 @@ from bench.config.tracks import TRACKS
 from bench.escaping import visible
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey
 from bench.leaderboard.collect import Source
+from bench.leaderboard.one_for_all import COMPARED, Gap
 from bench.leaderboard.paired import SeedDifference
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
@@ -175,6 +176,42 @@ def costs(ranking: Ranking) -> Grid:
             cells[name] = _cost(name, None if mean is None else Summary(mean, None, 1))
         lines.append(Line(standing.method, cells, standing.devices))
     return Grid(columns, lines)
+
+
+def one_for_all(table: Table) -> Grid:
+    """A line for each method and product, and for its mean: one model per product against one for all."""
+    track = TRACKS[table.key.track]
+    columns = [
+        Column("method", "method", words=True),
+        Column("product", "product", words=True),
+        Column("seeds", "seeds"),
+    ]
+    for name in COMPARED:
+        title = column_title(name, track)
+        columns.append(Column(f"{name}/alone", f"{title}, one per product", metric=name))
+        columns.append(Column(f"{name}/for_all", "one for all", metric=name))
+        columns += [Column("gap", "gap (95 %)")] if name == COMPARED[0] else []
+    lines = []
+    for gap in table.gaps:
+        cells = {"method": Cell(gap.method.label), "product": Cell(gap.product), "gap": _gap(gap)}
+        cells["seeds"] = Cell(str(len(gap.seeds)), len(gap.seeds)) if gap.seeds else Cell()
+        for name in COMPARED:
+            for way, figures in (("alone", gap.alone), ("for_all", gap.for_all)):
+                value = figures.get(name)
+                text = "" if value is None else f"{value:.{digits_of(name)}f}"
+                cells[f"{name}/{way}"] = Cell(text, value)
+        lines.append(Line(gap.method, cells, []))
+    return Grid(columns, lines)
+
+
+def _gap(gap: Gap) -> Cell:
+    if isinstance(gap.difference, str):
+        alone, for_all = gap.alone.get(COMPARED[0]), gap.for_all.get(COMPARED[0])
+        if alone is None or for_all is None:
+            return Cell()
+        return Cell(f"{for_all - alone:+.3f}", round(for_all - alone, 6))
+    value, low, high = gap.difference.difference
+    return Cell(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", round(value, 6))
 
 
 def papers(table: Table) -> Grid:

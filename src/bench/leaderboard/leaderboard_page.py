@@ -10,12 +10,13 @@ from bench.config.settings import flatten
 from bench.config.tracks import TRACKS
 from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
-from bench.leaderboard.grid import Grid, costs, papers, ranked, results
+from bench.leaderboard.grid import Grid, costs, one_for_all, papers, ranked, results
 from bench.leaderboard.page_charts import cost_charts, difference_chart, heat_tables, paper_chart, seed_charts
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Table
 from bench.leaderboard.text import (
     ABOUT_COSTS,
+    ABOUT_GAPS,
     ABOUT_TRIVIAL,
     about_intervals,
     about_track,
@@ -87,6 +88,7 @@ def render_page(name: str, tables: Sequence[Table], out: Path, link: Link | None
         headline=column_title(track.headline, track),
         about=about,
         about_costs=ABOUT_COSTS,
+        about_gaps=ABOUT_GAPS,
         fit=COSTS["fit_seconds"].title,
         views=views,
         settings=[(settings[key], key, _settings(record)) for key, record in _examples(tables).items()],
@@ -111,6 +113,7 @@ def _view(id: str, table: Table, settings: Mapping[Method, str], link: Link) -> 
             (s.category, describe_images(table.key, s, s.category in several), remarks(s)) for s in table.sections
         ],
         "costs": costs(table.rankings[0]),
+        "gaps": one_for_all(table) if table.gaps else None,
         "papers": papers(table),
         "paper_chart": paper_chart(id, table),
         "footnotes": footnotes(table),

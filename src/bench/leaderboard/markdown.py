@@ -6,11 +6,12 @@ from pathlib import Path
 from bench.config.tracks import TRACKS
 from bench.escaping import Markdown, markdown, markdown_table, sentence
 from bench.leaderboard.aggregate import Row, TableKey
-from bench.leaderboard.grid import Cell, Column, Grid, costs, ranked, results
+from bench.leaderboard.grid import Cell, Column, Grid, costs, one_for_all, ranked, results
 from bench.leaderboard.standings import Ranking
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import (
     ABOUT_COSTS,
+    ABOUT_GAPS,
     ABOUT_TRIVIAL,
     about_intervals,
     about_track,
@@ -39,6 +40,9 @@ def render_markdown(name: str, tables: Sequence[Table], out: Path) -> str:
     for table in tables:
         parts.append(_head(table))
         parts += [_ranking(table.key, ranking, len(table.rankings), out) for ranking in table.rankings]
+        if table.gaps:
+            said = f"### One per product against one for all\n\n{markdown(ABOUT_GAPS)}\n"
+            parts.append(f"{said}\n{_render(one_for_all(table), out)}")
         parts.append(f"### Cost\n\n{ABOUT_COSTS}\n\n{_render(costs(table.rankings[0]), out)}")
         several = several_sets(table)
         parts += [_section(table.key, section, out, section.category in several) for section in table.sections]
@@ -90,7 +94,7 @@ def _cell(column: Column, cell: Cell, out: Path) -> str:
         seeds = [f"[{seed}]({link})" if link else str(seed) for seed, link in links]
         return Markdown(" ".join(filter(None, [*seeds, cell.mark])))
     text = cell.marked or "-"
-    return Markdown(text) if column.key == "to_best" else text
+    return Markdown(text) if column.key in ("to_best", "gap") else text
 
 
 def _unlinked(rows: Iterable[Row], out: Path) -> str:

@@ -59,12 +59,12 @@ class Predictions:
 
 
 @lru_cache(maxsize=64)
-def read_predictions(folder: Path) -> Predictions | None:
-    """The predictions of a run, None where it has none."""
+def read_predictions(folder: Path, product: str = "") -> Predictions | None:
+    """The predictions of a run, or for one of several products of its model; None where it has none."""
     file = folder / PREDICTIONS
     if not file.is_file():
         return None
-    rows = parse_predictions(file.read_bytes(), file)
+    rows = [row for row in parse_predictions(file.read_bytes(), file) if not product or row.product == product]
     rows.sort(key=lambda row: (row.sha256, row.defect_type, row.path))
     return Predictions(
         tuple(row.path for row in rows),
@@ -222,13 +222,53 @@ class SeedDifference(NamedTuple):
 
 def image_auroc_difference(best: Row, other: Row, best_is: str = "the best") -> SeedDifference | str:
     """Image AUROC of `other` minus that of `best`, averaged over the seeds that both have; or the reason for none."""
+    found = _aligned(best, other, best_is)
+    if isinstance(found, str):
+        return found
+    return SeedDifference(paired_difference(found.before, found.after, mean_auroc, found.defect_types), found.seeds)
+
+
+def mean_auroc_difference(pairs: Sequence[tuple[Row, Row]]) -> SeedDifference | str:
+    """The mean over pairs of rows, each on other images, of image AUROC of the second minus the first; or why none.
+
+    Images are drawn within each pair and its defect types; all pairs are of the same seeds.
+    """
+    found = [_aligned(before, after, "the first") for before, after in pairs]
+    aligned = [each for each in found if not isinstance(each, str)]
+    if len(aligned) < len(found):
+        return next(each for each in found if isinstance(each, str))
+    types = np.concatenate([each.defect_types for each in aligned])
+    owners = np.repeat(np.arange(len(aligned)), [len(each.defect_types) for each in aligned])
+    strata = np.array([f"{owner} {kind}" for owner, kind in zip(owners.tolist(), types.tolist(), strict=True)])
+    columns = [np.flatnonzero(owners == number) for number in range(len(aligned))]
+
+    def statistic(scores: NDArray[np.float64], _: NDArray[Any], rows: Resamples) -> NDArray[np.float64]:
+        mean: NDArray[np.float64] = np.mean([mean_auroc(scores, types, rows[:, own]) for own in columns], axis=0)
+        return mean
+
+    before, after = (np.concatenate([getattr(each, name) for each in aligned]) for name in ("before", "after"))
+    return SeedDifference(paired_difference(before, after, statistic, strata), aligned[0].seeds)
+
+
+class _Aligned(NamedTuple):
+    """Scores (N, seeds) of two rows for the same N images, and the defect types (N,) of these."""
+
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    defect_types: NDArray[np.str_]
+    seeds: tuple[int, ...]
+
+
+def _aligned(best: Row, other: Row, best_is: str) -> _Aligned | str:
+    """The scores of both rows for the seeds that both have; or the reason for none."""
     ours = {source.record.seed: source for source in other.sources}
     theirs = {source.record.seed: source for source in best.sources}
     seeds = tuple(sorted(ours.keys() & theirs.keys()))
     if not seeds:
         return f"no seed in common with {best_is}"
-    folders = [by_seed[seed].folder for by_seed in (theirs, ours) for seed in seeds]
-    found = [predictions for folder in folders if (predictions := read_predictions(folder)) is not None]
+    sources = [by_seed[seed] for by_seed in (theirs, ours) for seed in seeds]
+    read = (read_predictions(source.folder, source.product) for source in sources)
+    found = [predictions for predictions in read if predictions is not None]
     if len(found) < 2 * len(seeds):
         return "no predictions beside a record"
     first = found[0]
@@ -236,8 +276,7 @@ def image_auroc_difference(best: Row, other: Row, best_is: str = "the best") -> 
     if any(len(predictions) != len(first) for predictions in [*found, *aligned]):
         return "not the same test images"
     scores = np.stack([predictions.scores for predictions in aligned], axis=1)
-    before, after = scores[:, : len(seeds)], scores[:, len(seeds) :]
-    return SeedDifference(paired_difference(before, after, mean_auroc, first.defect_types), seeds)
+    return _Aligned(scores[:, : len(seeds)], scores[:, len(seeds) :], first.defect_types, seeds)
 
 
 def mean_auroc(

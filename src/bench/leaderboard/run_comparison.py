@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.leaderboard.paired import Compared, metric_differences, pair, read_predictions
+from bench.leaderboard.products import record_of_product
 from bench.metrics.bootstrap import Difference
 from bench.records.predictions import check_predictions
 from bench.records.record import PREDICTIONS, Record, flat_settings
@@ -51,14 +52,20 @@ class Comparison:
 
 def compare_runs(before: Path, after: Path) -> Comparison:
     """Read two runs, given by their folders or records, and compare them."""
-    records = Record.read(before), Record.read(after)
-    settings = _differing(*records)
+    read = Record.read(before), Record.read(after)
+    products = [_product_of(*read), _product_of(*reversed(read))]
     predictions = []
-    for path, record in zip((before, after), records, strict=True):
+    for path, record, product in zip((before, after), read, products, strict=True):
         folder = path if path.is_dir() else path.parent
         check_predictions(record, folder / PREDICTIONS)
-        predictions.append(read_predictions(folder))
+        predictions.append(read_predictions(folder, product))
     one, other = predictions
+    first, second = (
+        record_of_product(record, product) if product else record
+        for record, product in zip(read, products, strict=True)
+    )
+    records = first, second
+    settings = _differing(*records)
     if one is None or other is None:
         return Comparison(*records, settings, {}, f"no intervals: a run has no {PREDICTIONS} beside its record")
     shared = pair(one, other)
@@ -68,6 +75,11 @@ def compare_runs(before: Path, after: Path) -> Comparison:
     if len(shared) < max(len(one), len(other)):
         images += f", of {len(one)} and {len(other)}: differences and intervals are over these alone"
     return Comparison(*records, settings, metric_differences([Compared(records, shared)]), images)
+
+
+def _product_of(record: Record, other: Record) -> str:
+    """The product of a model for several that the other run is of; '' where it is compared as a whole."""
+    return other.category if other.products is None and other.category in (record.products or {}) else ""
 
 
 def _differing(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:

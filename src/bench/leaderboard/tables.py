@@ -11,9 +11,11 @@ from bench.errors import UsageError, unknown
 from bench.leaderboard.aggregate import Method, Row, TableKey, aggregate
 from bench.leaderboard.collect import Source
 from bench.leaderboard.curves import is_swept
+from bench.leaderboard.products import by_product
 from bench.leaderboard.standings import Ranking, rankings
 
 if TYPE_CHECKING:
+    from bench.leaderboard.one_for_all import Gap
     from bench.leaderboard.paired import SeedDifference
 
 
@@ -50,6 +52,7 @@ class Table:
     rankings: list[Ranking]
     sections: list[Section]
     notes: list[str]
+    gaps: "Sequence[Gap]" = ()  # to one model per product, where the table is of models for several
 
 
 def build_tables(sources: Sequence[Source], *, intervals: bool, baseline: str | None = None) -> dict[str, list[Table]]:
@@ -58,7 +61,8 @@ def build_tables(sources: Sequence[Source], *, intervals: bool, baseline: str | 
     Differences are to the method named `baseline`, else to the best; a table without that method has none.
     """
     tables: dict[str, list[Table]] = {}
-    found_rows = aggregate(source for source in sources if not is_swept(source.record))
+    kept = by_product(source for source in sources if not is_swept(source.record))
+    found_rows = aggregate(kept)
     if baseline is not None:
         _check_baseline(baseline, [row.method for rows in found_rows.values() for row in rows])
     for key, rows in found_rows.items():
@@ -71,8 +75,17 @@ def build_tables(sources: Sequence[Source], *, intervals: bool, baseline: str | 
         if baseline is not None and named is None:
             notes.append(f"no method here is {baseline}, so nothing is compared with it.")
         name = f"{key.dataset}-{key.track}"
-        tables.setdefault(name, []).append(Table(key, rankings(key, rows), sections, notes))
+        table = Table(key, rankings(key, rows), sections, notes, _gaps(key, rows, kept, intervals=intervals))
+        tables.setdefault(name, []).append(table)
     return tables
+
+
+def _gaps(key: TableKey, rows: Sequence[Row], sources: Sequence[Source], *, intervals: bool) -> "Sequence[Gap]":
+    if not key.products:
+        return ()
+    from bench.leaderboard.one_for_all import gaps
+
+    return gaps(rows, sources, intervals=intervals)
 
 
 def _check_baseline(name: str, methods: Sequence[Method]) -> None:

@@ -41,6 +41,12 @@ _ABOUT_BASELINE = (
     "than the choice of images. Nothing is corrected for the number of comparisons, {count}: about one in twenty may "
     "exclude 0 by chance."
 )
+ABOUT_GAPS = (
+    "The same settings, weights and images, once with one model for each product and once with one for all. The gap is "
+    f"that of {title_of('image_auroc')}, one for all minus one per product, over the seeds that both have, with the "
+    "95 % interval of a paired bootstrap over test images within products and defect types. It holds what other images "
+    "would change, not what other seeds or training images would. Decisions are at the product's own threshold."
+)
 ABOUT_COSTS = "Means over seeds and over the categories that the method has. Times compare on one machine only."
 
 
@@ -69,6 +75,8 @@ def table_title(key: TableKey) -> str:
         images = f"Images of {key.dataset}"
     pixels = "the model's resolution" if key.protocol == "model" else "the masks' own resolution"
     title = f"{images}, pixels scored at {pixels}"
+    if key.products:
+        title = f"One model for {key.products}. {title}"
     if key.fold:
         title += ", all folds pooled" if key.fold == "all" else f", fold {key.fold}"
     if key.protocol_version != PROTOCOL:

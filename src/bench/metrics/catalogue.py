@@ -50,6 +50,16 @@ METRICS = _by_name(
     Metric("image_balanced_accuracy", "balanced accuracy (good or defective)", short="balanced accuracy"),
     Metric("image_precision", "precision (good or defective)", short="precision"),
     Metric("image_recall", "recall (good or defective)", short="recall", of_a_type="recall"),
+    Metric(
+        "image_accuracy_for_all",
+        "accuracy (good or defective), one threshold for all products",
+        short="accuracy, one threshold",
+    ),
+    Metric(
+        "image_balanced_accuracy_for_all",
+        "balanced accuracy (good or defective), one threshold for all products",
+        short="balanced accuracy, one threshold",
+    ),
     Metric("pixel_auroc", "pixel AUROC", of_a_type="pixel AUROC"),
     Metric("pixel_ap", "pixel AP"),
     Metric("pixel_f1max", "pixel F1-max (oracle)"),

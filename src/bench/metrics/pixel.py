@@ -1,6 +1,7 @@
 """Metrics of one raw score per pixel, pooled over every image of a category."""
 
 import operator
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import islice
@@ -35,10 +36,11 @@ _STATES = {
 
 
 class PixelResult(NamedTuple):
-    """Metrics of a category, and of each defect type that has an anomalous pixel, by its index."""
+    """Metrics of a category, of each defect type that has an anomalous pixel, by its index, and of each product."""
 
     overall: dict[str, float]
     by_defect: dict[int, dict[str, float]]
+    by_product: "Mapping[str, PixelResult] | None" = None  # where one model is for several
 
 
 def pixel_metrics(ranking: Ranking, weights: NDArray[np.float64]) -> dict[str, float]:
@@ -100,6 +102,15 @@ class PixelMetrics(Metric):
         for name, dtype in _STATES.items():
             setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
 
+    @classmethod
+    def together(cls, parts: "Iterable[PixelMetrics]") -> "PixelMetrics":
+        """The pixels of several, which are not copied; `figures` tells of them."""
+        found = cls(sync_on_compute=False)
+        for part in parts:
+            for name in _STATES:
+                getattr(found, name).extend(_pieces(getattr(part, name)))
+        return found
+
     def update(self, maps: Tensor, masks: Tensor, defect_types: Tensor, regions: Tensor | None = None) -> None:
         """Add maps (B, H, W), bool masks (B, H, W) and defect types (B,), 0 for good; H and W may differ by call.
 
@@ -142,6 +153,10 @@ class PixelMetrics(Metric):
 
     def compute(self) -> PixelResult:
         """Compute all metrics from the pixels of all processes."""
+        return self.figures()
+
+    def figures(self) -> PixelResult:
+        """What `compute` gives, without its care for updates and processes."""
         scores, weights, types = self._anomalous_pixels()
         return pixel_result(*self._rank(scores), weights, types)
 

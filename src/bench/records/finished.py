@@ -25,5 +25,5 @@ def read_finished(folder: Path) -> Record:
 
 def check_has_model(folder: Path, record: Record) -> None:
     """Refuse a record of maps that others made: there is nothing to test or to score with."""
-    if not TRACKS[record.track].has_methods:
+    if not TRACKS[record.track].has_runs:
         raise UsageError(f"{folder} holds figures of maps that others made, and no model; name a run of bench fit")

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,11 @@ from bench.config.tracks import TRACKS
 from bench.errors import UsageError
 from bench.escaping import csv_field, plain_field
 from bench.metrics.image import image_metrics
-from bench.records.record import PREDICTIONS, RECORD, Record
+from bench.records.record import PREDICTIONS, RECORD, ProductRecord, Record
 from bench.writing import write_atomically
 
 _COLUMNS = ("path", "sha256", "defect_type", "label", "score", "logits")
+_PRODUCT = "product"  # a further column, of a model for several products
 
 
 class Predicted(NamedTuple):
@@ -27,11 +28,17 @@ class Predicted(NamedTuple):
     is_defect: bool
     score: float  # raw, larger = more anomalous
     logits: tuple[float, ...]  # one per class; empty except for classifiers
+    product: str = ""  # what the image shows, where one model is for several products
 
 
 def write_predictions(folder: Path, rows: Iterable[Predicted]) -> str:
     """Write `predictions.csv` in `folder`; return its SHA-256."""
-    text = "".join(csv_line(line) for line in (_COLUMNS, *map(_fields, rows)))
+    lines, columns = list(rows), list(_COLUMNS)
+    fields = [_fields(row) for row in lines]
+    if any(row.product for row in lines):
+        columns.append(_PRODUCT)
+        fields = [[*own, csv_field(row.product)] for own, row in zip(fields, lines, strict=True)]
+    text = "".join(csv_line(line) for line in (columns, *fields))
     write_atomically(folder / PREDICTIONS, text)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -54,7 +61,7 @@ def parse_predictions(content: bytes, file: Path, record: Record | None = None) 
     try:
         reader = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         columns = next(reader, [])
-        indices = [columns.index(name) for name in _COLUMNS]
+        indices = [columns.index(name) for name in (*_COLUMNS, *([_PRODUCT] if _PRODUCT in columns else []))]
         rows = [_row(words, indices, len(columns), reader.line_num) for words in reader if words]
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{file} is no file of predictions ({error}); run the cell again") from error
@@ -74,11 +81,12 @@ def _row(words: list[str], indices: list[int], count: int, line: int) -> Predict
     try:
         if len(words) != count:
             raise ValueError(f"it has {len(words)} fields, not {count}")
-        path, sha256, defect_type, label, score, logits = [words[index] for index in indices]
-        path, defect_type = plain_field(path), plain_field(defect_type)
+        path, sha256, defect_type, label, score, logits, *product = [words[index] for index in indices]
+        path, defect_type, product = plain_field(path), plain_field(defect_type), [*map(plain_field, product)]
         if label not in ("0", "1"):
             raise ValueError(f"its label is '{label[:20]}', not 0 or 1")
-        row = Predicted(path, sha256, defect_type, label == "1", float(score), tuple(map(float, logits.split())))
+        values = float(score), tuple(map(float, logits.split()))
+        row = Predicted(path, sha256, defect_type, label == "1", *values, *product)
         if not math.isfinite(row.score) or not all(map(math.isfinite, row.logits)):
             raise ValueError("its score or a logit is no finite number")
     except ValueError as error:
@@ -103,9 +111,28 @@ def check_predictions(record: Record, file: Path) -> None:
         return
     if hashlib.sha256(content).hexdigest() != record.data.predictions_sha256:
         raise UsageError(f"{file} was changed: it is not the file that its record names; run the cell again")
+    if record.products is not None:
+        _check_products(record.products, rows, file)
     auroc = record.metrics.get("image_auroc")
     if TRACKS[record.track].learns_from_defects or auroc is None:
         return
     own = image_metrics([row.score for row in rows], [row.is_defect for row in rows], None)["image_auroc"]
     if not math.isclose(own, auroc, abs_tol=1e-12):
         raise UsageError(f"{file.parent / RECORD} was changed: its image AUROC is not that of its predictions")
+
+
+def _check_products(products: Mapping[str, ProductRecord], rows: Sequence[Predicted], file: Path) -> None:
+    """Check that each product's figures of images are those of its predictions."""
+    if {row.product for row in rows} - products.keys():
+        raise UsageError(f"{file.parent / RECORD} was changed: its products are not those of {file.name}; run it again")
+    for name, product in products.items():
+        own = [row for row in rows if row.product == name]
+        threshold = product.metrics.get("threshold")
+        found = image_metrics([row.score for row in own], [row.is_defect for row in own], threshold)
+        for metric, value in found.items():
+            told = product.metrics.get(metric)
+            if not (math.isnan(value) if told is None else math.isclose(value, told, abs_tol=1e-12)):
+                raise UsageError(
+                    f"{file.parent / RECORD} was changed: {metric} of {name} is not that of its predictions; run the "
+                    "cell again"
+                )

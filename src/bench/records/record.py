@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from bench.config.decisive_settings import is_as_before, makes_method
 from bench.config.moved_classes import present_path
 from bench.config.plain_names import plain_name
+from bench.config.products import joined_name
 from bench.config.settings import flatten
+from bench.config.tracks import ONE_MODEL
 from bench.errors import UsageError
 from bench.records.versioned import Versioned, read_versioned
 from bench.writing import write_atomically
@@ -49,6 +52,23 @@ class DataRecord(BaseModel):
     predictions_sha256: str | None = None
 
 
+class ProductRecord(BaseModel):
+    """One of several products that one model is for: its images, and the figures on them alone.
+
+    The decisions of `metrics` are at the product's own threshold, from its own normal images; those that end in
+    `_for_all` at the threshold of the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    digest: str  # as that of a run on this product alone
+    counts: dict[str, Count]
+    validation_images: int
+    differences: list[str]
+    metrics: Metrics = Field(default_factory=dict)
+    metrics_by_defect: dict[str, Metrics] = Field(default_factory=dict)
+    intervals: dict[str, Interval | None] = Field(default_factory=dict)
+
+
 class ConfusionMatrix(BaseModel):
     """Number of images by true class, the row, and predicted class, the column."""
 
@@ -84,7 +104,7 @@ class Record(Versioned):
     status: Status
     error: str | None = None
     model: Name
-    track: Literal["one-class", "supervised", "verified"]
+    track: Literal["one-class", "one-model", "supervised", "verified"]
     dataset: Name
     official: bool
     category: Name
@@ -102,6 +122,7 @@ class Record(Versioned):
     intervals: dict[str, Interval | None] = Field(default_factory=dict)  # 95 %, from a bootstrap over the test images
     intervals_by_defect: dict[str, dict[str, Interval | None]] = Field(default_factory=dict)
     confusion: ConfusionMatrix | None = None
+    products: dict[Name, ProductRecord] | None = None  # of one model for several, by name
     map_range: Interval | None = None  # values of anomaly maps where the colours of pictures begin and end
     cost: CostRecord | None = None
     environment: dict[str, Any]
@@ -149,6 +170,8 @@ def _problem(record: Record) -> str:
         return "config: 'data.shots' is no number of images"
     if type(share) not in (int, float) or not 0 <= share < 1:
         return "config: 'data.contamination' is no share of the images"
+    if problem := _problem_of_products(record, data.get("products")):
+        return problem
     for name in ("config", "overrides", "environment", "wandb"):
         if not _is_plain(getattr(record, name)):
             return f"{name}: a number that is not finite, or too large"
@@ -161,6 +184,27 @@ def _problem(record: Record) -> str:
         return ""
     if "source" not in record.weights:
         return "weights: no source"
+    return ""
+
+
+def _problem_of_products(record: Record, named: Any) -> str:
+    """The contradiction between the products of a record, its settings and its track; else ''."""
+    if named is None:
+        named_none = record.products is not None or record.track == ONE_MODEL.name
+        return "products: no setting names products" if named_none else ""
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return "config: 'data.products' is no list of names"
+    if record.track != ONE_MODEL.name or record.category != joined_name(named):
+        return "config: 'data.products' are not those of its track and category"
+    if record.products is None:
+        return "products: none" if record.status == "finished" else ""
+    if sorted(record.products) != named:
+        return "products: not those of its settings"
+    counts: Counter[str] = Counter()
+    for each in record.products.values():
+        counts.update(each.counts)
+    if record.data.counts != {name: counts[name] for name in record.data.counts} or counts.keys() - record.data.counts:
+        return "products: their images are not those of the run"
     return ""
 
 

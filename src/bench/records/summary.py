@@ -77,7 +77,8 @@ def summary(record: Record) -> str:
         clauses.append(f"finds {counts.found} of {counted(counts.defects, 'defect')}")
     if counts.good:
         clauses.append(f"calls {counts.stopped} of {counts.good} good {parts} defective")
-    return f"{record.model} {', '.join(clauses)}, at a threshold from normal images"
+    at = "a threshold from normal images" if record.products is None else "one threshold for all products"
+    return f"{record.model} {', '.join(clauses)}, at {at}"
 
 
 def remarks(record: Record) -> list[str]:

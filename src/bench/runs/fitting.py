@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from bench.records.record import CHECKPOINT
 from bench.runs.checkpoint import RESUME, epochs_done, fit_seconds, load_checkpoint, save_checkpoint
 from bench.runs.environment import use_full_precision
 from bench.runs.normal_scores import described
-from bench.runs.threshold import learn_and_choose_threshold
+from bench.runs.threshold import learn_and_choose_threshold, product_thresholds
 from bench.runs.training import make_trainer, train
 from bench.tracking.run import Tracker
 
@@ -117,7 +117,8 @@ def fit_fold(
             save_checkpoint(model, cell, folder, earlier + spent)
     # With the time that others spent on the features read from the cache: without them the method would have spent it.
     fit_end, saved = time.perf_counter(), saved_seconds()
-    found = test_fold(model, fold, machine)
+    kept = None if normal is None else normal[1]
+    found = test_fold(model, fold, machine, product_thresholds(data, kept, cell.config.settings["threshold_quantile"]))
     test_seconds = time.perf_counter() - fit_end + saved_seconds() - saved
     if normal is not None and is_main_process():
         write_normal_scores(folder, described(data, *normal))
@@ -127,15 +128,21 @@ def fit_fold(
     )
 
 
-def test_fold(model: Detector, fold: FoldFit, machine: Machine) -> TestedFold | None:
-    """Score each test image of a fold once; None on all processes but the first."""
+def test_fold(
+    model: Detector, fold: FoldFit, machine: Machine, thresholds: Mapping[str, float | None] | None = None
+) -> TestedFold | None:
+    """Score each test image of a fold once; None on all processes but the first.
+
+    `thresholds` are those of the products, where the model is for several.
+    """
     model.to(machine.device).eval()
     data = fold.data
-    found = test_images(model, data.test_dataloader(), len(data.category.test), machine)
+    owners = [sample.product for sample in data.category.test] if data.products is not None else []
+    found = test_images(model, data.test_dataloader(), len(data.category.test), machine, owners)
     if found is None:
         return None
     threshold = float(model.threshold)
-    return TestedFold(data, found[0], None if math.isnan(threshold) else threshold, found[1])
+    return TestedFold(data, found[0], None if math.isnan(threshold) else threshold, found[1], thresholds)
 
 
 def start_machine(trainer: Trainer) -> Machine:

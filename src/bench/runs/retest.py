@@ -52,15 +52,18 @@ def test_share(config: Config, folder: Path, progress: bool) -> Evaluation | Non
 
 
 def _test_here(data: DefectData, cell: Cell, folder: Path) -> Evaluation | None:
-    fingerprint, tested = Record.read(folder).fingerprint, []
+    record, tested = Record.read(folder), []
+    thresholds = None
+    if (products := record.products) is not None:
+        thresholds = {name: product.metrics.get("threshold") for name, product in products.items()}
     folds = fold_fits(data, folder)
     for number, fold in enumerate(folds, 1):
         with in_fold(number, len(folds)):
             model = build_model(cell.config, fold.data.spec, weights="none")
-            load_checkpoint(model, fold.folder / CHECKPOINT, fingerprint)
+            load_checkpoint(model, fold.folder / CHECKPOINT, record.fingerprint)
             trainer = fold_trainer(fold, cell, None)
             with interruptible(trainer):
-                found = test_fold(model, fold, start_machine(trainer))
+                found = test_fold(model, fold, start_machine(trainer), thresholds)
         tested += [] if found is None else [found]
     if not tested:
         return None

@@ -18,6 +18,7 @@ from bench.console import is_main_process, is_quiet, say
 from bench.data.cache import FEATURES
 from bench.data.datamodule import DefectData
 from bench.data.layout import Sample
+from bench.data.products import make_data
 from bench.data.region_of_interest import region_digest
 from bench.data.remarks import describe_shapes
 from bench.errors import CrashError, RunError, UsageError, first_line
@@ -187,7 +188,7 @@ def _fit_here(begun: _Begun, model: Detector, options: Options) -> Record:
     """Learn and test in this process, alone or with others; the first one writes the record."""
     folder = begun.folder
     with writing_to(folder):
-        tracker = _track(begun, model, options)
+        tracker = _track(begun, options)
         draft = record = _draft(begun, options).changed(wandb=tracker.describe())
         try:
             with cached_features(begun.data.cache.parent / FEATURES, begun.data.feature_cache):
@@ -252,12 +253,12 @@ def _draft(begun: _Begun, options: Options) -> Record:
     return draft.changed(data=draft.data.model_copy(update=found))
 
 
-def _track(begun: _Begun, model: Detector, options: Options) -> Tracker:
+def _track(begun: _Begun, options: Options) -> Tracker:
     """The run's W&B run, on the first process."""
     mode = choose_mode(options.wandb) if is_main_process() else "disabled"
     images = options.wandb_images == "on" or (options.wandb_images == "auto" and begun.data.is_synthetic)
     uploads = Uploads(images, options.wandb_checkpoint, options.tell_offline)
-    return Tracker(begun.cell, begun.folder, mode, track=model.track, group=options.group, uploads=uploads)
+    return Tracker(begun.cell, begun.folder, mode, track=begun.cell.config.track, group=options.group, uploads=uploads)
 
 
 def _fit_folds(begun: _Begun, model: Detector, tracker: Tracker, options: Options) -> _Fitted | None:
@@ -307,9 +308,7 @@ def _conclude(begun: _Begun, draft: Record, fitted: _Fitted, tracker: Tracker) -
 def prepare(config: Config) -> tuple[DefectData, Cell]:
     """Decode the data once and fix the cell; every mistake in the data is found here, before anything is written."""
     settings = config.settings
-    data: DefectData = config.data.load_class()(
-        config.category, settings["seed"], settings["protocol"], **config.section("data")
-    )
+    data = make_data(config)
     check_settings(config)
     with phase("reading the images"):
         data.prepare_data()
@@ -328,7 +327,7 @@ def new_record(cell: Cell, data: DefectData, started: str) -> Record:
     return Record(
         status="failed",
         model=config.model.name,
-        track=config.model.load_class().track,  # type: ignore[attr-defined] # a Detector: its settings were parsed
+        track=config.track,  # type: ignore[arg-type] # the record checks it
         dataset=config.dataset,
         official=data.official,
         category=config.category,
@@ -337,8 +336,8 @@ def new_record(cell: Cell, data: DefectData, started: str) -> Record:
         fingerprint=cell.fingerprint,
         config=config.as_dict(),
         overrides=config.overrides,
-        reference=config.model.reference,
-        differs=config.model.differs,
+        reference=config.model.reference if data.products is None else None,  # papers tell of one for each product
+        differs=config.model.differs if data.products is None else "",
         data=DataRecord(
             digest=cell.data_digest,
             counts=data.full_category.counts,

@@ -51,6 +51,21 @@ def learn_and_choose_threshold(
     return obtained, found
 
 
+def product_thresholds(data: DefectData, found: NormalScores | None, quantile: float) -> dict[str, float | None] | None:
+    """The threshold of each product from its own normal scores; None for a run of one product.
+
+    A product of which no image was scored has none.
+    """
+    if data.products is None:
+        return None
+    owners = [data.category.train[index].product for index in ([] if found is None else found.indices.tolist())]
+    scores = [] if found is None else found.score.tolist()
+    own = {
+        name: [score for score, owner in zip(scores, owners, strict=True) if owner == name] for name in data.products
+    }
+    return {name: quantile_of(each, quantile) if each else None for name, each in own.items()}
+
+
 def leaves_one_out(model: Detector) -> bool:
     """Whether training images can be scored as if each had been left out.
 

@@ -18,8 +18,9 @@ from bench.data.geometry import Geometry
 from bench.data.layout import Category
 from bench.data.loading import BatchSampler, TestDataset, make_loader
 from bench.errors import RunError, UsageError
-from bench.evaluation.evaluation import TestedFold, defined, evaluate
+from bench.evaluation.evaluation import TestedFold, evaluate
 from bench.evaluation.passes import test_images
+from bench.evaluation.score_figures import defined
 from bench.metrics.bootstrap import Interval, share_interval
 from bench.metrics.image import image_metrics
 from bench.phases import phase, within

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from bench.data.products import make_data
 from bench.runs.run import new_record
 from bench.sweep.tasks import Task, find_run
 from bench.writing import writing_to
@@ -13,10 +14,7 @@ def write_failure(task: Task, error: str) -> None:
     if there.status == "finished" or there.stamp != task.found.stamp:
         return
     cell, config = task.cell, task.cell.config
-    data = config.data.load_class()(
-        config.category, config.settings["seed"], config.settings["protocol"], **config.section("data")
-    )
-    record = new_record(cell, data, datetime.now(UTC).isoformat(timespec="seconds")).changed(error=error)
+    record = new_record(cell, make_data(config), datetime.now(UTC).isoformat(timespec="seconds")).changed(error=error)
     with writing_to(task.folder):
         task.folder.mkdir(parents=True, exist_ok=True)
         record.write(task.folder)

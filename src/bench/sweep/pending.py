@@ -8,6 +8,7 @@ from statistics import mean
 
 from bench.config.cell import Cell
 from bench.config.settings import Config
+from bench.data.products import make_data
 from bench.models.parts.weights import identify_weights
 from bench.records.record import RECORD
 from bench.runs.fitting import located
@@ -59,7 +60,7 @@ def _identify(
 ) -> Cell:
     """The cell of a configuration; each file is read once for the whole plan."""
     settings = config.settings
-    data = config.data.load_class()(config.category, settings["seed"], settings["protocol"], **config.section("data"))
+    data = make_data(config)
     key = (config.data.class_path, str(data.find_root()), config.category)
     if key not in digests:
         digests[key] = data.full_category.digest

@@ -18,6 +18,7 @@ from bench.config.presets import (
     read_preset,
     read_yaml,
 )
+from bench.config.products import read_products
 from bench.config.settings import Config, flatten, read_layers, resolve
 from bench.data.category_folders import ALL
 from bench.errors import UsageError, unknown
@@ -29,7 +30,8 @@ class Sweep(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     models: list[str] = Field(min_length=1)
-    categories: list[str] = Field(min_length=1)
+    categories: list[str] = Field(default=[], min_length=1)
+    one_model: list[str] | None = None  # the products that one model is for, instead of a model for each category
     seeds: list[int] = Field(default=[0], min_length=1)
     data: str | list[str] | None = None
     settings: dict[str, Any] = {}  # of every cell, in the form of --config
@@ -37,6 +39,11 @@ class Sweep(BaseModel):
     more_seeds: dict[str, list[int]] = {}  # of some variants, besides `seeds`
     baseline: str | None = None  # the variant that `bench study` compares the others with
     not_run: dict[str, str] = {}  # variants that a study leaves out, and why
+
+    @property
+    def subjects(self) -> list[str]:
+        """What the cells are of, in words."""
+        return self.categories if self.one_model is None else [f"one model for {', '.join(self.one_model)}"]
 
 
 @dataclass(frozen=True)
@@ -70,22 +77,37 @@ def read_sweep(reference: str | None, typed: Mapping[str, Any]) -> Sweep:
             raise UsageError(f"no sweep file {reference}; there are: {', '.join(preset_names('sweep'))}")
         where, content = str(path), read_yaml(path)
         _check_names(where, content, typed)
+    _choose_subjects(content, typed)
     content |= {key: value for key, value in typed.items() if value is not None}
+    if isinstance(content.get("one_model"), str):
+        content["one_model"] = content["one_model"].split(",")
     if typed.get("seeds") is not None:
         content.pop("more_seeds", None)
     for key, example in (("models", "--models padim,vae"), ("categories", "--categories screw, or all")):
-        if key not in content:
+        if key not in content and not (key == "categories" and content.get("one_model")):
             raise UsageError(f"no {key}; name a sweep file, or some: {example}")
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+    if sweep.one_model is not None:
+        sweep = sweep.model_copy(update={"one_model": read_products(",".join(sweep.one_model))})
     for name in sorted(sweep.more_seeds.keys() - sweep.variants.keys()):
         raise unknown(f"variant in more_seeds of {where}:", name, sweep.variants)
     for name, layer in {"settings": sweep.settings, **{f"variants: {k}": v for k, v in sweep.variants.items()}}.items():
         _check_layer(f"{where}: {name}", layer)
     return sweep
+
+
+def _choose_subjects(content: dict[str, Any], typed: Mapping[str, Any]) -> None:
+    """Drop the file's categories where products of one model were typed, and the other way round."""
+    given = {key for key in ("categories", "one_model") if typed.get(key) is not None}
+    if len(given) == 2:
+        raise UsageError("--one-model names the products; leave out --categories")
+    for key, other in (("categories", "one_model"), ("one_model", "categories")):
+        if key in given:
+            content.pop(other, None)
 
 
 def _check_layer(where: str, layer: Mapping[str, Any]) -> None:
@@ -193,11 +215,11 @@ def _cells(
                     ]
                     for dataset, root in roots.items()
                 }
-                for dataset, categories in _categories(sweep.categories, configs, layers).items():
+                for config, *_ in configs.values():
+                    _check(config, layers)
+                for dataset, found in _of_each_dataset(sweep, configs).items():
                     shown = configs[dataset][0].data.name if len(configs) > 1 else ""
-                    for category in categories:
-                        for config in configs[dataset]:
-                            yield Planned(title, replace(config, category=category), shown)
+                    yield from (Planned(title, config, shown) for config in found)
 
 
 def _settings_of_others(models: Sequence[str], keys: Sequence[str]) -> dict[str, set[str]]:
@@ -248,22 +270,31 @@ def _check(config: Config, layers: Sequence[Mapping[str, Any]]) -> None:
                 raise UsageError(f"{config.model.name} {reasons[key]}: leave out {key}")
 
 
-def _categories(
-    named: Sequence[str], configs: Mapping[Named, Sequence[Config]], layers: Sequence[Mapping[str, Any]]
-) -> dict[Named, list[str]]:
+def _of_each_dataset(sweep: Sweep, configs: Mapping[Named, Sequence[Config]]) -> dict[Named, list[Config]]:
+    """The settings of all cells of each dataset: of each of its categories, or of one model for products."""
+    if sweep.one_model is not None:
+        return {dataset: _one_model(sweep.one_model, own) for dataset, own in configs.items()}
+    return {
+        dataset: [replace(config, category=category) for category in categories for config in configs[dataset]]
+        for dataset, categories in _categories(sweep.categories, configs).items()
+    }
+
+
+def _categories(named: Sequence[str], configs: Mapping[Named, Sequence[Config]]) -> dict[Named, list[str]]:
     """The named categories of each dataset; for `all`, every category that its data have."""
-    for config, *_ in configs.values():
-        _check(config, layers)
     if ALL not in named and len(configs) == 1:
         return {dataset: list(dict.fromkeys(named)) for dataset in configs}
-    return categories_of_each(named, {dataset: _known(config) for dataset, (config, *_) in configs.items()})
+    from bench.data.products import make_data  # imports torch; a sweep's file is read without it
+
+    known = {dataset: make_data(config, ALL).category_names() for dataset, (config, *_) in configs.items()}
+    return categories_of_each(named, known)
 
 
-def _known(config: Config) -> list[str]:
-    settings = config.settings
-    data = config.data.load_class()(ALL, settings["seed"], settings["protocol"], **config.section("data"))
-    names: list[str] = data.category_names()
-    return names
+def _one_model(products: Sequence[str], configs: Sequence[Config]) -> list[Config]:
+    """The same settings for one model for these products."""
+    from bench.data.products import one_model_for  # imports torch; a sweep's file is read without it
+
+    return [one_model_for(config, products) for config in configs]
 
 
 def _check_modules(presets: Sequence[Preset]) -> None:

@@ -155,6 +155,8 @@ class Tracker:
         summary: dict[str, Any] = dict(record.metrics)
         for defect_type, values in record.metrics_by_defect.items():
             summary |= {f"by_defect/{defect_type}/{name}": value for name, value in values.items()}
+        for product, figures in (record.products or {}).items():
+            summary |= {f"by_product/{product}/{name}": value for name, value in figures.metrics.items()}
         if record.cost is not None:
             summary |= {f"cost/{name}": value for name, value in record.cost.model_dump().items()}
         for name in summary:

@@ -30,7 +30,7 @@ def keep(found: Verification, runs: Path) -> Path:
 
 def _check_other(file: Path, record: Record) -> None:
     other = Record.read(file)
-    of_maps = not TRACKS[other.track].has_methods and other.status == record.status
+    of_maps = not TRACKS[other.track].has_runs and other.status == record.status
     if of_maps and other.fingerprint != record.fingerprint and other.seed == record.seed:
         raise UsageError(
             f"{file.parent} holds other maps of {record.model} on {record.category}, seed {record.seed}; give these "

@@ -19,7 +19,7 @@ from bench.data.digests import file_sha256
 from bench.data.layout import Category
 from bench.data.remarks import remarks
 from bench.errors import UsageError
-from bench.evaluation.evaluation import defined
+from bench.evaluation.score_figures import defined
 from bench.metrics.bootstrap import detection_intervals
 from bench.metrics.catalogue import title_of
 from bench.metrics.image import image_metrics, image_metrics_by_defect

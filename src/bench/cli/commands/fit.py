@@ -7,12 +7,12 @@ import click
 
 from bench.cli.command import HELP, Argument, Known, command, option
 from bench.cli.completion import CATEGORY, FIT_WORD, FOLDER, RUN, complete_settings
-from bench.cli.options import config_option, quiet_option, run_options, tracking_options
+from bench.cli.options import config_option, one_model_option, quiet_option, run_options, tracking_options
 from bench.console import is_main_process, say
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.config.settings import Layers
+    from bench.config.settings import Config, Layers
 
 _SETTINGS = """Settings, typed by the method; 'bench fit NAME --help' lists them:
   --seed N, --protocol model|full, --threshold_quantile Q, --patience N,
@@ -30,6 +30,7 @@ In short, the last part of such a name, or:
     option("--help-all", is_flag=True, help="with --model: all settings in full, the Trainer's too"),
     *run_options(),
     option("--category", type=CATEGORY, metavar="NAME", help="category: a folder below the data root, such as screw"),
+    one_model_option(),
     config_option(),
     option("--print_config", is_flag=True, help="print all settings, in the form --config reads"),
     option("--runs", type=FOLDER, metavar="FOLDER", help="folder of all runs (default: runs)"),
@@ -51,7 +52,7 @@ def run(known: Known) -> int:
 
     asked = {"model": known.model, "data": known.data, "category": known.category, "files": files}
     if known.print_config:
-        print(resolve(**asked, options=options).to_yaml(), end="")
+        print(_for_products(resolve(**asked, options=options), known).to_yaml(), end="")
         return 0
 
     _check(known, layers, options)
@@ -59,7 +60,7 @@ def run(known: Known) -> int:
     from bench.runs.telling import announced
 
     with announced(layers, options):
-        config = resolve(**asked, options=options)
+        config = _for_products(resolve(**asked, options=options), known)
 
         from bench.cli.terminal import print_record
         from bench.interface.run import fit_configured
@@ -87,9 +88,15 @@ def run(known: Known) -> int:
 
 def read_words(known: Known) -> "tuple[list[Any], Layers, dict[str, str]]":
     """The files of settings of a run, what it is of, and its typed settings."""
+    from bench.config.products import joined_name, read_products
     from bench.config.setting_words import read_words
 
     take_positional(known)
+    if known.one_model is not None:
+        if known.category is not None:
+            raise UsageError(f"--one-model names the products; leave out the category {known.category}")
+        known.one_model = read_products(known.one_model)
+        known.category = joined_name(known.one_model)
     return read_words(
         known.settings,
         model=known.model,
@@ -101,10 +108,20 @@ def read_words(known: Known) -> "tuple[list[Any], Layers, dict[str, str]]":
 
 
 def _check(known: Known, layers: "Layers", options: dict[str, str]) -> None:
-    from bench.cli.early import check_cell, check_place
+    from bench.cli.early import check_cell, check_one_model, check_place
 
-    check_cell(layers, [layers.category], options)
+    check_one_model([layers.model] if known.one_model is not None else [], options)
+    check_cell(layers, known.one_model or layers.categories, options)
     check_place(known.runs or Path("runs"), "--runs FOLDER")
+
+
+def _for_products(config: "Config", known: Known) -> "Config":
+    """The settings, for the products of `--one-model` where it was typed."""
+    if known.one_model is None:
+        return config
+    from bench.data.products import one_model_for  # imports torch
+
+    return one_model_for(config, known.one_model)
 
 
 def take_positional(known: Known) -> None:

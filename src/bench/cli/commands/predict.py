@@ -67,6 +67,9 @@ def run(options: Known) -> int:
 
     run = load_run(options.run, model=options.model, data=options.data, device=options.device, threshold=taken)
     _check_maps(run, options)
+    if record.products is not None and taken is None:
+        products = ", ".join(record.products)
+        say(f"bench: one model for {products}: its one threshold for all decides; --threshold takes another")
     if run.config.settings["data"].get("random_pose"):
         say("bench: the run's images were posed at random; these are cropped at their centre")
     _predict(run, images, options)

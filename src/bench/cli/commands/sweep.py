@@ -11,7 +11,15 @@ import click
 
 from bench.cli.command import Argument, Known, command, option
 from bench.cli.completion import FOLDER, LAUNCHER, SWEEP, complete_settings
-from bench.cli.grid_options import grid_options, grid_words, parse_seeds, read_grid, read_grid_words, typed_runs
+from bench.cli.grid_options import (
+    grid_lists,
+    grid_options,
+    grid_words,
+    parse_seeds,
+    read_grid,
+    read_grid_words,
+    typed_runs,
+)
 from bench.cli.options import quiet_option, tracking_options
 from bench.config.presets import preset_names, read_preset
 from bench.config.setting_words import OF_LAUNCHER
@@ -86,7 +94,7 @@ def run(known: Known) -> int:
         methods = counted(len(grid.models), "method")
         several = datasets_of(known.data or grid.data)
         of = f" of {', '.join(filter(None, several))}" if len(several) > 1 else ""
-        say(f"bench: planning: {methods} on {', '.join(grid.categories)}{of}, their images are read")
+        say(f"bench: planning: {methods} on {', '.join(grid.subjects)}{of}, their images are read")
     if known.dry_run:
         _show_plan(_entries(known, settings, launcher), as_json=known.json)
         return 0
@@ -109,13 +117,15 @@ def _table_command(known: Known, settings: dict[str, str]) -> str:
 
 def _check(known: Known, settings: dict[str, str]) -> None:
     """Refuse what is not there, before torch is imported."""
-    from bench.cli.early import check_cell, check_place, check_values
+    from bench.cli.early import check_cell, check_one_model, check_place, check_values
     from bench.config.settings import flatten, read_layers
     from bench.sweep.datasets import datasets_of, root_of_each
     from bench.sweep.plan import read_sets
 
     sets, grid = read_sets(known.set), read_grid(known)
     datasets, files = datasets_of(known.data or grid.data), [*known.config, grid.settings]
+    methods = [read_preset("model", name) for name in grid.models]
+    check_one_model(methods if grid.one_model is not None else [], [*settings, *sets])
     for name in grid.models if sets else ():
         layers = read_layers(model=name, data=datasets[0], category=ALL, files=files)
         for key, value in ((key, value) for key, values in sets.items() for value in values):
@@ -124,7 +134,7 @@ def _check(known: Known, settings: dict[str, str]) -> None:
         own = read_layers(model=grid.models[0], data=datasets[0], category=ALL, files=files).own
         roots = root_of_each(datasets, flatten(own) | settings)
         # Which of several datasets has which of the categories, its reader tells.
-        categories = grid.categories if len(datasets) == 1 else [ALL]
+        categories = (grid.one_model or grid.categories) if len(datasets) == 1 else [ALL]
         for name, dataset in product(grid.models, datasets):
             layers = read_layers(model=name, data=dataset, category=ALL, files=files)
             check_cell(layers, categories, settings | roots[dataset])
@@ -146,7 +156,7 @@ def _entries(known: Known, settings: dict[str, str], launcher: "Launcher") -> "l
         tell_offline=False,
     )
     return plan_sweep(
-        {"models": known.models, "categories": known.categories, "seeds": known.seeds},
+        grid_lists(known),
         options,
         file=known.sweep,
         data=known.data,

@@ -36,7 +36,7 @@ def run(known: Known) -> int:
     options = Vocabulary(known.settings, [layers.model], layers.data).full()
     files = [own if "data.root" in options else with_data_of_now(own)]
     layers = read_layers(model=known.model, data=known.data, category=None, files=files)
-    check_cell(layers, [layers.category], options)
+    check_cell(layers, layers.categories, options)
 
     from bench.cli.terminal import print_test
     from bench.runs.retest import test_again
