@@ -1,5 +1,6 @@
 """A tiny category in the layout of MVTec AD, made by script: a dim weave with bright defects, always the same bytes."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -138,3 +139,39 @@ def write_btad(root: Path, products: Mapping[str, tuple[int, int, int]]) -> Path
                     save(marked.astype(np.uint8) * 255, root / name / "ground_truth" / "ko" / f"{number:04}.png")
                 save(picture, root / name / folder / f"{number:04}{suffix}")
     return root
+
+
+def write_loco(
+    root: Path, name: str = "pushpins", *, train: int = 8, validation: int = 4, good: int = 3, side: int = SIDE
+) -> Path:
+    """Write `root/name` in the layout of MVTec LOCO AD, two images of each kind of anomalies; its folder.
+
+    A logical anomaly has two masks, of two kinds of defects, which touch; a structural one has a single one.
+    """
+    folder = root / name
+    for split, count in (("train", train), ("validation", validation), ("test", good)):
+        for number in range(count):
+            save(weave(side, f"{split}/{number}"), folder / split / "good" / f"{number:03}.png")
+    for number in range(2):
+        disc, bar = defect_mask(side, "blob", number), defect_mask(side, "scratch", number)
+        halves = np.arange(side) < side // 2
+        _save_loco(folder, f"logical_anomalies/{number:03}", {255: disc & halves, 254: disc & ~halves | bar & ~disc})
+        _save_loco(folder, f"structural_anomalies/{number:03}", {253: bar})
+    saturations = {255: (12, False), 254: (0.5, True), 253: (1.0, True)}
+    config = [
+        {"defect_name": f"defect_{value}", "pixel_value": value, "saturation_threshold": threshold,
+         "relative_saturation": relative}
+        for value, (threshold, relative) in saturations.items()
+    ]  # fmt: skip
+    (folder / "defects_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def _save_loco(folder: Path, name: str, defects: Mapping[int, NDArray[np.bool_]]) -> None:
+    """Write a defective image and a mask for each of its defects that has a pixel, whose value says what it is."""
+    marked = {value: mask for value, mask in defects.items() if mask.any()}
+    picture = weave(len(next(iter(marked.values()))), name)
+    for number, (value, mask) in enumerate(marked.items()):
+        picture[mask] = (250, 240, 200)
+        save(mask.astype(np.uint8) * value, folder / "ground_truth" / name / f"{number:03}.png")
+    save(picture, folder / "test" / f"{name}.png")

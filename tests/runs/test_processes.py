@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_data import write_category
+from fake_data import write_category, write_loco
 from offline_runs import read_offline_run
 
 
@@ -51,6 +51,18 @@ def test_a_bank_from_two_processes_gives_the_figures_of_one(data_root, tmp_path)
     alone = run_processes(1, arguments, tmp_path / "alone")
     together = run_processes(2, arguments, tmp_path / "together")
     assert together["cost"]["processes"] == 2
+    for name, value in alone["metrics"].items():
+        assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_spro_of_two_processes_is_that_of_one(tmp_path):
+    write_loco(tmp_path / "loco")
+    method = ("--model", "padim", "--model.weights", "none", "--model.channels", "8", "--data.image_size", "32")
+    arguments = (*method, "--data", "mvtec_loco", "--category", "pushpins", "--data.root", str(tmp_path / "loco"))
+    alone = run_processes(1, arguments, tmp_path / "alone")
+    together = run_processes(2, arguments, tmp_path / "together")
+    assert together["metrics"]["spro_0.05"] is not None
     for name, value in alone["metrics"].items():
         assert together["metrics"][name] == pytest.approx(value, abs=1e-6), name
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.data.layout import Category, Sample
+from bench.data.saturation import Saturations
 from bench.errors import UsageError
 from bench.processes import available_cores
 
@@ -34,16 +35,19 @@ def _unread(category: Category, seen_one: Callable[[], None]) -> Iterator[str]:
     threads = available_cores()
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(samples), 8 * threads):
-            for problem in pool.map(_problem, samples[start : start + 8 * threads]):
+            part = samples[start : start + 8 * threads]
+            for problem in pool.map(lambda sample: _problem(sample, category.saturation), part):
                 if problem:
                     yield problem
                 seen_one()
 
 
-def _problem(sample: Sample) -> str:
+def _problem(sample: Sample, saturations: Saturations) -> str:
     try:
         sample.read_image()
         sample.read_mask()
+        if saturations:
+            sample.read_defects(saturations)
     except UsageError as error:
         return f"cannot be used: {error}"
     return ""

@@ -315,6 +315,11 @@ class DefectData(GivenArguments, LightningDataModule):
         return sorted(set(range(len(self.category.train))) - set(self.validation_indices))
 
     @property
+    def scores_saturation(self) -> bool:
+        """Whether sPRO is computed: the dataset says how much of a defect must be found, and pixels count as there."""
+        return isinstance(self.split, OneClassSplit) and bool(self.split.saturation)
+
+    @property
     def class_counts(self) -> dict[str, int] | None:
         """The number of images used of each class; None for a one-class split."""
         return None if self.fold is None else self._labelled.counts
@@ -327,6 +332,8 @@ class DefectData(GivenArguments, LightningDataModule):
         self.split.prepare(augmented=self._augments)
         for line in remarks(self.full_category, self.geometry, labelled=self.fold is not None):
             say(f"bench: {line}")
+        if self.full_category.saturation and self.fold is None and not self.scores_saturation:
+            say("bench: no sPRO: it is of whole images in the masks' own size, --protocol full without --data.region")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The loader of training images: shuffled, and augmented and cut into patches if the settings ask for it."""
@@ -347,8 +354,9 @@ class DefectData(GivenArguments, LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The loader of the test split, each image once."""
-        count = len(self.category.test)
-        return make_loader(self.split.test_dataset(), BatchSampler(range(count), self.images_at_once), 0)
+        split, count = self.split, len(self.category.test)
+        dataset = split.test_dataset(defects=True) if isinstance(split, OneClassSplit) else split.test_dataset()
+        return make_loader(dataset, BatchSampler(range(count), self.images_at_once), 0)
 
     def test_batch(self, indices: list[int]) -> Batch:
         """A batch of a few test images, without a loader."""

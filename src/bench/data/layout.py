@@ -19,6 +19,7 @@ from bench.data.facts import CategoryFacts
 from bench.data.images import BITS, GREY_IN_COLOUR, Header, read_header, read_image
 from bench.data.listing import find_images, find_masks, type_folders
 from bench.data.masks import read_mask, read_region
+from bench.data.saturation import NO_SATURATION, Defect, Saturations, read_defect
 from bench.errors import UsageError
 from bench.phases import phase
 from bench.processes import available_cores
@@ -37,6 +38,7 @@ class Reading(NamedTuple):
 
 PLAIN = Reading()
 NONE_KNOWN: Mapping[str, str] = {}
+VALIDATION = "validation"  # the folder beside `train` of a dataset that names the images of its thresholds
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Sample:
         width, height = read_header(self.path).size
         return np.zeros((height, width), np.bool_)
 
+    def read_defects(self, saturations: Saturations) -> list[Defect]:
+        """Each defect of the image by itself, with how much of it must be found; empty without masks."""
+        return [read_defect(path, saturations) for path in self.masks]
+
     def mask_key(self, hashes: Mapping[Path, str]) -> str:
         """The contents of the masks, by the `hashes` of files; `-` without one."""
         return "+".join(hashes[path] for path in self.masks) or "-"
@@ -99,7 +105,8 @@ class Category:
     `apart` lists differences from the published images that the images do not show themselves; `notes` are lines to
     print. `held_out` names, by `relative`, the images of `train` that no method learns from, where that was decided
     before the run, and the group of each: images of one group show the same part. With `dealt`, the seed divides
-    `train` and `test`, and the digest is of all images, whatever the division.
+    `train` and `test`, and the digest is of all images, whatever the division. `saturation` says how much of a defect
+    must be found, by the value of its mask; where it is empty, there is no sPRO.
     """
 
     name: str
@@ -111,6 +118,7 @@ class Category:
     notes: tuple[str, ...] = field(default=(), compare=False)
     dealt: bool = field(default=False, compare=False)
     held_out: Mapping[str, int] = field(default_factory=dict, hash=False)
+    saturation: Saturations = field(default_factory=lambda: NO_SATURATION, hash=False)
 
     @cached_property
     def defect_types(self) -> tuple[str, ...]:
@@ -129,7 +137,7 @@ class Category:
 
     def part(self, train: tuple[Sample, ...], test: tuple[Sample, ...]) -> "Category":
         """A category of some of the images, in another split; it keeps the hashes and classes of the full one."""
-        part = Category(self.name, train, test, facts=self.facts, held_out=self.held_out)
+        part = Category(self.name, train, test, facts=self.facts, held_out=self.held_out, saturation=self.saturation)
         part.__dict__.update(
             defect_types=self.defect_types, hashes=self.hashes, headers=self.headers, channels=self.channels
         )
@@ -165,6 +173,8 @@ class Category:
             group = self.held_out.get(sample.relative)
             role = "" if group is None else f" held out, part {group}"
             lines.append(f"{sample.relative} {self.hashes[sample.path]} {mask}{turned}{region}{role}\n")
+        for value, (threshold, relative) in sorted(self.saturation.items()):
+            lines.append(f"defects of {value} are saturated by {threshold!r}{' of them' if relative else ''}\n")
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @cached_property
@@ -182,9 +192,12 @@ class Category:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Number of images: `train/good`, `test/good` and each `test/<defect type>`."""
+        """Number of images: `train/good`, `validation/good` if there is one, `test/good`, each `test/<defect type>`."""
         by_type = Counter(s.defect_type for s in self.test)
-        return {"train/good": len(self.train)} | {f"test/{t}": by_type[t] for t in self.defect_types}
+        validation = sum(f"/{VALIDATION}/{GOOD}/" in s.relative for s in self.train)
+        learned = {"train/good": len(self.train) - validation}
+        named = {f"{VALIDATION}/{GOOD}": validation} if validation else {}
+        return learned | named | {f"test/{t}": by_type[t] for t in self.defect_types}
 
     @cached_property
     def differences(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bench.collectives import rank_and_processes
 from bench.data.geometry import Content
 from bench.data.layout import Sample
+from bench.data.saturation import NO_SATURATION, Defect, Saturations
 from bench.data.tiles import Tiles
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
@@ -36,6 +37,8 @@ class Batch(NamedTuple):
     unchanging: list[int] | None = None
     content: Sequence[Content] | None = None  # the part of each image's square that counts; None: all of it
     region: Sequence[Tensor | None] | None = None  # B boolean masks (H, W) like `mask`: the pixels that are judged
+    # The defects of each image one by one, in the masks' own size, where a metric tells them apart.
+    defects: Sequence[Sequence[Defect]] | None = None
 
 
 class BatchIndices(NamedTuple):
@@ -171,7 +174,10 @@ class ImageDataset(Dataset[Batch]):
 
 
 class TestDataset(ImageDataset):
-    """Test images with their defect type and mask; `masks` None reads each mask at its own size."""
+    """Test images with their defect type and mask; `masks` None reads each mask at its own size.
+
+    With `saturation`, defects are told apart as well, at that size.
+    """
 
     __test__ = False  # not a test case, as pytest would conclude from its name
 
@@ -183,9 +189,11 @@ class TestDataset(ImageDataset):
         types: Sequence[str],
         pose: RandomPose | None = None,
         content: Sequence[Content] | None = None,
+        saturation: Saturations = NO_SATURATION,
     ) -> None:
         super().__init__(images, pose=pose, content=content)
         self.masks = masks
+        self.saturation = saturation
         self.samples = samples
         self.types = torch.tensor([types.index(s.defect_type) for s in samples])
         self.has_masks = any(s.mask is not None for s in samples)
@@ -197,7 +205,10 @@ class TestDataset(ImageDataset):
         masks = [self.mask(i) for i in draw.indices]
         regions = [self.region(i) for i in draw.indices]
         judged = regions if any(each is not None for each in regions) else None
-        return batch._replace(defect_type=self.types[batch.indices], mask=masks, region=judged, unchanging=None)
+        defects = [self.samples[i].read_defects(self.saturation) for i in draw.indices] if self.saturation else None
+        return batch._replace(
+            defect_type=self.types[batch.indices], mask=masks, region=judged, unchanging=None, defects=defects
+        )
 
     def region(self, index: int) -> Tensor | None:
         """The pixels (H, W) of one image that are judged, at the resolution of the protocol; None: all of them."""

@@ -14,6 +14,7 @@ from bench.data.geometry import Content, Geometry
 from bench.data.layout import Category, Sample
 from bench.data.loading import ImageDataset, TestDataset
 from bench.data.masks import marks_surroundings
+from bench.data.saturation import NO_SATURATION, Saturations
 from bench.data.transforms import Augmentation, RandomPose
 from bench.errors import UsageError
 from bench.phases import phase
@@ -44,6 +45,8 @@ class OneClassSplit:
             with phase("checking masks", len(masked), "masks") as counted:
                 for sample in masked:
                     sample.read_mask()
+                    if self.saturation:
+                        sample.read_defects(self.saturation)
                     counted.advance()
         with phase("checking masks"):
             self._check_inverted()
@@ -86,8 +89,8 @@ class OneClassSplit:
             return ImageDataset(images, augmentations[0], self._pose("train"))
         return ImageDataset(images, None, self._pose("train"), self._content(self.category.train))
 
-    def test_dataset(self) -> TestDataset:
-        """The test folder with its masks."""
+    def test_dataset(self, *, defects: bool = False) -> TestDataset:
+        """The test folder with its masks; with `defects` those are told apart, where that is scored."""
         category = self.category
         images = cached_images(category, category.test, self._stored, self.cache)
         model_size = self.protocol == "model"
@@ -95,7 +98,15 @@ class OneClassSplit:
         if model_size and category.has_masks:
             masks = cached_masks(category, category.test, self._stored, self.cache)
         content = self._content(category.test)
-        return TestDataset(images, masks, category.test, category.defect_types, self._pose("test"), content)
+        saturation = self.saturation if defects else NO_SATURATION
+        types, pose = category.defect_types, self._pose("test")
+        return TestDataset(images, masks, category.test, types, pose, content, saturation)
+
+    @property
+    def saturation(self) -> Saturations:
+        """How much of each defect must be found, where that is scored: of whole images, in the masks' own size."""
+        whole = self.protocol == "full" and not any(sample.region for sample in self.category.test)
+        return self.category.saturation if whole else NO_SATURATION
 
     def _content(self, samples: Sequence[Sample]) -> list[Content] | None:
         """The part of each image's square that counts; None where that is all of it."""

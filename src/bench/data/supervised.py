@@ -66,7 +66,8 @@ class LabelledSplit:
 
     @cached_property
     def _pooled(self) -> tuple[Sample, ...]:
-        return (*self.full_category.train, *self.full_category.test)
+        named = self.full_category.held_out  # never learned from, in any fold
+        return (*(s for s in self.full_category.train if s.relative not in named), *self.full_category.test)
 
     @cached_property
     def _chosen(self) -> list[int]:

@@ -32,6 +32,11 @@ def choose_training_images(category: Category, shots: int | None, contamination:
     """
     if shots is None and not contamination:
         return ChosenImages(category)
+    if contamination and category.held_out:
+        raise UsageError(
+            "--data.contamination leaves open which images are defective, and those that set the threshold of "
+            f"{category.name} are known to be good: leave it out"
+        )
     kept = _first(category, shots, seed)
     if not contamination:
         chosen = {sample.relative for sample in kept} | category.held_out.keys()

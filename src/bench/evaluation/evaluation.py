@@ -98,6 +98,8 @@ def _evaluate_scores(
     labels = np.array([s.is_defect for s in samples])
     classes = fold.data.category.defect_types
     found = score_figures(samples, scores, fold.threshold, fold.localised, classes)
+    if fold.data.category.saturation:
+        found.metrics["image_auroc_of_kinds"] = _mean_of_kinds(found.metrics_by_defect)
     heat = map_range(fold.scored.map_quantiles.double().numpy(), labels)
     return Evaluation(
         samples,
@@ -116,6 +118,13 @@ def _products(fold: TestedFold, scores: NDArray[np.float64]) -> dict[str, Produc
     if not isinstance(fold.data, SeveralProducts) or fold.thresholds is None:
         return None
     return product_figures(fold.data, scores, fold.localised, fold.thresholds, fold.threshold)
+
+
+def _mean_of_kinds(by_defect: Mapping[str, Metrics]) -> float | None:
+    """The mean image AUROC of the kinds of defects, of which there are several, each against all good images."""
+    values = [values["image_auroc"] for values in by_defect.values()]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) > 1 else None
 
 
 def _evaluate_classes(

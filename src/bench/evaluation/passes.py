@@ -1,5 +1,6 @@
 """The passes of a run over images: statistics, scores of normal images, the test."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.collectives import agree_on_buffers, rank_and_processes, rows_everywhere, rows_on_first
+from bench.data.datamodule import DefectData
 from bench.data.loading import Batch, BatchSampler
 from bench.errors import RunError
 from bench.memory import release_free_memory
 from bench.metrics.pixel import PixelMetrics, PixelResult
+from bench.metrics.spro import LIMIT, SaturatedOverlap
 from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction, as_floats, map_quantiles, resize_map
 from bench.models.parts.feature_cache import unchanged_images
@@ -104,12 +107,17 @@ def _map_maxima(found: Prediction, batch: Batch) -> Tensor:
 
 
 def test_images(
-    model: Detector, loader: DataLoader[Batch], images: int, machine: Machine, products: Sequence[str] = ()
+    model: Detector,
+    loader: DataLoader[Batch],
+    images: int,
+    machine: Machine,
+    products: Sequence[str] = (),
+    saturated: SaturatedOverlap | None = None,
 ) -> tuple[ScoredImages, PixelResult | None] | None:
     """Score each of a split's test images once; the first process gathers all results, the others return None.
 
     `products` names the product of each test image where one model is for several: the figures of pixels are then of
-    each alone as well.
+    each alone as well. `saturated` gets the maps of a dataset that tells how much of a defect must be found.
     """
     release_free_memory()
     rows: list[ScoredImages] = []
@@ -124,15 +132,20 @@ def test_images(
             judged = judged_masks(batch)
             for owner, anomaly_map, mask, defect_type in zip(owners, maps, judged, batch.defect_type, strict=True):
                 add_pixels(pixels[owner], anomaly_map, mask, defect_type)
+        if saturated is not None and maps is not None:
+            _add_defects(saturated, maps, batch)
     release_free_memory()
     scored = _gathered(rows, machine.device)
     for each in pixels.values():  # in the same order on every process
         each.gather(machine.device)
+    if saturated is not None:
+        saturated.gather(machine.device)
     if rank_and_processes()[0]:
         return None
     if scored.indices.tolist() != list(range(images)):
         raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
-    return scored, _localised(pixels)
+    localised = _localised(pixels)
+    return scored, localised if localised is None or saturated is None else _with_spro(localised, saturated.compute())
 
 
 def _localised(pixels: Mapping[str, PixelMetrics]) -> PixelResult | None:
@@ -143,6 +156,39 @@ def _localised(pixels: Mapping[str, PixelMetrics]) -> PixelResult | None:
     if "" in alone:
         return alone[""]
     return PixelMetrics.together(pixels.values()).figures()._replace(by_product=alone)
+
+
+def saturated_overlap(data: DefectData) -> SaturatedOverlap | None:
+    """The sPRO of a test that is to come; None where its dataset does not tell how much of a defect must be found.
+
+    One model for several products has none: the kinds of anomalies of all products bear the same names.
+    """
+    if not data.scores_saturation or data.products is not None:
+        return None
+    category, pixels = data.category, dict.fromkeys(range(len(data.category.defect_types)), 0)
+    for sample in category.test:
+        width, height = category.headers[sample.path].size
+        pixels[category.defect_types.index(sample.defect_type)] += width * height
+    return SaturatedOverlap(pixels)
+
+
+def _add_defects(saturated: SaturatedOverlap, maps: Sequence[Tensor], batch: Batch) -> None:
+    """Add maps, without padding, resized to the masks of their images; nothing of a defective image without masks."""
+    assert batch.defects is not None and batch.mask is not None and batch.defect_type is not None
+    for anomaly_map, defects, mask, kind in zip(maps, batch.defects, batch.mask, batch.defect_type, strict=True):
+        if mask is not None:
+            fitted = resize_map(anomaly_map, mask.shape).detach().float().cpu().numpy()
+            saturated.update(fitted, int(kind), defects)
+
+
+def _with_spro(localised: PixelResult, found: Mapping[int, float]) -> PixelResult:
+    """The result with sPRO of each kind, and their mean as MVTec's evaluation takes it; nan where one is missing."""
+    by_kind = {index: found.get(index, math.nan) for index in localised.by_defect}
+    name, mean = f"spro_{LIMIT:.2f}", math.nan
+    if len(by_kind) > 1:
+        mean = sum(by_kind.values()) / len(by_kind)
+    by_defect = {index: values | {name: by_kind[index]} for index, values in localised.by_defect.items()}
+    return PixelResult(localised.overall | {name: mean}, by_defect)
 
 
 def _images_of(loader: Iterable[Batch]) -> int | None:

@@ -18,6 +18,7 @@ class Metric:
         of_a_type: its name in a table by defect type; without it, it has no column there.
         smaller_is_better: None where neither direction is better.
         digits: the number of digits after the decimal point.
+        of_dataset: whether only some datasets define it; a table has it where one of its runs has.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Metric:
     of_a_type: str = ""
     smaller_is_better: bool | None = False
     digits: int = 4
+    of_dataset: bool = False
 
     @property
     def column(self) -> str:
@@ -44,6 +46,7 @@ METRICS = _by_name(
     Metric("macro_f1", "macro F1"),
     Metric("calibration_error", "calibration error", smaller_is_better=True),
     Metric("image_auroc", "image AUROC", of_a_type="AUROC"),
+    Metric("image_auroc_of_kinds", "image AUROC (mean of the kinds)", of_dataset=True),
     Metric("image_ap", "image AP"),
     Metric("image_f1max", "image F1-max (oracle)"),
     Metric("image_accuracy", "accuracy (good or defective)", short="accuracy"),
@@ -65,6 +68,7 @@ METRICS = _by_name(
     Metric("pixel_f1max", "pixel F1-max (oracle)"),
     Metric("aupro_0.30", "AUPRO@0.30", of_a_type="AUPRO@0.30"),
     Metric("aupro_0.05", "AUPRO@0.05"),
+    Metric("spro_0.05", "sPRO@0.05", of_a_type="sPRO@0.05", of_dataset=True),
     Metric("threshold", "threshold", smaller_is_better=None),
 )
 # Metrics of a class or defect type that no whole run has.

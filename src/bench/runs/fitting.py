@@ -14,7 +14,7 @@ from bench.console import is_main_process
 from bench.data.datamodule import DataSpec, DefectData
 from bench.errors import UsageError, first_line
 from bench.evaluation.evaluation import TestedFold
-from bench.evaluation.passes import Machine, test_images
+from bench.evaluation.passes import Machine, saturated_overlap, test_images
 from bench.models.base import Detector
 from bench.models.parts.feature_cache import saved_seconds
 from bench.models.parts.precision import autocast_dtype
@@ -138,7 +138,8 @@ def test_fold(
     model.to(machine.device).eval()
     data = fold.data
     owners = [sample.product for sample in data.category.test] if data.products is not None else []
-    found = test_images(model, data.test_dataloader(), len(data.category.test), machine, owners)
+    saturated = saturated_overlap(data)
+    found = test_images(model, data.test_dataloader(), len(data.category.test), machine, owners, saturated)
     if found is None:
         return None
     threshold = float(model.threshold)

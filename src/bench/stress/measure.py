@@ -19,7 +19,7 @@ from bench.data.layout import Category
 from bench.data.loading import BatchSampler, TestDataset, make_loader
 from bench.errors import RunError, UsageError
 from bench.evaluation.evaluation import TestedFold, evaluate
-from bench.evaluation.passes import test_images
+from bench.evaluation.passes import saturated_overlap, test_images
 from bench.evaluation.score_figures import defined
 from bench.metrics.bootstrap import Interval, share_interval
 from bench.metrics.image import image_metrics
@@ -158,7 +158,7 @@ def put_under_stress(runs: Sequence[TestedRun], *, seed: int, pixels: bool = Tru
 
 def _unchanged(run: TestedRun, labels: NDArray[np.bool_], *, pixels: bool) -> tuple[NDArray[np.bool_], Figures]:
     """Verdicts and figures of the unchanged images; a RunError where they are not the record's to the bit."""
-    found = _score(run, run.test_dataset(), pixels=pixels)
+    found = _score(run, run.test_dataset(defects=pixels), pixels=pixels)
     outcome = evaluate([found])
     then = np.array([one.score for one in run.predicted])
     same = [one.sha256 for one in outcome.predictions] == [one.sha256 for one in run.predicted]
@@ -232,7 +232,8 @@ def _score(run: TestedRun, dataset: TestDataset, *, pixels: bool) -> TestedFold:
         dataset.has_masks = False
     count = len(dataset.samples)
     loader = make_loader(dataset, BatchSampler(range(count), run.data.images_at_once), 0)
-    found = test_images(run.model, loader, count, run.machine)
+    saturated = saturated_overlap(run.data) if dataset.saturation else None
+    found = test_images(run.model, loader, count, run.machine, saturated=saturated)
     assert found is not None, "there is one process"
     scored, localised = found
     return TestedFold(run.data, scored, float(run.model.threshold), localised)

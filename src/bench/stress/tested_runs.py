@@ -51,10 +51,10 @@ class TestedRun:
         assert self.run.threshold is not None, "`read_finished` refuses a one-class run without one"
         return self.run.threshold
 
-    def test_dataset(self) -> TestDataset:
-        """The run's test, unchanged."""
+    def test_dataset(self, *, defects: bool = False) -> TestDataset:
+        """The run's test, unchanged; with `defects` those are told apart, where the run's were."""
         assert isinstance(self.data.split, OneClassSplit), "classifiers are refused"
-        return self.data.split.test_dataset()
+        return self.data.split.test_dataset(defects=defects)
 
     @property
     def input(self) -> tuple[Geometry, int]:

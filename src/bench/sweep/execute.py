@@ -13,7 +13,7 @@ from bench.sweep.progress_table import ProgressTable
 from bench.sweep.tasks import Outcome, Task, find_run
 
 _SECONDS_BETWEEN_LOOKS = 0.5  # while another sweep runs all remaining cells
-_SHOWN = ("image_auroc", "pixel_auroc", "aupro_0.30")
+_SHOWN = ("image_auroc", "pixel_auroc", "aupro_0.30", "spro_0.05")
 
 
 def run_due(entries: Sequence[Entry], launcher: Launcher) -> dict[int, Outcome]:
