@@ -126,6 +126,10 @@ DAMAGES = {
         "no .*defects_config.json, which says how much",
     ),
     "a configuration that is none": (lambda f: (f / "defects_config.json").write_text("{"), "is no JSON in UTF-8"),
+    "a configuration without end": (
+        lambda f: (f / "defects_config.json").write_text("[" * 100_000),
+        "is no JSON in UTF-8",
+    ),
     "an empty configuration": (lambda f: (f / "defects_config.json").write_text("[]"), "is no list of defects"),
     "a value twice": (lambda f: _configure(f, 1, pixel_value=255), "defect 2: its pixel_value 255 is another's"),
     "a value that no mask has": (lambda f: _configure(f, 1, pixel_value=0), "defect 2: its pixel_value is no number"),

@@ -119,6 +119,9 @@ DAMAGES = {
                              "candle,test,normal,candle/Data/Images/Normal/0001.JPG"),
         "line 9: candle/Data/Images/Normal/0001.JPG stands in line 3 as well",
     ),
+    "an object that no folder can be called": (
+        lambda root: _change(root, "candle,train", "../candle,train"), "the object '../candle' cannot name a folder"
+    ),
     "an anomaly to learn from": (
         lambda root: _change(root, "candle,test,anomaly,candle/Data/Images/Anomaly/000",
                              "candle,train,anomaly,candle/Data/Images/Anomaly/000"),

@@ -119,6 +119,8 @@ def read_preset(kind: str, reference: str) -> Preset:
         name = reference if reference in names or kind == "launcher" else _spelled(reference)
         if name not in names:
             hint = "'bench models' lists them" if kind == "model" else ""
+            if kind == "data" and DEFAULT_DATA.startswith(f"{name}_"):  # MVTec made several, and this one is meant
+                hint = f"did you mean '{DEFAULT_DATA}'?"
             raise unknown("dataset" if kind == "data" else kind, reference, names, hint=hint)
         path = conf_folder() / kind / f"{name}.yaml"
     content = read_yaml(path)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.images import read_upright
-from bench.errors import UsageError
+from bench.errors import UsageError, first_line
 
 CONFIG = "defects_config.json"
 _AGAIN = "unpack the dataset again"
@@ -44,8 +44,10 @@ def read_saturations(file: Path) -> Saturations:
         raise UsageError(f"no {file}, which says how much of a defect must be found; {_AGAIN}")
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{file} is no JSON in UTF-8 ({error}); {_AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is no JSON in UTF-8 ({first_line(error)}); {_AGAIN}") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{file} is no list of defects; {_AGAIN}")
     found: dict[int, Saturation] = {}

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.config.plain_names import check_name
 from bench.data.category_folders import GOOD
 from bench.data.datamodule import DefectData
 from bench.data.facts import CategoryFacts, categories_of, read_facts
@@ -127,6 +128,8 @@ def _read_split(root: Path) -> Iterator[_Row]:
             lines = list(csv.reader(text, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is no CSV file in UTF-8 ({error}); {_AGAIN}") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
     if not lines or lines[0] != _COLUMNS:
         raise UsageError(f"{file}, line 1: not the columns {','.join(_COLUMNS)}; {_AGAIN}")
     for number, words in enumerate(lines[1:], 2):
@@ -134,7 +137,7 @@ def _read_split(root: Path) -> Iterator[_Row]:
             continue
         row = _row(file, number, words)
         for path in filter(None, (row.image, row.mask)):
-            if Path(path).is_absolute() or ".." in Path(path).parts:
+            if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
                 raise UsageError(f"{file}, line {number}: {path} does not lie below {root}; {_AGAIN}")
         if row.image in seen:  # it could be learned from and tested on
             raise UsageError(f"{file}, line {number}: {row.image} stands in line {seen[row.image]} as well; {_AGAIN}")
@@ -146,6 +149,7 @@ def _row(file: Path, number: int, words: list[str]) -> _Row:
     if len(words) != len(_COLUMNS) or not words[0] or not words[3]:
         raise UsageError(f"{file}, line {number}: not an object, a split, a label, an image and a mask; {_AGAIN}")
     category, split, label, image, mask = words
+    check_name("object", category)  # it becomes the name of a folder
     if split not in ("train", "test") or label not in _LABELS:
         raise UsageError(
             f"{file}, line {number}: the split is train or test and the label normal or anomaly, not '{split}' and "
