@@ -223,6 +223,12 @@ def test_a_check_of_what_nobody_published_is_refused(refuse, root):
     )
 
 
+def test_a_mistyped_object_is_told_before_anything_is_read(refuse, root, monkeypatch):
+    monkeypatch.setattr(VisA, "read", None)
+    place = ("--data", "visa", "--category", "kandle", "--data.root", root)
+    assert refuse("fit", "--model", "vae", *place) == "bench: unknown category 'kandle'; did you mean 'candle'?"
+
+
 def test_its_licence_and_the_doubt_about_it_go_with_an_export(root, tmp_path):
     from bench.data.export.licence import write_licence
 

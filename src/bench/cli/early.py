@@ -15,6 +15,7 @@ from bench.config.settings import Layers, read_typed
 from bench.config.tracks import TRACKS
 from bench.data.category_folders import ALL, category_folder, named_root
 from bench.data.check_settings import check_draws, check_fold, check_geometry, check_reading
+from bench.data.facts import facts_of_class
 from bench.errors import UsageError, unknown
 from bench.models.parts.weight_files import (
     existing_file,
@@ -122,6 +123,9 @@ def check_images(data: Preset, category: str, settings: Mapping[str, Any], *, ma
     if not _has_this_layout(data, source.defined):
         if not folder.is_dir():
             raise UsageError(f"no data folder at {folder}; name it with --data.root or BENCH_DATA")
+        known = facts_of_class(data.class_path).get("categories", {})
+        if known and category not in (ALL, *known) and not (folder / category).is_dir():
+            raise unknown("category", category, known)
     elif category != ALL:
         category_folder(folder, category, _obtainable(data))
         if masks:

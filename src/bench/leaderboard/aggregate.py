@@ -9,7 +9,9 @@ from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
+from bench.config.tracks import Track
 from bench.leaderboard.collect import Source
+from bench.metrics.catalogue import METRICS
 from bench.records.published import Figure
 from bench.records.published_comparison import differences, published_figure, reference_of
 from bench.records.record import Record, changed_settings, flat_settings
@@ -135,6 +137,12 @@ class Row:
     def _referenced(self) -> Record | None:
         """The first record that names published figures; records of another release may name none."""
         return next((record for record in self.records if reference_of(record)), None)
+
+
+def quality_of(track: Track, rows: Sequence[Row]) -> list[str]:
+    """The metrics of a table: those of its track, and those that only some datasets define, where a row has them."""
+    own = [name for name, metric in METRICS.items() if metric.of_dataset and name not in track.quality]
+    return [*track.quality, *(name for name in own if any(row.summarise(name) for row in rows))]
 
 
 def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:

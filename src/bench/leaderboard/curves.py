@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bench.config.cell import PROTOCOL, encode_settings, hash_encoded
 from bench.config.tracks import TRACKS
 from bench.data.category_folders import GOOD
-from bench.leaderboard.aggregate import Method, Row, Summary, describe_variant
+from bench.leaderboard.aggregate import Method, Row, Summary, describe_variant, quality_of
 from bench.leaderboard.collect import Source
 from bench.leaderboard.products import by_product
 from bench.records.record import Record
@@ -102,9 +102,9 @@ class Curves:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics of the track that any run has."""
+        """The metrics of the track, or of its dataset alone, that any run has."""
         rows = [point.row for curve in self.curves for point in curve.points.values() if point.row]
-        return [name for name in TRACKS[self.track].quality if any(row.summarise(name) for row in rows)]
+        return [name for name in quality_of(TRACKS[self.track], rows) if any(row.summarise(name) for row in rows)]
 
     @property
     def seeds(self) -> list[int]:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from bench.config.tracks import TRACKS, Track
+from bench.config.tracks import TRACKS
 from bench.escaping import visible
-from bench.leaderboard.aggregate import Method, Row, Summary, TableKey
+from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, quality_of
 from bench.leaderboard.collect import Source
 from bench.leaderboard.one_for_all import COMPARED, Gap
 from bench.leaderboard.paired import SeedDifference
 from bench.leaderboard.standings import Ranking, Standing
 from bench.leaderboard.tables import Section, Table
 from bench.leaderboard.text import MIXED, NOT_CLEAR, difference_to_best, machine, mean_and_std
-from bench.metrics.catalogue import METRICS, column_title, digits_of
+from bench.metrics.catalogue import column_title, digits_of
 from bench.records.costs import COSTS
 from bench.records.published import Figure
 from bench.records.published_comparison import describe_figure
@@ -108,12 +108,6 @@ class _SectionRow(NamedTuple):
     row: Row
 
 
-def _quality(track: Track, rows: Sequence[Row]) -> list[str]:
-    """The metrics of a table: those of its track, and those that only some datasets define, where a row has them."""
-    own = [name for name, metric in METRICS.items() if metric.of_dataset and name not in track.quality]
-    return [*track.quality, *(name for name in own if any(row.summarise(name) for row in rows))]
-
-
 def results(key: TableKey, sections: Sequence[Section], *, complete: bool = False) -> Grid:
     """A line for each method on each category."""
     track = TRACKS[key.track]
@@ -124,7 +118,7 @@ def results(key: TableKey, sections: Sequence[Section], *, complete: bool = Fals
         _Made(Column("category", "category", words=True), lambda each: Cell(each.row.category)),
         _Made(Column("seeds", "seeds"), lambda each: _seeds(each.row)),
     ]
-    for name in metrics or _quality(track, [row for _, row in rows]):
+    for name in metrics or quality_of(track, [row for _, row in rows]):
         made.append(_metric_of_row(name, column_title(name, track)))
         if name == "image_auroc" and any(section.differences for section in sections):
             compared = next((section.baseline for section in sections if section.baseline), "") or "the best"
@@ -151,7 +145,7 @@ def ranked(key: TableKey, ranking: Ranking, *, complete: bool = False) -> Grid:
     if len(ranking.ranked) < len(standings):
         made.append(_Made(Column("categories", "categories"), lambda s: _categories(s, ranking)))
     made.append(_Made(Column("seeds", "seeds"), _seed_counts))
-    shown = _quality(track, [row for standing in standings for row in standing.rows.values()])
+    shown = quality_of(track, [row for standing in standings for row in standing.rows.values()])
     means = [(name, "mean") for name in sorted(shown, key=lambda name: name != track.headline)]
     means[1:1] = [(track.headline, group) for group in groups if group != "mean"]
     theirs = [(name, "mean") for name in track.published]

@@ -69,6 +69,9 @@ def _by_counts(
 ) -> dict[str, list[str]]:
     from bench.cli.early import check_images
 
+    listed = published["categories"]
+    if category != ALL and category not in listed:
+        raise unknown(f"category of {published['dataset']}", category, [*listed, ALL])
     settings = dict(preset.settings.get("data", {})) | ({"root": typed_root} if typed_root else {})
     check_images(preset, category, settings)
     if not is_quiet():
@@ -77,9 +80,7 @@ def _by_counts(
     from bench.data.check_counts import count_deviations, total_deviations
     from bench.data.progress_bar import progress
 
-    load, listed = preset.load_class(), published["categories"]
-    if category != ALL and category not in listed:
-        raise unknown(f"category of {published['dataset']}", category, [*listed, ALL])
+    load = preset.load_class()
     found, read = {}, []
     for name in [*listed] if category == ALL else [category]:
         data = load(name, 0, "model", **settings)
