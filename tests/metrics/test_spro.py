@@ -115,6 +115,15 @@ def test_the_order_of_the_images_changes_no_bit():
     assert measured(images) == measured(images[::-1])
 
 
+def test_defects_that_lie_above_all_else_give_one_and_no_more():
+    rng = np.random.default_rng(1)
+    for area in range(1, 60):
+        mask = np.arange(100)[None] < area
+        scores = rng.normal(size=(1, 100)).astype(np.float32) + np.float32(99) * mask
+        assert measured([(scores, LOGICAL, [(mask, area)] * 7)])[LOGICAL] == pytest.approx(1.0, abs=1e-12)
+        assert measured([(scores, LOGICAL, [(mask, area)] * 7)])[LOGICAL] <= 1
+
+
 def test_where_no_pixel_is_normal_it_is_not_defined():
     mask = np.ones((2, 2), bool)
     assert np.isnan(measured([(_map([[1, 2], [3, 4]]), LOGICAL, [(mask, 4)])])[LOGICAL])

@@ -147,7 +147,7 @@ def _print_metrics(
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column(TRACKS[record.track].group, no_wrap=True)
     for name in columns:
-        table.add_column(BY_TYPE[name], justify="right")
+        table.add_column(BY_TYPE[name], justify="right", overflow="fold")
     for defect_type, values in by_defect.items():
         add_row(table, [defect_type, *(metric_text(values.get(name)) for name in columns)])
     console.print(table)

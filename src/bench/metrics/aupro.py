@@ -19,4 +19,5 @@ def aupro(ranking: Ranking, weights: NDArray[np.float64], limit: float) -> float
     width = np.minimum(end, limit) - np.minimum(start, limit)
     ramp = width**2 / (2 * np.maximum(end - start, 1 / ranking.normals))  # the maximum keeps 0 / 0 out
     area = ramp + limit - np.minimum(end, limit)
-    return float(np.average(area, weights=weights)) / limit
+    found = float(np.average(area, weights=weights)) / limit
+    return 1.0 if found > 1 else found  # by the rounding of a sum

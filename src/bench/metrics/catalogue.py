@@ -68,7 +68,7 @@ METRICS = _by_name(
     Metric("pixel_f1max", "pixel F1-max (oracle)"),
     Metric("aupro_0.30", "AUPRO@0.30", of_a_type="AUPRO@0.30"),
     Metric("aupro_0.05", "AUPRO@0.05"),
-    Metric("spro_0.05", "sPRO@0.05", of_a_type="sPRO@0.05", of_dataset=True),
+    Metric("spro_0.05", "sPRO@0.05", of_a_type="sPRO", of_dataset=True),
     Metric("threshold", "threshold", smaller_is_better=None),
 )
 # Metrics of a class or defect type that no whole run has.
