@@ -187,6 +187,7 @@ def test_every_format_tells_the_gaps(runs, bench):
     gap = auroc(FOR_ALL["nut"]) - auroc(ALONE["nut"])
     line = next(line for line in text.splitlines() if line.startswith("| one | nut |"))
     assert f"| {gap:+.3f} [" in line
+    assert "\\" not in line
     page = Path("leaderboards/mvtec_ad-one-model.html").read_text()
     assert "One per product against one for all" in page
     assert f"{gap:+.3f} [" in page

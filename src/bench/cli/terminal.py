@@ -107,10 +107,11 @@ def _print_products(console: Console, record: Record) -> None:
     found = product_table(record)
     if found is None:
         return
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for title in found.titles:
         words = title in ("product", "95 % interval")
-        table.add_column(title, justify="left" if words else "right", no_wrap=words)
+        longest = max(map(len, title.split()))  # titles are broken between words, and never cut
+        table.add_column(title, justify="left" if words else "right", no_wrap=title == "product", min_width=longest)
     for row in found.rows:
         add_row(table, row)
     console.print(table)
