@@ -110,8 +110,9 @@ def _print_products(console: Console, record: Record) -> None:
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for title in found.titles:
         words = title in ("product", "95 % interval")
-        longest = max(map(len, title.split()))  # titles are broken between words, and never cut
-        table.add_column(title, justify="left" if words else "right", no_wrap=title == "product", min_width=longest)
+        # Titles are broken between words, and long names of products anywhere; no figure is ever cut.
+        longest = max(map(len, title.split()))
+        table.add_column(title, justify="left" if words else "right", overflow="fold", min_width=longest)
     for row in found.rows:
         add_row(table, row)
     console.print(table)
