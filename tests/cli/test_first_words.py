@@ -76,8 +76,7 @@ MISTAKES = {
     "fit paddim screw": "unknown model 'paddim'; did you mean 'padim'?",
     "fit PatchCor screw": "unknown model 'PatchCor'; did you mean 'patchcore'?",
     "fit ./mine.yaml screw": "no model file mine.yaml",
-    "fit vae screw --data mvtecad": "unknown dataset 'mvtecad'; did you mean 'mvtec_ad'?",
-    "fit vae screw --data mvtec": "unknown dataset 'mvtec'; known: elpv, folder, mvtec_ad, mvtec_ad_2, ",
+    "fit vae screw --data mvtec": "unknown dataset 'mvtec'; did you mean 'mvtec_ad'?",
     "fit vae screw": "no data folder; name the one that holds the categories with --data.root or BENCH_DATA, "
     "or try --data synthetic",
     "fit vae screw --data.root nowhere": "no data folder at nowhere; name the folder that holds the categories: "
