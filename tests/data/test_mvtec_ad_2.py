@@ -4,7 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.metrics import f1_score
 
 from bench.data.datasets.mvtec_ad_2 import MVTecAD2
 from bench.errors import UsageError
@@ -27,7 +30,7 @@ def read(root: Path, name: str = "can", seed: int = 0, **settings: object) -> MV
 def test_the_test_is_the_public_one_with_its_masks(root):
     data = read(root)
     category = data.full_category
-    assert category.counts == {"train/good": 12, "test/good": 3, "test/bad": 4}
+    assert category.counts == {"train/good": 8, "validation/good": 4, "test/good": 3, "test/bad": 4}
     assert category.without_masks == 0
     assert not any("private" in sample.relative for sample in (*category.train, *category.test))
     assert data.category_names() == ["can", "rice"]
@@ -58,11 +61,35 @@ def test_a_run_takes_its_threshold_from_validation(bench, root):
     record = json.loads(outcome.stdout)
     assert (record["dataset"], record["category"]) == ("mvtec_ad_2", "can")
     assert record["metrics"]["aupro_0.05"] is not None
+    assert 0 < record["metrics"]["seg_f1"] < 1
     (scores,) = Path("runs").rglob("normal_scores.csv")
     rows = csv_rows(scores)
     assert [row["path"].split("/")[1] for row in rows] == ["validation"] * 4
     assert {row["obtained"] for row in rows} <= {"held-out", "nearly-learned"}
     assert record["data"]["held_out"] == [f"can/validation/good/{index:03}_regular.png" for index in range(4)]
+
+
+def test_seg_f1_is_taken_at_the_threshold_of_the_maps_of_validation(bench, root):
+    words = ("--model", "padim", "--model.weights", "none", "--model.channels", "8", "--trainer.accelerator", "cpu")
+    where = ("--data", "mvtec_ad_2", "--data.root", root, "--data.image_size", "48", "--protocol", "full")
+    outcome = bench("fit", *words, *where, "--category", "can", "--json", "--wandb", "disabled")
+    run, metrics = next(Path("runs").rglob("record.json")).parent, json.loads(outcome.stdout)["metrics"]
+    maps = {}
+    for split, kinds in {"validation": ["good"], "test_public": ["good", "bad"]}.items():
+        photos = [root / "can" / split / kind for kind in kinds]
+        assert bench("predict", "--run", run, *photos, "--maps", "--out", split).status == 0
+        maps[split] = {path.stem: np.asarray(Image.open(path)) for path in sorted(Path(split).rglob("*.tiff"))}
+    normal = np.stack([*maps["validation"].values()]).astype(np.float64)
+    assert metrics["seg_threshold"] == pytest.approx(normal.mean() + 3 * normal.std(), rel=1e-6)
+    masks = {
+        path.stem.removesuffix("_mask"): np.asarray(Image.open(path)) > 0 for path in root.glob("can/*/*/bad/*.png")
+    }
+    none = np.zeros((48, 48), np.bool_)
+    truth = np.stack([masks.get(name, none) for name in maps["test_public"]])
+    found = np.stack([*maps["test_public"].values()]) > metrics["seg_threshold"]
+    assert metrics["seg_f1"] == pytest.approx(f1_score(truth.ravel(), found.ravel()), abs=1e-9)
+    again = bench("test", "--run", run)
+    assert again.status == 0, again.stderr
 
 
 @pytest.mark.parametrize(

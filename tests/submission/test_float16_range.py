@@ -1,12 +1,10 @@
 """Scores in half precision: their order stays, and few of them become equal."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.submission.float16_range import Float16Range
-from bench.submission.pixel_threshold import NormalPixels
 
 FINITE = st.floats(-(2.0**99), 2.0**99, allow_nan=False, width=32)
 
@@ -36,13 +34,3 @@ def test_the_largest_tenth_has_most_of_the_levels():
 def test_scores_far_above_the_sample_are_told_apart():
     written = Float16Range.of(np.linspace(0, 1, 1000))(np.array([1.0, 1.01, 2.0, 10.0, 100.0]))
     assert (np.diff(written.astype(np.float64)) > 0).all()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20), min_size=1, max_size=8))
-def test_the_threshold_is_that_of_all_pixels_at_once(maps):
-    normal = NormalPixels()
-    for values in maps:
-        normal.add(np.array(values, np.float32))
-    together = np.concatenate([np.array(values, np.float32) for values in maps]).astype(np.float64)
-    assert normal.threshold == pytest.approx(together.mean() + 3 * together.std(), rel=1e-9, abs=1e-6)

@@ -18,6 +18,7 @@ from bench.data.loading import Batch, BatchSampler
 from bench.errors import RunError
 from bench.memory import release_free_memory
 from bench.metrics.pixel import PixelMetrics, PixelResult
+from bench.metrics.segmentation_threshold import Moments, NormalPixels, moments
 from bench.metrics.spro import LIMIT, SaturatedOverlap
 from bench.models.accumulators import Pass, State
 from bench.models.base import Detector, Prediction, as_floats, map_quantiles, resize_map
@@ -56,6 +57,14 @@ class NormalScores(NamedTuple):
     indices: NDArray[np.int64]
     score: NDArray[np.float64]
     map_maximum: NDArray[np.float64]  # of each image's anomaly map, where it counts; nan where there is none
+    map_moments: NDArray[np.float64]  # (N, 3) of each image's anomaly map, as `Moments`; nan where there is none
+
+    @property
+    def segmentation_threshold(self) -> float | None:
+        """The threshold of pixels; None where an image has no map."""
+        if not len(self.map_moments) or np.isnan(self.map_moments).any():
+            return None
+        return NormalPixels.of(Moments(*row) for row in self.map_moments.tolist()).threshold
 
 
 @torch.no_grad()
@@ -84,6 +93,7 @@ def score_images(
     A leave-one-out score comes without a map.
     """
     indices, scores, maxima = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)], [torch.empty(0)]
+    of_maps = [torch.empty(0, 3, dtype=torch.float64)]
     for batch in machine.batches(loader, "threshold: scores of normal images"):
         seen = batch.image, batch.content
         with unchanged_images():
@@ -91,12 +101,11 @@ def score_images(
         indices.append(batch.indices)
         scores.append(found.score.cpu())
         maxima.append(_map_maxima(found, batch))
-    columns = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores, maxima))
-    all_indices, all_scores, all_maxima = columns
+        of_maps.append(_map_moments(found, batch))
+    columns = (rows_everywhere(torch.cat(each), machine.device) for each in (indices, scores, maxima, of_maps))
+    all_indices, *others = columns
     order = all_indices.argsort()
-    return NormalScores(
-        all_indices[order].numpy(), all_scores[order].double().numpy(), all_maxima[order].double().numpy()
-    )
+    return NormalScores(all_indices[order].numpy(), *(column[order].double().numpy() for column in others))
 
 
 def _map_maxima(found: Prediction, batch: Batch) -> Tensor:
@@ -106,6 +115,14 @@ def _map_maxima(found: Prediction, batch: Batch) -> Tensor:
     return torch.stack([each.amax() for each in _judged_values(list(content_of(found.map, batch)), batch)]).cpu()
 
 
+def _map_moments(found: Prediction, batch: Batch) -> Tensor:
+    """The moments (B, 3) of each image's map, of the pixels that count; nan without maps."""
+    if found.map is None:
+        return torch.full((len(batch.indices), 3), torch.nan, dtype=torch.float64)
+    values = _judged_values(list(content_of(found.map, batch)), batch)
+    return torch.tensor([moments(each.cpu().numpy()) for each in values], dtype=torch.float64)
+
+
 def test_images(
     model: Detector,
     loader: DataLoader[Batch],
@@ -113,11 +130,13 @@ def test_images(
     machine: Machine,
     products: Sequence[str] = (),
     saturated: SaturatedOverlap | None = None,
+    segmentation_threshold: float | None = None,
 ) -> tuple[ScoredImages, PixelResult | None] | None:
     """Score each of a split's test images once; the first process gathers all results, the others return None.
 
     `products` names the product of each test image where one model is for several: the figures of pixels are then of
-    each alone as well. `saturated` gets the maps of a dataset that tells how much of a defect must be found.
+    each alone as well. `saturated` gets the maps of a dataset that tells how much of a defect must be found. Pixels
+    above the `segmentation_threshold` give SegF1, but not of one model for several products.
     """
     release_free_memory()
     rows: list[ScoredImages] = []
@@ -145,6 +164,9 @@ def test_images(
     if scored.indices.tolist() != list(range(images)):
         raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
     localised = _localised(pixels)
+    if localised is not None and segmentation_threshold is not None and not products:
+        own = {"seg_f1": pixels[""].f1(segmentation_threshold), "seg_threshold": segmentation_threshold}
+        localised = localised._replace(overall=localised.overall | own)
     return scored, localised if localised is None or saturated is None else _with_spro(localised, saturated.compute())
 
 

@@ -66,10 +66,12 @@ METRICS = _by_name(
     Metric("pixel_auroc", "pixel AUROC", of_a_type="pixel AUROC"),
     Metric("pixel_ap", "pixel AP"),
     Metric("pixel_f1max", "pixel F1-max (oracle)"),
+    Metric("seg_f1", "SegF1"),
     Metric("aupro_0.30", "AUPRO@0.30", of_a_type="AUPRO@0.30"),
     Metric("aupro_0.05", "AUPRO@0.05"),
     Metric("spro_0.05", "sPRO@0.05", of_a_type="sPRO", of_dataset=True),
     Metric("threshold", "threshold", smaller_is_better=None),
+    Metric("seg_threshold", "segmentation threshold", smaller_is_better=None),
 )
 # Metrics of a class or defect type that no whole run has.
 _OF_A_TYPE = _by_name(

@@ -160,6 +160,15 @@ class PixelMetrics(Metric):
         scores, weights, types = self._anomalous_pixels()
         return pixel_result(*self._rank(scores), weights, types)
 
+    def f1(self, threshold: float) -> float:
+        """F1 of the pixels above a threshold, over all images (SegF1 of MVTec AD 2); NaN without an anomalous pixel."""
+        positives = sum(len(part) for part in _pieces(self.anomalous))
+        if not positives:
+            return float("nan")
+        states = (self.anomalous, self.normal_of_good, self.normal_of_defective)
+        found, *alarms = (sum(int((part > threshold).sum()) for part in _pieces(state)) for state in states)
+        return 2 * found / (positives + found + sum(alarms))
+
     def overlap(self, limit: float) -> Points:
         """Corners (N, 2) of the PRO curve up to a false positive rate of `limit`."""
         scores, weights, _ = self._anomalous_pixels()

@@ -118,7 +118,9 @@ def fit_fold(
     # With the time that others spent on the features read from the cache: without them the method would have spent it.
     fit_end, saved = time.perf_counter(), saved_seconds()
     kept = None if normal is None else normal[1]
-    found = test_fold(model, fold, machine, product_thresholds(data, kept, cell.config.settings["threshold_quantile"]))
+    segmentation = None if kept is None else kept.segmentation_threshold
+    thresholds = product_thresholds(data, kept, cell.config.settings["threshold_quantile"])
+    found = test_fold(model, fold, machine, thresholds, segmentation)
     test_seconds = time.perf_counter() - fit_end + saved_seconds() - saved
     if normal is not None and is_main_process():
         write_normal_scores(folder, described(data, *normal))
@@ -129,17 +131,24 @@ def fit_fold(
 
 
 def test_fold(
-    model: Detector, fold: FoldFit, machine: Machine, thresholds: Mapping[str, float | None] | None = None
+    model: Detector,
+    fold: FoldFit,
+    machine: Machine,
+    thresholds: Mapping[str, float | None] | None = None,
+    segmentation_threshold: float | None = None,
 ) -> TestedFold | None:
     """Score each test image of a fold once; None on all processes but the first.
 
-    `thresholds` are those of the products, where the model is for several.
+    `thresholds` are those of the products, where the model is for several; that of pixels gives SegF1.
     """
     model.to(machine.device).eval()
     data = fold.data
     owners = [sample.product for sample in data.category.test] if data.products is not None else []
     saturated = saturated_overlap(data)
-    found = test_images(model, data.test_dataloader(), len(data.category.test), machine, owners, saturated)
+    images = len(data.category.test)
+    found = test_images(
+        model, data.test_dataloader(), images, machine, owners, saturated, segmentation_threshold=segmentation_threshold
+    )
     if found is None:
         return None
     threshold = float(model.threshold)

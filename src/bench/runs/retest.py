@@ -63,7 +63,8 @@ def _test_here(data: DefectData, cell: Cell, folder: Path) -> Evaluation | None:
             load_checkpoint(model, fold.folder / CHECKPOINT, record.fingerprint)
             trainer = fold_trainer(fold, cell, None)
             with interruptible(trainer):
-                found = test_fold(model, fold, start_machine(trainer), thresholds)
+                segmentation = record.metrics.get("seg_threshold")
+                found = test_fold(model, fold, start_machine(trainer), thresholds, segmentation)
         tested += [] if found is None else [found]
     if not tested:
         return None

@@ -11,13 +11,13 @@ from PIL import Image
 from bench.data.datamodule import DefectData
 from bench.data.datasets import mvtec_ad_2_facts as facts
 from bench.errors import RunError, UsageError
+from bench.metrics.segmentation_threshold import NormalPixels, moments
 from bench.phases import phase
 from bench.runs.scoring.images import FoundImage
 from bench.runs.scoring.maps import Values, fit_map
 from bench.runs.scoring.scorer import FinishedRun
 from bench.runs.scoring.stream import BrokenImage, score_images
 from bench.submission.float16_range import Float16Range
-from bench.submission.pixel_threshold import NormalPixels
 from bench.submission.rules import MAPS, SUFFIXES, VERDICTS
 
 _SAMPLED_IMAGES = 16  # of each private test set, to learn in which range its scores lie
@@ -58,7 +58,7 @@ def write_object(run: FinishedRun, data: DefectData, images: dict[str, list[Foun
     held_out = [FoundImage(train[i].path, PurePosixPath(train[i].path.stem)) for i in data.validation_indices]
     sample: list[NDArray[np.float32]] = []
     for _, values in _maps(run, held_out, f"{category}: maps of validation images"):
-        normal.add(values)
+        normal.add(moments(values))
         sample.append(_some_of(values))
     few = [image for own in images.values() for image in _evenly(own)]
     sample += [_some_of(values) for _, values in _maps(run, few, f"{category}: range of scores")]
