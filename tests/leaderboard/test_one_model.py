@@ -171,6 +171,20 @@ def test_a_run_with_other_settings_images_or_seeds_is_no_partner(runs, own_folde
     assert list(table.gaps) == []
 
 
+def test_a_setting_that_is_newer_than_a_record_counts_as_the_presets_value(own_folder):
+    runs = own_folder / "runs"
+    write_alone(runs)
+    folder = write_one_model(runs)
+    record = json.loads((folder / "record.json").read_text())
+    for overridden, partners in ((False, [*PRODUCTS, MEAN]), (True, [])):
+        record["config"]["model"]["depth"] = 5
+        record["overrides"] = {"data.products": list(PRODUCTS)} | ({"model.depth": 5} if overridden else {})
+        record["fingerprint"] = fingerprint_of(record["config"], record["weights"], record["data"]["digest"])
+        (folder / "record.json").write_text(json.dumps(record))
+        (table,) = tables(runs)["mvtec_ad-one-model"]
+        assert [gap.product for gap in table.gaps] == partners
+
+
 def test_a_mean_needs_every_product(own_folder):
     runs = own_folder / "runs"
     write_record(runs, make_record(category="nut", metrics={}), ALONE["nut"])

@@ -9,7 +9,9 @@ from bench.leaderboard.aggregate import Method, Row
 from bench.leaderboard.collect import Source
 from bench.leaderboard.paired import SeedDifference, image_auroc_difference, mean_auroc_difference
 from bench.leaderboard.products import method_alone
+from bench.records.record import Record, flat_settings
 
+_Key = tuple[str, str, str, str, int]
 MEAN = "mean"
 # What is compared; the first one has an interval.
 COMPARED = ("image_auroc", "image_balanced_accuracy", "pixel_auroc", "aupro_0.30")
@@ -32,14 +34,13 @@ class Gap(NamedTuple):
 def gaps(rows: Sequence[Row], sources: Iterable[Source], *, intervals: bool) -> list[Gap]:
     """The gaps of rows of models for several products, each method's mean last; none without runs of each alone.
 
-    A run on one product alone counts where it has the same settings, weights, images and version of the protocol.
+    A run on one product alone counts where it has the same settings, weights, images and version of the protocol. A
+    setting that is newer than its record counts as the preset's value, as in a study.
     """
-    alone: dict[tuple[str, str, str, int], dict[int, Source]] = defaultdict(dict)
+    alone: dict[_Key, list[Source]] = defaultdict(list)
     for source in sources:
         if not source.product:
-            record = source.record
-            key = (source.method, record.category, record.data.digest, source.protocol_version)
-            alone[key][record.seed] = source
+            alone[_key(source)].append(source)
     by_method: dict[Method, list[Row]] = defaultdict(list)
     for row in rows:
         by_method[row.method].append(row)
@@ -52,10 +53,26 @@ def gaps(rows: Sequence[Row], sources: Iterable[Source], *, intervals: bool) -> 
     return found
 
 
-def _pair(row: Row, alone: Mapping[tuple[str, str, str, int], Mapping[int, Source]]) -> tuple[Row, Row] | None:
+def _key(source: Source) -> _Key:
+    """What two runs of the same settings on the same images have in common, but for the settings."""
+    record = source.record
+    weights = record.weights.get("sha256", record.weights["source"])
+    return record.model, record.category, record.data.digest, weights, source.protocol_version
+
+
+def _same_settings(alone: Record, for_all: Record) -> bool:
+    own, theirs = flat_settings(for_all), flat_settings(alone)
+    newer = own.keys() - theirs.keys() - {"data.products"}
+    return all(own.get(key, key) == value for key, value in theirs.items()) and not newer & for_all.overrides.keys()
+
+
+def _pair(row: Row, alone: Mapping[_Key, Sequence[Source]]) -> tuple[Row, Row] | None:
     """The row of the runs on the product alone, and this row, both of the seeds that both have."""
     first = row.sources[0]
-    theirs = alone.get((method_alone(first), row.category, row.digest, first.protocol_version), {})
+    found = [source for source in alone.get(_key(first), ()) if _same_settings(source.record, first.record)]
+    # Of several of one seed the one of exactly these settings counts, else the latest.
+    found.sort(key=lambda source: (source.method == method_alone(first), source.record.started))
+    theirs = {source.record.seed: source for source in found}
     own = {source.record.seed: source for source in row.sources}
     seeds = sorted(own.keys() & theirs.keys())
     if not seeds:
