@@ -20,7 +20,7 @@ from fake_data import write_category
 KEYS = [
     "schema", "status", "error", "model", "track", "dataset", "official", "category", "seed", "fold", "fingerprint",
     "config", "overrides", "reference", "differs", "data", "weights", "metrics", "metrics_by_defect", "intervals",
-    "intervals_by_defect", "confusion", "map_range", "cost", "environment", "started", "command", "wandb",
+    "intervals_by_defect", "confusion", "products", "map_range", "cost", "environment", "started", "command", "wandb",
 ]  # fmt: skip
 METRICS = {
     "image_auroc", "image_ap", "image_f1max", "image_accuracy", "image_balanced_accuracy", "image_precision",
