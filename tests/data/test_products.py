@@ -8,6 +8,7 @@ from bench.data.datamodule import DefectData
 from bench.data.facts import categories_of
 from bench.data.products import SeveralProducts, make_data, one_model_for, shared_facts
 from bench.errors import UsageError
+from fake_data import save
 from fake_products import PRODUCTS, TOGETHER, write_products
 
 
@@ -66,6 +67,27 @@ def test_a_grey_product_beside_a_coloured_one_has_three_equal_channels(root):
     image = together.test_batch(grey).image
     assert together.spec.channels == image.shape[1] == 3
     assert (image == image[:, :1]).all()
+
+
+def test_an_image_in_a_random_pose_has_the_pose_that_it_has_alone(root):
+    together, alone = both(root, **{"data.random_pose": "true", "data.crop": 24})
+    count = len(alone["carpet"].category.test)
+    screw = list(range(len(alone["screw"].category.test)))
+    found, own = together.test_batch([count + index for index in screw]), alone["screw"].test_batch(screw)
+    assert (found.image == own.image).all()
+    assert all((one == other).all() for one, other in zip(found.mask, own.mask, strict=True))
+
+
+def test_the_region_of_an_image_is_that_of_its_product(root, tmp_path):
+    for name, side in (("carpet", 48), ("screw", 40)):
+        region = np.zeros((side, side), np.uint8)
+        region[: side // 2 + len(name)] = 255
+        save(region, tmp_path / "regions" / f"{name}.png")
+    together, alone = both(root, **{"data.region": tmp_path / "regions"})
+    for sample in together.category.test:
+        assert sample.region == tmp_path / "regions" / f"{sample.product}.png"
+    expected = [sample.relative for data in alone.values() for sample in data.category.test]
+    assert [sample.relative for sample in together.category.test] == expected
 
 
 def test_every_image_knows_its_product(root):

@@ -218,6 +218,8 @@ def test_python_fits_one_model_as_the_command_line_does(run, root, record):
     found = bench.fit("padim", one_model=["screw", "carpet"], settings=settings, runs=run.parents[2], progress=False)
     assert found.record.fingerprint == record["fingerprint"]
     assert not found.is_new
+    shown, value = found._repr_html_(), record["products"]["screw"]["metrics"]["image_auroc"]
+    assert f"<tr><td>screw</td><td>{value:.4f}</td>" in shown
     frame = bench.load_records(run)
     assert frame["category"].tolist() == [TOGETHER]
 

@@ -1,5 +1,6 @@
 """The one-class split: learn from train/good, test on the test folder, as MVTec AD is laid out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,15 @@ class OneClassSplit:
         return sum(mask is not None and not mask.any() for mask in masks)
 
     def _pose(self, split: Literal["train", "test"]) -> RandomPose | None:
-        return RandomPose(split, self.geometry.output) if self.random_pose else None
+        if not self.random_pose:
+            return None
+        samples = self.category.train if split == "train" else self.category.test
+        seen: Counter[str] = Counter()
+        numbers = []  # of each image in its own product: its pose is that of a run on the product alone
+        for sample in samples:
+            numbers.append(seen[sample.product])
+            seen[sample.product] += 1
+        return RandomPose(split, self.geometry.output, numbers)
 
     @property
     def _stored(self) -> Geometry:

@@ -70,17 +70,22 @@ class Augmentation:
 
 
 class RandomPose:
-    """PaDiM's Rd-MVTec (section IV.A): each image rotated within 10 degrees and cropped at random, once and for all."""
+    """PaDiM's Rd-MVTec (section IV.A): each image rotated within 10 degrees and cropped at random, once and for all.
 
-    def __init__(self, split: Literal["train", "test"], crop: int) -> None:
+    `numbers` are those of the images in their own category, by which their poses are drawn, where a split has several.
+    """
+
+    def __init__(self, split: Literal["train", "test"], crop: int, numbers: Sequence[int] | None = None) -> None:
         import albumentations as A
 
+        self.numbers = numbers
         self.split = ("train", "test").index(split)
         self.transform = A.Compose([A.Rotate((-10, 10), border_mode=_REFLECT, p=1.0), A.RandomCrop(crop, crop)])
 
     def __call__(self, image: Image, index: int, mask: NDArray[Any] | None = None) -> tuple[Image, Any]:
         """The image (H, W, C) in its pose, and its mask (H, W) in the same."""
-        self.transform.set_random_seed(_seed(_POSE, self.split, index))
+        number = index if self.numbers is None else self.numbers[index]
+        self.transform.set_random_seed(_seed(_POSE, self.split, number))
         truth = np.zeros(image.shape[:2], np.uint8) if mask is None else mask.astype(np.uint8)
         posed = self.transform(image=image, mask=truth)
         changed: Image = posed["image"]

@@ -24,6 +24,7 @@ from bench.metrics.catalogue import interval_text, metric_text, title_of
 from bench.models.base import Detector
 from bench.records.finished import read_finished
 from bench.records.predictions import parse_predictions
+from bench.records.product_table import ALL_TOGETHER, product_table
 from bench.records.record import PREDICTIONS, Metrics, Record
 from bench.records.summary import remarks, summary
 from bench.runs.chosen_threshold import taken_threshold
@@ -134,6 +135,10 @@ class Run:
         title = f"<b>{html.escape(record.model)}</b> on {html.escape(record.category)}, seed {record.seed}"
         lines = [f"<p>{title}</p>"]
         lines += [f"<p>{html.escape(line)}</p>" for line in (summary(record), *remarks(record)) if line]
+        if (products := product_table(record)) is not None:
+            rows = [products.titles, *products.rows]
+            shown = ["".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows]
+            lines.append(f"<table>{''.join(f'<tr>{row}</tr>' for row in shown)}</table><p>{ALL_TOGETHER}:</p>")
         lines.append("<table>")
         for name, value in record.metrics.items():
             cells = title_of(name), metric_text(value), interval_text(record.intervals.get(name))
