@@ -15,8 +15,8 @@ def write_products(root: Path, *, masks_of_screw: bool = True) -> Path:
 
     Defects are faint, so that no figure is perfect.
     """
-    write_category(root, "carpet", train=20, good=7, defects={"blob": 5, "scratch": 4}, contrast=0.15)
-    screw = write_category(root, "screw", side=40, train=31, good=6, defects={"blob": 3, "bent": 5}, contrast=0.1)
+    write_category(root, "carpet", train=20, good=7, defects={"blob": 5, "scratch": 4}, contrast=0.3)
+    screw = write_category(root, "screw", side=40, train=31, good=6, defects={"blob": 3, "bent": 5}, contrast=0.15)
     for path in (*screw.glob("train/*/*.png"), *screw.glob("test/*/*.png")):
         with Image.open(path) as image:
             grey = image.convert("L")

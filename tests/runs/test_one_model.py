@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
+from bench.models.base import as_floats
 from conftest import run_bench
 from fake_products import PRODUCTS, TOGETHER, quick_method, write_products
 
@@ -58,7 +59,6 @@ def predictions(run) -> pd.DataFrame:
 def tested(run):
     """The run's model with its test images: maps (N, H, W), masks, defect types and products."""
     from bench.data.products import make_data
-    from bench.evaluation.passes import as_floats
     from bench.runs.scoring.scorer import load_run
 
     with pytest.MonkeyPatch.context() as patch:
@@ -146,9 +146,33 @@ def test_each_threshold_is_the_quantile_of_the_normal_scores_that_it_is_for(run,
         assert record["products"][product]["metrics"]["threshold"] == highest(own)
 
 
-def test_padims_gaussians_are_those_of_the_training_images_of_all_products(tested):
-    from bench.models.base import as_floats
+def test_segf1_is_at_the_threshold_of_the_products_own_normal_pixels_and_at_the_one_for_all(tested, record):
+    model, data, batch, maps = tested
+    held_out = next(iter(data.ordered_train_loader(data.validation_indices)))
+    normal = model.predict(as_floats(held_out.image)).map.double()
+    owners = [data.category.train[index].product for index in held_out.indices.tolist()]
+    assert len(owners) == len(data.validation_indices)
 
+    def threshold(pixels: torch.Tensor) -> float:
+        return float(pixels.mean() + 3 * pixels.std(correction=0))
+
+    def f1(own: list[int], above: float) -> float:
+        labels = torch.stack([batch.mask[index] for index in own]).flatten()
+        return float(f1_score(labels, maps[own].double().flatten() > above))
+
+    for product in PRODUCTS:
+        metrics = record["products"][product]["metrics"]
+        own = [index for index, sample in enumerate(data.category.test) if sample.product == product]
+        of_product = threshold(normal[[owner == product for owner in owners]])
+        assert metrics["seg_threshold"] == pytest.approx(of_product, rel=1e-6)
+        assert metrics["seg_f1"] == pytest.approx(f1(own, of_product), abs=1e-3)
+        assert metrics["seg_f1_for_all"] == pytest.approx(f1(own, threshold(normal)), abs=1e-3)
+        assert metrics["seg_f1"] != metrics["seg_f1_for_all"], "or the test could not tell them apart"
+    everything = list(range(len(data.category.test)))
+    assert record["metrics"]["seg_f1"] == pytest.approx(f1(everything, threshold(normal)), abs=1e-3)
+
+
+def test_padims_gaussians_are_those_of_the_training_images_of_all_products(tested):
     model, data, _, _ = tested
     images = torch.cat([batch.image for batch in data.learning_loader(data.training_indices)])
     owners = {data.category.train[index].product for index in data.training_indices}

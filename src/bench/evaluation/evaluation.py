@@ -13,12 +13,19 @@ from bench.data.products import SeveralProducts
 from bench.errors import RunError
 from bench.evaluation.passes import ScoredImages
 from bench.evaluation.product_figures import product_figures
-from bench.evaluation.score_figures import defined, score_figures
+from bench.evaluation.score_figures import defined, mean_of_kinds, score_figures
 from bench.metrics.bootstrap import Interval, classification_intervals
 from bench.metrics.classification import class_metrics, classification_metrics, confusion_matrix
 from bench.metrics.pixel import PixelResult
 from bench.records.predictions import Predicted
 from bench.records.record import ConfusionMatrix, Metrics, ProductRecord
+
+
+class ProductThresholds(NamedTuple):
+    """The thresholds of one product, from its own normal images: of images and of pixels; None where it has none."""
+
+    image: float | None
+    pixel: float | None
 
 
 class TestedFold(NamedTuple):
@@ -28,7 +35,7 @@ class TestedFold(NamedTuple):
     scored: ScoredImages
     threshold: float | None  # None for classifiers, and where there were too few images to choose one
     localised: PixelResult | None
-    thresholds: Mapping[str, float | None] | None = None  # of each product, where the model is for several
+    thresholds: Mapping[str, ProductThresholds] | None = None  # of each product, where the model is for several
     fit_seconds: float = 0.0
     test_seconds: float = 0.0
     saved_seconds: float = 0.0  # of both: features were read, and took so long where they were computed
@@ -99,7 +106,7 @@ def _evaluate_scores(
     classes = fold.data.category.defect_types
     found = score_figures(samples, scores, fold.threshold, fold.localised, classes)
     if fold.data.category.saturation:
-        found.metrics["image_auroc_of_kinds"] = _mean_of_kinds(found.metrics_by_defect)
+        found.metrics["image_auroc_of_kinds"] = mean_of_kinds(found.metrics_by_defect)
     heat = map_range(fold.scored.map_quantiles.double().numpy(), labels)
     return Evaluation(
         samples,
@@ -117,14 +124,8 @@ def _evaluate_scores(
 def _products(fold: TestedFold, scores: NDArray[np.float64]) -> dict[str, ProductRecord] | None:
     if not isinstance(fold.data, SeveralProducts) or fold.thresholds is None:
         return None
-    return product_figures(fold.data, scores, fold.localised, fold.thresholds, fold.threshold)
-
-
-def _mean_of_kinds(by_defect: Mapping[str, Metrics]) -> float | None:
-    """The mean image AUROC of the kinds of defects, of which there are several, each against all good images."""
-    values = [values["image_auroc"] for values in by_defect.values()]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) > 1 else None
+    thresholds = {name: each.image for name, each in fold.thresholds.items()}
+    return product_figures(fold.data, scores, fold.localised, thresholds, fold.threshold)
 
 
 def _evaluate_classes(

@@ -66,6 +66,11 @@ class NormalScores(NamedTuple):
             return None
         return NormalPixels.of(Moments(*row) for row in self.map_moments.tolist()).threshold
 
+    def only(self, chosen: NDArray[np.bool_]) -> "NormalScores":
+        """Those of the chosen images (N,)."""
+        scores, maxima, of_maps = (column[chosen] for column in (self.score, self.map_maximum, self.map_moments))
+        return NormalScores(self.indices[chosen], scores, maxima, of_maps)
+
 
 @torch.no_grad()
 def learn_statistics(
@@ -130,13 +135,13 @@ def test_images(
     machine: Machine,
     products: Sequence[str] = (),
     saturated: SaturatedOverlap | None = None,
-    segmentation_threshold: float | None = None,
+    segmentation: Mapping[str, float | None] | None = None,
 ) -> tuple[ScoredImages, PixelResult | None] | None:
     """Score each of a split's test images once; the first process gathers all results, the others return None.
 
     `products` names the product of each test image where one model is for several: the figures of pixels are then of
     each alone as well. `saturated` gets the maps of a dataset that tells how much of a defect must be found. Pixels
-    above the `segmentation_threshold` give SegF1, but not of one model for several products.
+    above a threshold of `segmentation` give SegF1: that of '' is for all images, others are of the product they name.
     """
     release_free_memory()
     rows: list[ScoredImages] = []
@@ -163,21 +168,32 @@ def test_images(
         return None
     if scored.indices.tolist() != list(range(images)):
         raise RunError(f"the test scored {len(scored.indices)} images instead of each of {images} once")
-    localised = _localised(pixels)
-    if localised is not None and segmentation_threshold is not None and not products:
-        own = {"seg_f1": pixels[""].f1(segmentation_threshold), "seg_threshold": segmentation_threshold}
-        localised = localised._replace(overall=localised.overall | own)
+    localised = _localised(pixels, segmentation or {})
     return scored, localised if localised is None or saturated is None else _with_spro(localised, saturated.compute())
 
 
-def _localised(pixels: Mapping[str, PixelMetrics]) -> PixelResult | None:
+def _localised(pixels: Mapping[str, PixelMetrics], segmentation: Mapping[str, float | None]) -> PixelResult | None:
     """The figures of the pixels of all products, and of each alone; None where no pixel is judged."""
-    alone = {name: each.compute() for name, each in pixels.items() if each.has_pixels}
-    if not alone:
-        return None
-    if "" in alone:
-        return alone[""]
-    return PixelMetrics.together(pixels.values()).figures()._replace(by_product=alone)
+    for_all = segmentation.get("")
+    alone = {
+        name: _with_seg_f1(each.compute(), each, segmentation.get(name))
+        for name, each in pixels.items()
+        if each.has_pixels
+    }
+    if not alone or "" in alone:
+        return alone.get("")
+    if for_all is not None:
+        for name, found in alone.items():
+            found.overall["seg_f1_for_all"] = pixels[name].f1(for_all)
+    every = PixelMetrics.together(pixels.values())
+    return _with_seg_f1(every.figures(), every, for_all)._replace(by_product=alone)
+
+
+def _with_seg_f1(found: PixelResult, pixels: PixelMetrics, threshold: float | None) -> PixelResult:
+    if threshold is None:
+        return found
+    own = {"seg_f1": pixels.f1(threshold), "seg_threshold": threshold}
+    return found._replace(overall=found.overall | own)
 
 
 def saturated_overlap(data: DefectData) -> SaturatedOverlap | None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.products import SeveralProducts
-from bench.evaluation.score_figures import defined, score_figures
+from bench.evaluation.score_figures import defined, mean_of_kinds, score_figures
 from bench.metrics.image import image_metrics
 from bench.metrics.pixel import PixelResult
 from bench.records.record import ProductRecord
@@ -38,6 +38,8 @@ def product_figures(
         samples = [data.category.test[index] for index in own.tolist()]
         pixels = None if localised is None or localised.by_product is None else localised.by_product.get(name)
         figures = score_figures(samples, scores[own], thresholds[name], pixels, data.category.defect_types)
+        if alone.full_category.saturation:
+            figures.metrics["image_auroc_of_kinds"] = mean_of_kinds(figures.metrics_by_defect)
         if for_all is not None:
             decided = defined(image_metrics(scores[own], [sample.is_defect for sample in samples], for_all))
             figures.metrics.update({alias: decided[metric] for metric, alias in _FOR_ALL.items()})

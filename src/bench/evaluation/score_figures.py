@@ -42,6 +42,13 @@ def score_figures(
     return ScoreFigures(metrics, by_defect, detection_intervals(scores, types))
 
 
+def mean_of_kinds(by_defect: Mapping[str, Metrics]) -> float | None:
+    """The mean image AUROC of the kinds of defects, of which there are several, each against all good images."""
+    values = [values["image_auroc"] for values in by_defect.values()]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) > 1 else None
+
+
 def defined(metrics: Mapping[str, float]) -> Metrics:
     """The metrics, with null for those that are undefined on these data: JSON has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}

@@ -67,6 +67,7 @@ METRICS = _by_name(
     Metric("pixel_ap", "pixel AP"),
     Metric("pixel_f1max", "pixel F1-max (oracle)"),
     Metric("seg_f1", "SegF1"),
+    Metric("seg_f1_for_all", "SegF1, one threshold for all products", short="SegF1, one threshold"),
     Metric("aupro_0.30", "AUPRO@0.30", of_a_type="AUPRO@0.30"),
     Metric("aupro_0.05", "AUPRO@0.05"),
     Metric("spro_0.05", "sPRO@0.05", of_a_type="sPRO", of_dataset=True),

@@ -13,7 +13,7 @@ from bench.config.settings import Config
 from bench.console import is_main_process
 from bench.data.datamodule import DataSpec, DefectData
 from bench.errors import UsageError, first_line
-from bench.evaluation.evaluation import TestedFold
+from bench.evaluation.evaluation import ProductThresholds, TestedFold
 from bench.evaluation.passes import Machine, saturated_overlap, test_images
 from bench.models.base import Detector
 from bench.models.parts.feature_cache import saved_seconds
@@ -134,7 +134,7 @@ def test_fold(
     model: Detector,
     fold: FoldFit,
     machine: Machine,
-    thresholds: Mapping[str, float | None] | None = None,
+    thresholds: Mapping[str, ProductThresholds] | None = None,
     segmentation_threshold: float | None = None,
 ) -> TestedFold | None:
     """Score each test image of a fold once; None on all processes but the first.
@@ -146,9 +146,8 @@ def test_fold(
     owners = [sample.product for sample in data.category.test] if data.products is not None else []
     saturated = saturated_overlap(data)
     images = len(data.category.test)
-    found = test_images(
-        model, data.test_dataloader(), images, machine, owners, saturated, segmentation_threshold=segmentation_threshold
-    )
+    of_pixels = {"": segmentation_threshold} | {name: each.pixel for name, each in (thresholds or {}).items()}
+    found = test_images(model, data.test_dataloader(), images, machine, owners, saturated, of_pixels)
     if found is None:
         return None
     threshold = float(model.threshold)

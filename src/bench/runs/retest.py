@@ -6,7 +6,7 @@ from bench.config.cell import Cell
 from bench.config.settings import Config
 from bench.data.datamodule import DefectData
 from bench.errors import UsageError
-from bench.evaluation.evaluation import Evaluation, evaluate
+from bench.evaluation.evaluation import Evaluation, ProductThresholds, evaluate
 from bench.phases import in_fold, left_to_others, phase
 from bench.records.record import CHECKPOINT, Record
 from bench.runs.callbacks import quieten_lightning
@@ -55,7 +55,10 @@ def _test_here(data: DefectData, cell: Cell, folder: Path) -> Evaluation | None:
     record, tested = Record.read(folder), []
     thresholds = None
     if (products := record.products) is not None:
-        thresholds = {name: product.metrics.get("threshold") for name, product in products.items()}
+        thresholds = {
+            name: ProductThresholds(product.metrics.get("threshold"), product.metrics.get("seg_threshold"))
+            for name, product in products.items()
+        }
     folds = fold_fits(data, folder)
     for number, fold in enumerate(folds, 1):
         with in_fold(number, len(folds)):

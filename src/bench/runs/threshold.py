@@ -8,6 +8,7 @@ from bench.config.tracks import TRACKS
 from bench.console import say
 from bench.data.datamodule import DefectData
 from bench.errors import RunError, counted
+from bench.evaluation.evaluation import ProductThresholds
 from bench.evaluation.passes import Machine, NormalScores, learn_statistics, score_images
 from bench.models.base import Detector
 from bench.phases import within
@@ -51,19 +52,24 @@ def learn_and_choose_threshold(
     return obtained, found
 
 
-def product_thresholds(data: DefectData, found: NormalScores | None, quantile: float) -> dict[str, float | None] | None:
-    """The threshold of each product from its own normal scores; None for a run of one product.
+def product_thresholds(
+    data: DefectData, found: NormalScores | None, quantile: float
+) -> dict[str, ProductThresholds] | None:
+    """The thresholds of each product from its own normal images; None for a run of one product.
 
     A product of which no image was scored has none.
     """
     if data.products is None:
         return None
-    owners = [data.category.train[index].product for index in ([] if found is None else found.indices.tolist())]
-    scores = [] if found is None else found.score.tolist()
-    own = {
-        name: [score for score, owner in zip(scores, owners, strict=True) if owner == name] for name in data.products
-    }
-    return {name: quantile_of(each, quantile) if each else None for name, each in own.items()}
+    if found is None:
+        return dict.fromkeys(data.products, ProductThresholds(None, None))
+    owners = np.array([data.category.train[index].product for index in found.indices.tolist()], dtype=object)
+    thresholds = {}
+    for name in data.products:
+        own = found.only(owners == name)
+        of_images = quantile_of(own.score, quantile) if len(own.score) else None
+        thresholds[name] = ProductThresholds(of_images, own.segmentation_threshold)
+    return thresholds
 
 
 def leaves_one_out(model: Detector) -> bool:
