@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, balanced_ac
 
 from bench.models.base import as_floats
 from conftest import run_bench
+from fake_data import write_btad, write_elpv, write_loco, write_mvtec_ad_2, write_visa
 from fake_products import PRODUCTS, TOGETHER, quick_method, write_products
 
 
@@ -318,6 +319,52 @@ def test_a_sweep_of_one_model_has_a_cell_for_each_method_and_seed(root, bench, r
     assert json.loads(bench("sweep", file, *options).stdout) == cells
     line = refuse(*words, "--categories", "screw")
     assert line == "bench: --one-model names the products; leave out --categories"
+
+
+def write_dataset(name: str, root: Path) -> list[str]:
+    """Two tiny products in the layout of a dataset; their names."""
+    match name:
+        case "elpv":
+            cells = {"0.0": 12, "1.0": 4}
+            write_elpv(root, {"mono": cells, "poly": cells})
+            return ["mono", "poly"]
+        case "mvtec_ad_2":
+            for product in ("can", "vial"):
+                write_mvtec_ad_2(root, product)
+            return ["can", "vial"]
+        case "visa":
+            write_visa(root, {"candle": (10, 4, 4), "pcb1": (12, 3, 5)})
+            return ["candle", "pcb1"]
+        case "btad":
+            write_btad(root, {"01": (10, 4, 4), "02": (12, 3, 5)})
+            return ["01", "02"]
+        case "mvtec_loco":
+            for product, side in (("juice_bottle", 40), ("pushpins", 48)):
+                write_loco(root, product, side=side)
+            return ["juice_bottle", "pushpins"]
+    raise ValueError(name)
+
+
+@pytest.mark.parametrize("dataset", ["elpv", "mvtec_ad_2", "visa", "btad", "mvtec_loco"])
+def test_every_dataset_makes_one_model_with_the_images_of_each_product_alone(dataset, tmp_path, bench):
+    products = write_dataset(dataset, tmp_path / "data")
+    options = (*quick_method(tmp_path / "data"), "--data", dataset, "--json")
+    outcome = bench("fit", *options, "--one-model", "all")
+    assert outcome.status == 0, outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert list(found["products"]) == products
+    for product in products:
+        alone = json.loads(bench("fit", *options, "--category", product).stdout)
+        own = found["products"][product]
+        assert own["digest"] == alone["data"]["digest"]
+        assert own["counts"] == alone["data"]["counts"]
+        assert own["validation_images"] == alone["data"]["validation_images"]
+        apart = {name for name in alone["metrics"] if name not in own["metrics"]}
+        assert apart <= {"spro_0.05"}, "every other figure of a run on the product alone is there"
+    outcome = bench("leaderboard", "runs", "--no-bootstrap")
+    assert outcome.status == 0, outcome.stderr
+    text = Path(f"leaderboards/{dataset}-one-model.md").read_text()
+    assert all(f"| {product} | 1 |" in text for product in products), "each has its gap"
 
 
 @pytest.mark.slow
