@@ -353,6 +353,7 @@ def test_every_dataset_makes_one_model_with_the_images_of_each_product_alone(dat
     assert outcome.status == 0, outcome.stderr
     found = json.loads(outcome.stdout)
     assert list(found["products"]) == products
+    assert ("no sPRO: it is of a run on one product" in outcome.stderr) == (dataset == "mvtec_loco")
     for product in products:
         alone = json.loads(bench("fit", *options, "--category", product).stdout)
         own = found["products"][product]

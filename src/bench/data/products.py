@@ -11,6 +11,7 @@ from typing import Any
 from bench.config.products import ALL, read_products
 from bench.config.settings import Config
 from bench.config.tracks import TRACKS
+from bench.console import say
 from bench.data.datamodule import DefectData
 from bench.data.facts import CategoryFacts, Symmetry
 from bench.data.layout import Category, Sample
@@ -49,6 +50,12 @@ class SeveralProducts(DefectData):
     def category_names(self) -> list[str]:
         """The names of all categories of the dataset."""
         return self.alone[0].category_names()
+
+    def prepare_data(self) -> None:
+        """Fill the cache; say what figures of a product alone this run has not."""
+        super().prepare_data()
+        if any(data.full_category.saturation for data in self.alone):
+            say("bench: no sPRO: it is of a run on one product")
 
     def counts_of(self, product: str) -> dict[str, int]:
         """The number of images of a product: `train/good`, `test/good` and each of its own `test/<defect type>`."""
