@@ -94,8 +94,9 @@ def test_the_summary_holds_the_costs(tracked):
 
 def test_every_figure_that_has_a_better_side_says_which(tracked):
     _, record, _, stored = tracked
-    assert {name for name in record.metrics if name not in stored.directions} == {"threshold"}
-    assert {stored.directions[name] for name in record.metrics.keys() - {"threshold"}} == {"max"}
+    thresholds = {"threshold", "seg_threshold"}
+    assert {name for name in record.metrics if name not in stored.directions} == thresholds
+    assert {stored.directions[name] for name in record.metrics.keys() - thresholds} == {"max"}
     assert stored.directions["by_defect/blob/image_auroc"] == "max"
     assert stored.directions["cost/fit_seconds"] == stored.directions["cost/milliseconds_per_image"] == "min"
     assert stored.directions["cost/images_per_second"] == "max"

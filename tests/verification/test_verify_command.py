@@ -62,7 +62,8 @@ def test_maps_of_a_finished_run_give_the_figures_of_its_record(bench: Any, quick
     done = bench("verify", "predictions", "--category", "screw", "--data.root", data_root, *options, "--json")
     assert done.status == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["metrics"] == own.metrics
+    of_validation = {"seg_f1", "seg_threshold"}  # of maps of normal images, which nobody else has
+    assert found["metrics"] == {name: value for name, value in own.metrics.items() if name not in of_validation}
     assert found["metrics_by_defect"] == own.metrics_by_defect
     assert found["intervals"] == {name: list(each) for name, each in own.intervals.items() if each}
 

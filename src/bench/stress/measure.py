@@ -233,7 +233,8 @@ def _score(run: TestedRun, dataset: TestDataset, *, pixels: bool) -> TestedFold:
     count = len(dataset.samples)
     loader = make_loader(dataset, BatchSampler(range(count), run.data.images_at_once), 0)
     saturated = saturated_overlap(run.data) if dataset.saturation else None
-    found = test_images(run.model, loader, count, run.machine, saturated=saturated)
+    of_pixels = {"": run.record.metrics.get("seg_threshold")}
+    found = test_images(run.model, loader, count, run.machine, saturated=saturated, segmentation=of_pixels)
     assert found is not None, "there is one process"
     scored, localised = found
     return TestedFold(run.data, scored, float(run.model.threshold), localised)
