@@ -24,7 +24,8 @@ KEYS = [
 ]  # fmt: skip
 METRICS = {
     "image_auroc", "image_ap", "image_f1max", "image_accuracy", "image_balanced_accuracy", "image_precision",
-    "image_recall", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro_0.30", "aupro_0.05", "threshold",
+    "image_recall", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro_0.30", "aupro_0.05", "threshold", "seg_f1",
+    "seg_threshold",
 }  # fmt: skip
 
 
