@@ -98,6 +98,12 @@ def test_a_folder_is_searched_in_order_and_other_files_are_left_alone(bench, run
     assert names == [str(images / name) for name in ("a.png", "b 2.png", "z.tif", "深/a.bmp", "深/a.png", "螺丝.JPG")]
 
 
+@pytest.mark.parametrize(("name", "anomalous"), [("good", 0), ("blob", 1)])
+def test_a_single_image_is_counted_in_numbers(name, anomalous, bench, run, data_root):
+    outcome = bench("predict", "--run", run, data_root / "screw" / "test" / name / "000.png")
+    assert f"1 image: {anomalous} anomalous" in outcome.stdout + outcome.stderr
+
+
 def test_an_image_that_is_named_twice_is_scored_once(bench, run, images):
     outcome = bench("predict", "--run", run, "--stdout", images / "a.png", images, images / ".." / images.name)
     assert len(lines_of(outcome)) == 6

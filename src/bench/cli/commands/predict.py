@@ -158,7 +158,7 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: Known) -> 
             table.write(describe(run, found, files))
             if options.stdout:
                 stdout.flush()
-            count.update(scored=1, anomalous=found.anomalous, own=found.image.is_own)
+            count.update(scored=1, anomalous=int(found.anomalous), own=int(found.image.is_own))
             worst.add(found)
             conversions.update([found.image.conversion] if found.image.conversion else [])
         if not count["scored"]:
