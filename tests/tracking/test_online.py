@@ -14,6 +14,7 @@ from wandb_service import Service, running_service
 def service(monkeypatch):
     import wandb
 
+    wandb.teardown()
     with running_service() as stand_in:
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         monkeypatch.setenv("WANDB_BASE_URL", stand_in.address)
@@ -33,6 +34,7 @@ def arrived(bench, quick, tmp_path_factory):
     import wandb
 
     folder = tmp_path_factory.mktemp("arrived")
+    wandb.teardown()  # the client's service of earlier tests
     with running_service() as stand_in, pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
         patch.setenv("WANDB_API_KEY", "0" * 40)
