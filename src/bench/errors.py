@@ -42,6 +42,7 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     if best is not None and slips[best] <= 1 < len(typed):
         return best
     for parts in (
+        [name for name, form in forms.items() if len(typed) > 3 and form.startswith(typed)],
         [name for name, form in forms.items() if form.startswith(f"{typed}_") or typed.startswith(f"{form}_")],
         [name for name, form in forms.items() if form.endswith(f"_{typed}") or typed.endswith(f"_{form}")],
     ):

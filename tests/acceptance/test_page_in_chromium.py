@@ -65,7 +65,11 @@ def test_the_table_and_the_photos_on_both_sides_follow_the_slider(open_acceptanc
 def test_the_cost_and_the_command_are_those_of_the_threshold(open_acceptance, with_maps):
     page, found = open_acceptance(), with_maps.result
     assert f"{found['cost']['expected']:.4g}" in text(page, "cost")
-    assert text(page, "command").endswith(f"--threshold {found['threshold']['threshold']} PHOTOS")
+    file = with_maps.page.with_name("threshold.json")
+    assert text(page, "command").endswith(f"--threshold {file} PHOTOS"), "which is checked against its run"
+    assert f"bench export --run {found['run']} --threshold {file}" in text(page, "setup + *")
+    page.get_by_label("Threshold:").press("Home")
+    assert "threshold.json" not in text(page, "command")
     page.get_by_label("Threshold:").press("End")
     assert f"{100 * found['cost']['bad_share']:.4g}" in text(page, "cost"), "every bad part is missed"
 

@@ -74,6 +74,7 @@ MISTAKES = {
     "fit vae": "no category; name one: --category screw",
     "fit vaee screw": "unknown model 'vaee'; did you mean 'vae'?",
     "fit paddim screw": "unknown model 'paddim'; did you mean 'padim'?",
+    "fit padim_mobilenet screw": "unknown model 'padim_mobilenet'; did you mean 'padim_mobilenetv2'?",
     "fit PatchCor screw": "unknown model 'PatchCor'; did you mean 'patchcore'?",
     "fit ./mine.yaml screw": "no model file mine.yaml",
     "fit vae screw --data mvtec": "unknown dataset 'mvtec'; did you mean 'mvtec_ad'?",

@@ -75,21 +75,21 @@ def test_it_tells_what_it_found_who_has_which_role_and_what_to_type_next(photos,
     )
     assert "\nfit             6  to learn from: 6 good\ncalibration     3  to set a threshold on" in told
     assert "\ntest            7  to check on; nothing is learned from them: 3 good, 4 bad\n" in told
-    assert "\nwhich method, with which threshold: bench accept tablet\n" in told
-    assert told.endswith("\nnext: bench fit padim_mobilenetv2 tablet --data folder --data.root products\n")
+    assert "\nnext, which method with which threshold: bench accept tablet\n" in told
+    assert told.endswith("\nor a single fit: bench fit padim_mobilenetv2 tablet --data folder --data.root products\n")
 
 
 @pytest.mark.slow
 def test_the_printed_line_works_as_it_stands(photos, bench):
     line = bench("data", "import", photos, "--name", "tablet").stdout.splitlines()[-1]
     quick = ("--model.weights", "none", "--data.image_size", "64", "--trainer.accelerator", "cpu")
-    assert bench(*shlex.split(line)[2:], *quick).status == 0
+    assert bench(*shlex.split(line.partition(": ")[2])[1:], *quick).status == 0
 
 
 def test_a_name_with_spaces_and_chinese_is_quoted_in_the_printed_line(photos, bench):
     outcome = bench("data", "import", photos, "--name", "药片 2026", "--out", "my products")
-    line = outcome.stdout.splitlines()[-1]
-    assert shlex.split(line)[4] == "药片 2026"
+    words = shlex.split(outcome.stdout.splitlines()[-1].partition(": ")[2])
+    assert words[3] == "药片 2026"
     assert read_category(Path("my products"), "药片 2026").counts["test/bad"] == BAD
 
 
@@ -276,7 +276,10 @@ def test_a_target_that_is_there_is_said_before_a_photo_is_opened(photos, refuse,
     (tmp_path / "products" / "tablet").mkdir(parents=True)
     (photos / "good" / "000.png").write_bytes(b"")
     line = refuse("data", "import", photos, "--name", "tablet")
-    assert line == "bench: products/tablet is there already; give another --name or --out, or remove it"
+    assert line == (
+        "bench: products/tablet is there already; give another --name or --out, or remove it: the photos that it was made "
+        "of stay where they are"
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,13 @@ class OperatingPoint:
         found = expected_cost(self.good, self.bad, self.threshold, costs)
         return None if np.isnan(found) else found
 
+    def most_cost(self, costs: Costs) -> float | None:
+        """The same at the upper ends of both intervals: of the bad photos that pass and the good ones that stop."""
+        ends = [each.interval for each in (self.missed, self.test.stopped) if each is not None]
+        if len(ends) < 2 or None in ends:
+            return None
+        return float(costs.expected(*(end[1] for end in ends if end is not None)))
+
 
 def operating_point(run: FittedRun, wish: float) -> OperatingPoint:
     """The lowest threshold that promises the wish, or the largest calibration score where none does."""

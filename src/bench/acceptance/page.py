@@ -1,6 +1,7 @@
 """The page of an acceptance: one file that needs neither a server nor a network, two sheets of paper when printed."""
 
 import shlex
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.acceptance.pictures import best_of
 from bench.acceptance.sentences import (
     AUROC,
     answers,
+    cost_sentence,
     curve_sentence,
     difference_text,
     flattery,
@@ -51,8 +53,8 @@ class Thumb(NamedTuple):
     source: str
 
 
-def render(found: Acceptance) -> str:
-    """The page as one self-contained file."""
+def render(found: Acceptance, threshold: Path) -> str:
+    """The page as one self-contained file; `threshold` is the file of the chosen threshold."""
     record, test = found.record, found.point.test
     bad = test.found
     return render_page(
@@ -73,8 +75,8 @@ def render(found: Acceptance) -> str:
         ],
         overall=(f"{bad.number} of {bad.of}", f"{percent(bad.value, 3)}{interval(bad)}") if bad.of else None,
         presorted=_presorted(found),
-        cost=_cost(found),
-        slider=_slider(found),
+        cost=cost_sentence(found),
+        slider=_slider(found, threshold),
         table=_table(found),
         thumbs=_thumbs(found),
         left_out=len(found.standing.best.first.rows) - len(found.movable),
@@ -85,7 +87,7 @@ def render(found: Acceptance) -> str:
         curve=_curve(found),
         curve_words=curve_sentence(found.curve),
         latency=found.latency,
-        setup=_setup(found),
+        setup=_setup(found, threshold),
         notice=found.pictures.notice,
     )
 
@@ -98,7 +100,7 @@ def scores_for_slider(found: Acceptance) -> tuple[list[float], int]:
     return values, values.index(point.threshold)
 
 
-def _slider(found: Acceptance) -> dict[str, Any]:
+def _slider(found: Acceptance, threshold: Path) -> dict[str, Any]:
     """What the script counts with; numbers alone."""
     point = found.point
     values, place = scores_for_slider(found)
@@ -111,6 +113,7 @@ def _slider(found: Acceptance) -> dict[str, Any]:
         "calibration": point.calibration.tolist(),
         "costs": [costs.miss, costs.alarm, costs.bad_share] if costs else None,
         "command": shlex.join(["bench", "predict", "--run", str(found.folder)]),
+        "file": shlex.quote(str(threshold)),
     }
 
 
@@ -185,18 +188,6 @@ def _left_open(name: str, each: Presorted) -> str:
     return f"{each.mistakes.number} of {each.mistakes.of} {what}, up to {percent(each.bound, 2)} may be"
 
 
-def _cost(found: Acceptance) -> str:
-    if found.costs is None:
-        return ""
-    cost = found.point.cost(found.costs)
-    share = found.costs.bad_share
-    of = "the line's" if found.asked.bad_share else "the test photos'"
-    return (
-        f"Expected cost of a part: {cost:.4g}, where a miss costs {found.costs.miss:g}, a false alarm "
-        f"{found.costs.alarm:g}, and {percent(share, 3)} of parts are bad ({of} share)."
-    )
-
-
 def _changes(found: Acceptance) -> list[tuple[str, str, str]]:
     robust = found.robustness
     if robust is None:
@@ -229,7 +220,8 @@ def _curve(found: Acceptance) -> Markup | None:
     return line_chart("curve", "Learning curve", about, Axis("good photos learned from"), y, [line])
 
 
-def _setup(found: Acceptance) -> list[tuple[str, str]]:
+def _setup(found: Acceptance, threshold: Path) -> list[tuple[str, str]]:
+    taken = shlex.join(["--run", str(found.folder), "--threshold", str(threshold)])
     record, point = found.record, found.point
     counts = ", ".join(f"{len(own)} {name}" for name, own in (("good", point.good), ("bad", point.bad)) if len(own))
     seeds = ", ".join(str(run.record.seed) for run in found.standing.best.runs)
@@ -238,6 +230,8 @@ def _setup(found: Acceptance) -> list[tuple[str, str]]:
         ("run", str(found.folder)),
         ("seeds", f"{seeds}; the model is that of the first"),
         ("fingerprint", record.fingerprint),
-        ("made", record.started),
+        ("fitted", record.started),
         ("weights", ", ".join(record.weights.values())),
+        ("new photos", f"bench predict {taken} PHOTOS"),
+        ("without torch", f"bench export {taken}"),
     ]

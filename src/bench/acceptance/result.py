@@ -4,8 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.acceptance.acceptance import Acceptance
+from bench.acceptance.operating_point import OperatingPoint
 from bench.acceptance.sentences import answers, flattery, guarantee, remarks, robustness_sentence, verdict
 from bench.metrics.bootstrap import Difference
+from bench.metrics.decision_cost import Costs
 from bench.metrics.operating_points import Presorted, Share
 from bench.stress.changes import as_dict as change_as_dict
 
@@ -44,11 +46,15 @@ def as_dict(found: Acceptance) -> dict[str, Any]:
             "found_by_type": {name: _share(each) for name, each in test.by_type.items()},
         },
         **{name: each and _presorted(each) for name, each in point.presorted.items()},
-        "cost": None if found.costs is None else asdict(found.costs) | {"expected": point.cost(found.costs)},
+        "cost": None if found.costs is None else _cost(found.costs, point),
         "robustness": _robustness(found),
         "learning_curve": [{"photos": each.photos, "image_auroc": list(each.aurocs)} for each in found.curve],
         "latency_milliseconds": asdict(found.latency),
     }
+
+
+def _cost(costs: Costs, point: OperatingPoint) -> dict[str, Any]:
+    return asdict(costs) | {"expected": point.cost(costs), "at_upper_ends": point.most_cost(costs)}
 
 
 def _share(one: Share) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def _sure(found: Acceptance) -> tuple[str, str]:
         short = f"No: {kept}, but most bad ones pass" if passes else f"Yes: {kept}"
         behind = f"{promise(found)} It holds if the line's parts are like these photos."
     else:
-        short, behind = f"Not for {percent(point.wish)}", promise(found)
+        short = f"No: {percent(point.wish)} were wished, {_most(point.bound)} can be promised"
+        behind = promise(found)
     return short, f"{behind} {flattery(found)}".strip()
 
 
@@ -117,8 +118,9 @@ def promise(found: Acceptance) -> str:
     if point.keeps_wish:
         return f"{have} promise at most {_most(point.bound)} {CONFIDENT}, where {wish} were wished."
     return (
-        f"To promise {wish} takes {point.needed:,} calibration photos, {point.missing:,} more than there are; "
-        f"these {len(point.calibration)} promise {_most(point.bound)}."
+        f"To promise {wish} takes {point.needed:,} calibration photos; these {len(point.calibration)} promise at most "
+        f"{_most(point.bound)}. Take more good photos and import all of them again, with a --calibration-share that "
+        f"gives this role {point.needed:,}."
     )
 
 
@@ -152,6 +154,21 @@ def guarantee(found: Acceptance) -> list[str]:
         left_out = counted(point.chosen.nearly_learned, "calibration photo")
         lines.append(f"{left_out} did not count: the model learned from near-duplicates.")
     return lines
+
+
+def cost_sentence(found: Acceptance) -> str:
+    """What decisions are expected to cost, and how much it may be; '' where nobody said what mistakes cost."""
+    costs = found.costs
+    if costs is None:
+        return ""
+    cost, most = found.point.cost(costs), found.point.most_cost(costs)
+    assert cost is not None and most is not None, "costs are taken where there are good and bad test photos"
+    of = "the line's" if found.asked.bad_share else "the test photos'"
+    return (
+        f"Expected cost of a part: {cost:.4g} on the test photos, and {most:.4g} at the upper ends of their intervals, "
+        f"where a miss costs {costs.miss:g}, a false alarm {costs.alarm:g}, and {percent(costs.bad_share, 3)} of parts "
+        f"are bad ({of} share)."
+    )
 
 
 def contradiction(found: Acceptance) -> str:

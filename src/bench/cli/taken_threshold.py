@@ -20,7 +20,7 @@ def threshold_option() -> click.Option:
         "--threshold",
         type=FILE_NAME,
         metavar="NUMBER|FILE",
-        help="that decides instead of the record's: a number, or a threshold.json of 'bench threshold'",
+        help="that decides instead of the record's: a number, or a threshold.json of 'bench threshold' or 'accept'",
     )
 
 

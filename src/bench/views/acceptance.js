@@ -36,7 +36,7 @@
         + (1 - share) * alarm * goodStopped / data.good.length;
       set("cost", ` Expected cost of a part: ${Number(cost.toPrecision(4))}.`);
     }
-    command.querySelector("code").textContent = `${data.command} --threshold ${threshold}`;
+    command.querySelector("code").textContent = `${data.command} --threshold ${isChosen ? data.file : threshold}`;
     for (const figure of figures) {
       const isStopped = Number(figure.dataset.score) > threshold;
       figure.classList.toggle("wrong", isStopped !== (figure.dataset.bad === "1"));

@@ -12,8 +12,9 @@ from bench.cli.completion import FOLDER, IMPORTED, MODELS, complete_settings
 from bench.cli.grid_options import parse_seeds
 from bench.cli.options import quiet_option
 from bench.console import each_line_once, say, tell
+from bench.data.category_folders import GOOD
 from bench.data.importing.roles import SPLIT
-from bench.errors import UsageError
+from bench.errors import UsageError, nearest
 from bench.writing import check_folder, write_atomically, writing_to
 
 if TYPE_CHECKING:  # these import torch
@@ -74,6 +75,7 @@ def run(known: Known) -> int:
         from bench.acceptance.page import render
         from bench.acceptance.result import as_dict
         from bench.config.presets import is_path
+        from bench.records.chosen_threshold import THRESHOLD
 
         asked = Asked(
             known.max_false_alarms,
@@ -86,7 +88,7 @@ def run(known: Known) -> int:
             {Path(name).stem: name for name in known.methods if is_path(name)},
         )
         found = accept(_configs(known, options), asked)
-        page, result = render(found), as_dict(found)
+        page, result = render(found, out / THRESHOLD), as_dict(found)
     with writing_to(out, "--out FOLDER"):
         out.mkdir(parents=True, exist_ok=True)
         found.point.chosen.write(out)
@@ -140,6 +142,8 @@ def _settings(known: Known) -> dict[str, str]:
             raise UsageError(f"{folder / SPLIT} says which photos calibrate: leave out --data.validation_share")
         options.setdefault("data.held_out", "calibration")
         _check_roles(folder)
+    elif not (folder / "train" / GOOD).is_dir():
+        raise UsageError(f"no {folder / SPLIT}; import these photos first: bench data import {folder} --name NAME")
     elif options.get("data.validation_share", "0") in ("0", "0.0"):
         raise UsageError(
             f"no {folder / SPLIT}: nobody knows which photos calibrate; import them (bench data import PHOTOS --name "
@@ -170,6 +174,9 @@ def _folder(known: Known, options: Mapping[str, str]) -> Path:
         return (_PRODUCTS / typed).absolute()
     if os.environ.get(DATA):
         return category_folder(Path(os.environ[DATA]), known.category, {})
+    there = [path.name for path in _PRODUCTS.iterdir() if path.is_dir()] if _PRODUCTS.is_dir() else []
+    if near := nearest(typed.name, there):
+        raise UsageError(f"no category {typed} in {_PRODUCTS}; did you mean '{near}'?")
     raise UsageError(
         f"no category {typed} in {_PRODUCTS}; make one of your photos (bench data import PHOTOS --name {typed}), or "
         "say where it lies: --data.root FOLDER"
@@ -205,13 +212,13 @@ def _configs(known: Known, options: dict[str, str]) -> "list[Config]":
 
 
 def _tell(found: "Acceptance", out: Path) -> None:
-    from bench.acceptance.sentences import answers, remarks, verdict
+    from bench.acceptance.sentences import answers, cost_sentence, remarks, verdict
     from bench.records.chosen_threshold import THRESHOLD
 
     tell(f"{verdict(found)}.")
     for each in answers(found):
         tell(f"{each.question} {each.answer}. {each.behind}")
-    for line in remarks(found):
+    for line in filter(None, [cost_sentence(found), *remarks(found)]):
         tell(line)
     taken = shlex.join(["--run", str(found.folder), "--threshold", str(out / THRESHOLD)])
     tell(f"{out / PAGE}; to use this model with this threshold: bench predict {taken} PHOTOS")

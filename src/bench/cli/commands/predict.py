@@ -172,6 +172,7 @@ def _predict(run: "FinishedRun", images: "list[FoundImage]", options: Known) -> 
 
 def _conclude(run: "FinishedRun", count: Counter[str], worst: "Worst", options: Known) -> None:
     """Print what was done; a RunError where images were skipped."""
+    from bench.runs.scoring.gallery import GALLERY
     from bench.runs.scoring.stream import OWN_IMAGES
 
     if not options.stdout:
@@ -181,6 +182,8 @@ def _conclude(run: "FinishedRun", count: Counter[str], worst: "Worst", options: 
         if names := worst.names():
             more = count["anomalous"] - len(names)
             tell(f"anomalous: {', '.join(names)}" + (f" and {counted(more, 'other')}" if more else ""))
+    if options.gallery:
+        say(f"bench: {options.out / GALLERY}")
     if count["own"]:
         say(f"bench: {count['own']} {OWN_IMAGES} {run.folder / 'predictions.csv'}")
     if count["skipped"]:

@@ -102,7 +102,10 @@ def _check(known: Known) -> Path:
     name_of_root(known.out)
     target: Path = known.out / known.name
     if os.path.lexists(target):
-        raise UsageError(f"{target} is there already; give another --name or --out, or remove it")
+        raise UsageError(
+            f"{target} is there already; give another --name or --out, or remove it: the photos that it was made of "
+            "stay where they are"
+        )
     check_place(known.out, "--out FOLDER")
     for folder in (known.photos, known.masks):
         if folder and folder.is_dir() and target.resolve().is_relative_to(folder.resolve()):
@@ -192,8 +195,10 @@ def _tell(known: Known, plan: "Planned", target: Path, placed: "Counter[How]") -
     ways = " and ".join(_WAYS[way].format(counted(number, "photo")) for way, number in placed.items())
     tell(f"written: {target}, {ways}; {SPLIT} there has the role of each photo")
     if decide := _accept(known, plan):
-        tell(f"which method, with which threshold: {decide}")
-    tell(f"next: {_next(known, plan)}")
+        tell(f"next, which method with which threshold: {decide}")
+        tell(f"or a single fit: {_next(known, plan)}")
+    else:
+        tell(f"next: {_next(known, plan)}")
 
 
 def _near_duplicates(plan: "Planned") -> str:
