@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 from PIL import Image
+from statsmodels.stats.proportion import proportion_confint
 
 from acceptance.conftest import METHODS, SMALL, product_of
 from bench.config.presets import conf_folder
