@@ -277,8 +277,8 @@ def test_a_target_that_is_there_is_said_before_a_photo_is_opened(photos, refuse,
     (photos / "good" / "000.png").write_bytes(b"")
     line = refuse("data", "import", photos, "--name", "tablet")
     assert line == (
-        "bench: products/tablet is there already; give another --name or --out, or remove it: the photos that it was made "
-        "of stay where they are"
+        "bench: products/tablet is there already; give another --name or --out, or remove it: the photos that it was "
+        "made of stay where they are"
     )
 
 
