@@ -33,8 +33,8 @@ def unknown(kind: str, word: str, known: Iterable[str], *, hint: str = "") -> Us
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """The name that a word was probably meant to be; None where no name is near, or a part of it is in several.
 
-    One slip of the keyboard comes first, then a name whose first words were typed, or the last ones; then, in longer
-    words, two and three slips. Case counts nothing, and hyphens, dots and underscores are alike.
+    One slip of the keyboard comes first, then a name whose first words were typed, the last of several perhaps in part,
+    or the last ones; then, in longer words, two and three slips. Case counts nothing, and hyphens, dots and underscores are alike.
     """
     typed, forms = _form(word), {name: _form(name) for name in names}
     slips = {name: _slips(typed, form) for name, form in forms.items() if abs(len(form) - len(typed)) <= _MOST_SLIPS}
@@ -42,7 +42,7 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     if best is not None and slips[best] <= 1 < len(typed):
         return best
     for parts in (
-        [name for name, form in forms.items() if len(typed) > 3 and form.startswith(typed)],
+        [name for name, form in forms.items() if "_" in typed and form.startswith(typed)],
         [name for name, form in forms.items() if form.startswith(f"{typed}_") or typed.startswith(f"{form}_")],
         [name for name, form in forms.items() if form.endswith(f"_{typed}") or typed.endswith(f"_{form}")],
     ):
