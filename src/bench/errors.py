@@ -34,7 +34,8 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     """The name that a word was probably meant to be; None where no name is near, or a part of it is in several.
 
     One slip of the keyboard comes first, then a name whose first words were typed, the last of several perhaps in part,
-    or the last ones; then, in longer words, two and three slips. Case counts nothing, and hyphens, dots and underscores are alike.
+    or the last ones; then, in longer words, two and three slips. Case counts nothing, and hyphens, dots and underscores
+    are alike.
     """
     typed, forms = _form(word), {name: _form(name) for name in names}
     slips = {name: _slips(typed, form) for name, form in forms.items() if abs(len(form) - len(typed)) <= _MOST_SLIPS}

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ _VARIABLES = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK"),
     *("MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
+_FIRST_SPEAKS_WITHIN = 10  # seconds
 _FIRST_PORT, _PORTS = 15000, 17000  # below the ephemeral ports that systems assign
 
 
@@ -106,6 +108,16 @@ def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
         return launch.rank == 0
     local, node = own_numbers(environment)
     return not local and not node
+
+
+def let_the_first_speak() -> None:
+    """Wait before this process ends with a mistake that the first process of its launch has found as well.
+
+    A launcher that sees another process end first stops the first one, which would then say that it was interrupted.
+    """
+    if find_launch() is not None:
+        with suppress(KeyboardInterrupt):  # the launcher's signal, once the first has ended
+            time.sleep(_FIRST_SPEAKS_WITHIN)
 
 
 def meeting_point(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:

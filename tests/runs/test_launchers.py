@@ -131,6 +131,25 @@ def test_a_run_of_other_devices_than_torchrun_started_is_refused_by_one_line(fit
     assert not Path("runs").exists()
 
 
+LATE_FIRST = """
+import os, sys, time
+if os.environ["RANK"] == "0":
+    time.sleep(3)
+from bench.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", [("--data.root", "nowhere"), ("--no_such_option", 1)])
+def test_the_first_process_says_a_mistake_though_the_others_find_it_seconds_earlier(fit, mistake):
+    Path("late.py").write_text(LATE_FIRST)
+    launcher = (*TORCHRUN, "--master-port", free_port(), "--nproc-per-node", 2, "late.py")
+    ((_, _, stderr),) = together((*launcher, *fit[2:], *mistake))
+    (line,) = own_lines(stderr)
+    assert "interrupted" not in line
+
+
 @pytest.mark.slow
 def test_a_command_that_does_not_share_its_work_is_refused_by_one_line():
     launcher = (*TORCHRUN, "--master-port", free_port(), "--nproc-per-node", 2, "-m", "bench")

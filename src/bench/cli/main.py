@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from bench.config.paths import expand_environment
 from bench.console import is_main_process
 from bench.errors import RunError, UsageError
 from bench.escaping import terminal
-from bench.processes import find_launch, require_one_process
+from bench.processes import find_launch, let_the_first_speak, require_one_process
 from bench.version import __version__
 from bench.writing import describe_refusal
 
@@ -25,7 +24,6 @@ _FIRST = (
     "fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "verify", "serve", "data",
 )  # fmt: skip
 _SHARED = ("fit", "test")  # commands that several processes can run together
-_FIRST_SPEAKS_WITHIN = 10  # seconds that another process waits before it ends with a mistake
 _EXAMPLES = """Examples:
   bench fit vae screw --data synthetic
   bench fit --model padim --category screw --data.root ~/mvtec_ad --seed 1
@@ -113,15 +111,11 @@ def _complete(shell: str) -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    """Say a mistake; of processes that a launcher started together, the first alone does.
-
-    The others wait for its end: a launcher that sees one of them end first stops the first before it has spoken.
-    """
+    """Say a mistake; of processes that a launcher started together, the first alone does."""
     if is_main_process() or find_launch() is None:  # a process started by hand has its own terminal
         print(f"bench: {terminal(message)}", file=sys.stderr)
     else:
-        with suppress(KeyboardInterrupt):  # the launcher's signal, once the first has ended
-            time.sleep(_FIRST_SPEAKS_WITHIN)
+        let_the_first_speak()
     return status
 
 

@@ -15,7 +15,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
 from bench.errors import RunError, UsageError, first_line
-from bench.processes import Launch, find_launch, is_main_process, meeting_point, own_numbers, process_name
+from bench.processes import (
+    Launch,
+    find_launch,
+    is_main_process,
+    let_the_first_speak,
+    meeting_point,
+    own_numbers,
+    process_name,
+)
 from bench.runs.environment import find_accelerator
 
 # Parts of the errors of gloo, NCCL and torch's store when the other end of a connection is gone.
@@ -103,6 +111,7 @@ def _leave(message: str, *, alone: bool = False) -> NoReturn:
     """End with this mistake, which the first process reports; with `alone`, this one reports it, whatever its rank."""
     if is_main_process() or alone:
         raise UsageError(message)
+    let_the_first_speak()
     raise SystemExit(2)
 
 
