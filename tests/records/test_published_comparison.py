@@ -17,12 +17,21 @@ def record(finished: Path) -> Record:
 
 
 def test_the_figure_is_the_categorys_own(record):
-    assert published_figure(record, "image_auroc") == (0.863, "screw")
+    assert published_figure(record, "image_auroc") == (0.863, "screw", 1)
 
 
 def test_the_figure_is_the_mean_where_the_categorys_is_unknown(record):
     record = record.changed(reference="padim/r18_rd100/paper")
-    assert published_figure(record, "pixel_auroc") == (0.967, "mean")
+    assert published_figure(record, "pixel_auroc") == (0.967, "mean", 15)
+
+
+def test_the_figure_is_of_the_records_dataset(record):
+    changes = {"dataset": "visa", "category": "macaroni2", "reference": "supersimplenet/wr50/authors_code"}
+    of_visa = record.changed(**changes)
+    assert published_figure(of_visa, "image_auroc") == (0.74988, "macaroni2", 1)
+    assert differences(of_visa.model_copy(update={"official": False})) == ["not Amazon's own data"]
+    other = record.changed(**changes | {"dataset": "btad", "category": "01"})
+    assert published_figure(other, "image_auroc") is None, "that source has no figures of it"
 
 
 def test_there_is_no_figure_of_a_metric_that_was_not_published(record):
@@ -34,7 +43,7 @@ def test_there_is_no_figure_of_a_metric_that_was_not_published(record):
     [{"reference": None}, {"dataset": "synthetic"}, {"category": "gear"}, {"reference": "of/a_later/release"}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_there_is_no_figure_without_a_reference_or_outside_mvtec_ad(changes, record):
+def test_there_is_no_figure_without_a_reference_or_outside_its_datasets(changes, record):
     assert published_figure(record.model_copy(update=changes), "image_auroc") is None
 
 
@@ -73,7 +82,7 @@ def test_what_moves_published_metrics_is_named(changes, words, record):
     ],
 )
 def test_a_difference_stands_only_beside_a_comparable_figure_of_the_same_category(of, own, comparable, text):
-    assert describe_figure(Figure(0.863, of), own, comparable=comparable) == text
+    assert describe_figure(Figure(0.863, of, 15), own, comparable=comparable) == text
 
 
 def test_a_record_of_before_is_still_read(finished, tmp_path):

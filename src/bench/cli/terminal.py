@@ -158,7 +158,8 @@ def _print_metrics(
 def _print_source(console: Console, record: Record, figures: Collection[str], apart: Sequence[str]) -> None:
     reference = reference_of(record)
     assert reference is not None
-    sources = {f"{row.source} ({row.kind})" for name, row in reference.metrics.items() if name in figures}
+    rows = reference.metrics_of(record.dataset).items()
+    sources = {f"{row.source} ({row.kind})" for name, row in rows if name in figures}
     console.print(f"published: {reference.name}; {'; '.join(sorted(sources))}", soft_wrap=True)
     if reference.note:
         console.print(reference.note, soft_wrap=True)

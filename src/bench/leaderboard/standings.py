@@ -11,7 +11,6 @@ from bench.data.facts import known_categories
 from bench.leaderboard.aggregate import Method, Row, Summary, TableKey, summary
 from bench.leaderboard.significance import Significance, compare_methods, ranks
 from bench.records.published import Figure
-from bench.records.published import groups as published_groups
 
 GROUPS = {"textures": "texture", "objects": "object", "mean": ""}  # the last one holds every category
 
@@ -61,10 +60,10 @@ class Standing:
         if not figures or len(rows) < len(categories):
             return figures[0] if figures and figures[0].of == "mean" else None
         if len(figures) == len(categories) and all(figure.of != "mean" for figure in figures):
-            return Figure(fmean(figure.value for figure in figures), "categories")
+            return Figure(fmean(figure.value for figure in figures), "categories", len(figures))
         overall = next((figure for figure in figures if figure.of == "mean"), None)
-        if overall and set(categories) == set(published_groups()["mean"]):
-            return Figure(overall.value, "categories")
+        if overall and len(categories) == overall.over:
+            return Figure(overall.value, "categories", overall.over)
         return overall
 
     @cached_property

@@ -8,26 +8,28 @@ MARK = "*"
 
 
 def reference_of(record: Record) -> Reference | None:
-    """The published metrics of the run's method, on the category's dataset; None where there are none."""
-    if record.reference is None or record.dataset != DATASET or record.category not in groups()["mean"]:
+    """The published metrics that the run's method names, if they are of the run's category; else None."""
+    if record.reference is None or record.category not in groups(record.dataset).get("mean", ()):
         return None
-    return references().get(record.reference)
+    reference = references().get(record.reference)
+    known = reference and (record.dataset == DATASET or reference.metrics_of(record.dataset))
+    return reference if known else None
 
 
 def published_figure(record: Record, metric: str) -> Figure | None:
     """The published value for the run's category, else for the mean over all categories."""
     reference = reference_of(record)
-    return reference.figure(metric, record.category) if reference else None
+    return reference.figure(metric, record.category, record.dataset) if reference else None
 
 
 def differences(record: Record) -> list[str]:
     """How the run's protocol differs from that of its reference; empty where the two metrics may be compared.
 
-    It is empty on other datasets as well: nothing is published there to compare with.
+    It is empty as well on datasets of which nothing is published to compare with.
     """
-    if record.dataset != DATASET:
+    if not groups(record.dataset):
         return []
-    found = [] if record.official else [f"not {owner_of(DATASET)}'s own data"]
+    found = [] if record.official else [f"not {owner_of(record.dataset)}'s own data"]
     if record.differs:
         found = [*found, record.differs]
     if record.weights.get("source") == "none" and "model.weights" in record.overrides:
@@ -41,7 +43,7 @@ def describe_figure(figure: Figure, own: float | None, *, comparable: bool) -> s
     """`0.863 (+0.012)`; the difference appears only for the category's own value, and under the same protocol."""
     text = f"{figure.value:.3f}"
     if figure.of == "mean":
-        text += f" (mean of {len(groups()['mean'])})"
+        text += f" (mean of {figure.over})"
     elif comparable and own is not None:
         text += f" ({own - figure.value:+.3f})"
     return text if comparable else text + MARK
