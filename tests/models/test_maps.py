@@ -22,7 +22,7 @@ def test_the_linear_map_is_bilinear_upsampling_then_scipys_gaussian_filter(grid,
     ("size", "side", "stride", "deviation"),
     [(256, 32, 4, 10.0), (64, 16, 8, math.log10(8.2) + 0.25), (32, 32, 4, 10.0)],
 )
-def test_receptive_fields_are_fcdds_transposed_convolution_over_that_of_ones(size, side, stride, deviation):
+def test_receptive_fields_are_fcdds_transposed_convolution_evened_out_over_that_of_ones(size, side, stride, deviation):
     places = (size - side) // stride + 1
     scores = torch.rand(2, 1, places, places, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     offset = torch.arange(side) - (side - 1) / 2
@@ -31,5 +31,7 @@ def test_receptive_fields_are_fcdds_transposed_convolution_over_that_of_ones(siz
         torch.nn.functional.conv_transpose2d(grid, kernel, stride=stride) for grid in (scores, torch.ones_like(scores))
     )
     maps = ReceptiveFieldUpsampling(size, side, stride)(scores[:, 0].float())
+    dimmed = ReceptiveFieldUpsampling(size, side, stride, even_borders=False)(scores[:, 0].float())
+    torch.testing.assert_close(dimmed.double(), (spread / kernel.sum())[:, 0], rtol=1e-5, atol=1e-6)
     assert maps.shape == (2, size, size)
     torch.testing.assert_close(maps.double(), (spread / reached)[:, 0], rtol=1e-5, atol=1e-5)

@@ -67,6 +67,23 @@ def test_the_map_is_the_blurred_distance_to_the_bank_and_the_score_its_maximum_b
     np.testing.assert_allclose(anomaly_map, np.stack([gaussian_filter(each, 4.0) for each in enlarged]), rtol=1e-4)
 
 
+def test_squared_distances_are_squared_before_the_blur():
+    plain, squared = (learn(built(squared=squared), IMAGES.split(3)) for squared in (False, True))
+    neighbours = NearestNeighbors(n_neighbors=1).fit(squared.bank)
+    distances = neighbours.kneighbors(authors_patches(squared, PROBES))[0].reshape(3, 8, 8) ** 2
+    with torch.inference_mode():
+        score, anomaly_map, _ = squared(PROBES)
+        assert (plain(PROBES).score.argsort() == score.argsort()).all()
+    enlarged = interpolate(torch.from_numpy(distances)[:, None], size=64, mode="bilinear")[:, 0].numpy()
+    np.testing.assert_allclose(score, distances.max(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(anomaly_map, np.stack([gaussian_filter(each, 4.0) for each in enlarged]), rtol=1e-4)
+
+
+def test_squared_distances_are_not_re_weighted():
+    with pytest.raises(UsageError, match=r"set --model\.squared false"):
+        built(squared=True, reweighting=9)
+
+
 def test_a_re_weighted_score_is_equation_7():
     model = learn(built(reweighting=5), IMAGES.split(3))
     bank, patches = model.bank.double().numpy(), authors_patches(model, PROBES).double().numpy().reshape(3, 64, -1)

@@ -127,6 +127,13 @@ def test_no_row_is_above_the_threshold_after_any_step_of_the_second_stage():
     assert (row_norms(free.steps[-1]) > model.max_norm).any()
 
 
+def test_rows_may_be_scaled_back_after_each_epoch_alone():
+    model = train(make(balancing_rate=5.0, balancing_decay=0.0, max_norm_after="epoch"))
+    within = [bool((row_norms(state) <= model.max_norm).all()) for state in model.steps[2 * STEPS :]]
+    assert not all(within[:STEPS]), "no step of the epoch is bounded"
+    assert (row_norms(model.state_dict()) <= model.max_norm).all()
+
+
 def test_rows_of_the_first_stage_are_free(usual):
     model, _ = usual
     assert len({round(norm, 4) for norm in row_norms(model.steps[2 * STEPS - 1]).tolist()}) == 3

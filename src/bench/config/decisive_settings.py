@@ -26,7 +26,7 @@ _NO_METHOD = frozenset({"seed", "category", "model.weights"})
 _AS_BEFORE = {
     "data.aspect": "squash", "data.bits": 16, "data.masks": "required", "data.mask_threshold": None,
     "data.shots": None, "data.contamination": 0, "data.tile": None, "data.tile_overlap": 0, "data.held_out": None,
-    "data.products": None,
+    "data.products": None, "model.squared": False, "model.even_borders": True, "model.max_norm_after": "step",
 }  # fmt: skip
 
 # Settings that only training by gradient uses. A texture's patches are those "that training sees" (`DataSpec.patch`).

@@ -45,6 +45,7 @@ class CutPaste(Detector):
         freeze_backbone_epochs: epochs of the head alone, before all layers learn (appendix A.4).
         patch: side in pixels of the windows that are learned and scored (section 2.4); null takes whole images.
         stride: pixels between the windows that are scored.
+        even_borders: whether the map of windows is evened out at the border, which few windows cover; FCDD's is not.
         density: one Gaussian of all windows (`shared`), one `per_location`, or `auto`, by whether objects are aligned.
         regularisation: added to the diagonal of each covariance `per_location`; `shared` is shrunk by Ledoit and Wolf.
         jitter: largest change of a pasted patch's colours.
@@ -66,6 +67,7 @@ class CutPaste(Detector):
         freeze_backbone_epochs: Whole = 0,
         patch: Count | None = None,
         stride: int = 4,
+        even_borders: bool = True,
         density: Literal["shared", "per_location", "auto"] = "auto",
         regularisation: NonNegative = 0.01,
         jitter: NonNegative = 0.1,
@@ -83,7 +85,7 @@ class CutPaste(Detector):
         if patch is None:
             self.to_map, self.per_side = SmoothUpsampling(self.network.grid, spec.size, 0.0), 1
         else:
-            self.to_map = ReceptiveFieldUpsampling(spec.size, patch, stride)
+            self.to_map = ReceptiveFieldUpsampling(spec.size, patch, stride, even_borders=even_borders)
             self.per_side = self.to_map.per_side
         if density == "per_location" and spec.tiles is not None:
             raise UsageError("--model.density per_location is of whole images; with --data.tile use shared")

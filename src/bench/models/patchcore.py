@@ -41,6 +41,7 @@ class PatchCore(Detector):
         projection: numbers that patches are projected to, to choose from; null chooses from the patches themselves.
         reweighting: neighbours of the nearest patch that decide how much an image score counts (b in equation 7; the
             paper does not say how many); null takes the largest distance as it is, like the authors' code.
+        squared: whether scores and maps are of squared distances, as in the authors' code; the paper's are not squared.
         sigma: standard deviation in pixels of the blur of the anomaly map.
         memory_limit: gigabytes that the bank, and what it is chosen from, may take together.
     """
@@ -61,11 +62,14 @@ class PatchCore(Detector):
         share: float = 0.1,
         projection: int | None = 128,
         reweighting: int | None = None,
+        squared: bool = False,
         sigma: Sigma = 4.0,
         memory_limit: Positive = 8.0,
     ) -> None:
         super().__init__(spec)
         _check(share, level_features, features, projection, reweighting)
+        if squared and reweighting is not None:
+            raise UsageError("--model.reweighting weighs distances that are not squared: set --model.squared false")
         self.backbone = Backbone(backbone, levels, weights, spec.size)
         self.grid = self.backbone.shapes[0][1:]
         self.patches = self.grid[0] * self.grid[1]
@@ -73,6 +77,7 @@ class PatchCore(Detector):
         self.features = features
         self.share = share
         self.reweighting = reweighting
+        self.squared = squared
         self.projected = projection is not None and projection < features
         self.memory = self._plan(projection if projection is not None and self.projected else features, memory_limit)
         self.seed = torch.initial_seed()
@@ -91,6 +96,8 @@ class PatchCore(Detector):
         patches = self.embed(image)
         bank = self.bank[: int(self.count)]
         distances, indices = (part.view(len(image), -1) for part in nearest(patches.flatten(0, 1), bank))
+        if self.squared:  # before the blur, which ranks pixels otherwise then
+            distances = distances.square()
         score, farthest = self.within(distances.view(-1, *self.grid)).flatten(1).max(dim=1)
         if self.reweighting is not None:
             each = torch.arange(len(image), device=image.device)

@@ -1,6 +1,6 @@
 """Weight Balancing: tuned weight decay, then a classifier of rows of equal norm (Alshammari et al., CVPR 2022)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,12 @@ from bench.models.parts.schedules import cosine
 class WeightBalancing(Classifier):
     """A classifier whose last epochs train its last layer alone, with weight decay and bounded norms.
 
-    The first stage is a classifier with the weight decay that suits the data (section 4.2; a setting to be tuned). The
-    second (section 4.3) freezes all but the last layer: class-balanced loss, weight decay, and after each step every
-    row of its weights is scaled back to at most a threshold (MaxNorm, equation 7), which the authors' code takes from
-    the rows after the first stage. Both stages use SGD: AdamW's decoupled decay differs. The class-balanced loss is
-    cross entropy, as Cui et al. define it; the authors' code takes the binary cross entropy of softmax outputs, which
-    is smaller.
+    The first stage is a classifier with the weight decay that suits the data (section 4.2; a setting to be tuned).
+    The second (section 4.3) freezes all but the last layer: class-balanced loss, weight decay, and after each step
+    every row of its weights is scaled back to at most a threshold (MaxNorm, equation 7), which the authors' code
+    takes from the rows after the first stage. That code scales back once after each epoch. Both stages use SGD:
+    AdamW's decoupled decay differs. The class-balanced loss is cross entropy, as Cui et al. define it; the authors'
+    code takes the binary cross entropy of softmax outputs, which is smaller.
 
     Args:
         spec: what the data are like.
@@ -31,6 +31,7 @@ class WeightBalancing(Classifier):
         balancing_decay: weight decay of the last layer in the second stage.
         balancing_beta: of the class-balanced loss of the second stage.
         max_norm_share: threshold of MaxNorm, from the smallest (0) to the largest (1) norm of a row.
+        max_norm_after: how often rows are scaled back: after each `step` (the paper) or `epoch` (its authors' code).
         classifier: settings of the first stage, those of `Classifier`.
     """
 
@@ -45,6 +46,7 @@ class WeightBalancing(Classifier):
         balancing_decay: NonNegative = 0.1,
         balancing_beta: BelowOne = 0.9999,
         max_norm_share: float = 0.1,
+        max_norm_after: Literal["step", "epoch"] = "step",
         **classifier: Any,
     ) -> None:
         super().__init__(spec, **classifier)
@@ -56,6 +58,7 @@ class WeightBalancing(Classifier):
             raise UsageError(f"--model.max_norm_share {max_norm_share} does not lie in [0, 1]")
         self.balancing_epochs, self.balancing_rate = balancing_epochs, balancing_rate
         self.balancing_decay, self.max_norm_share = balancing_decay, max_norm_share
+        self.max_norm_after = max_norm_after
         self.balanced = ClassificationLoss(spec.class_counts, effective_number_beta=balancing_beta)
         self.register_buffer("max_norm", torch.tensor(float("inf")))
 
@@ -125,14 +128,23 @@ class WeightBalancing(Classifier):
                 if id(parameter) not in last:
                     parameter.grad = None
 
-    @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
+        """Bound the norms after a step."""
+        if self.balancing and self.max_norm_after == "step":
+            self.bound_norms()
+
+    def on_train_epoch_end(self) -> None:
+        """Bound the norms after an epoch."""
+        if self.balancing and self.max_norm_after == "epoch":
+            self.bound_norms()
+
+    @torch.no_grad()
+    def bound_norms(self) -> None:
         """MaxNorm by projection: rows above the threshold are scaled back to it; biases are free."""
-        if self.balancing:
-            weight = self.last_layer.weight
-            norms = weight.norm(dim=1, keepdim=True)
-            # To slightly below the threshold, or rounding could leave a row just above it.
-            weight.mul_((self.max_norm * (1 - 1e-6) / norms.clamp_min(1e-12)).clamp_max(1.0))
+        weight = self.last_layer.weight
+        norms = weight.norm(dim=1, keepdim=True)
+        # To slightly below the threshold, or rounding could leave a row just above it.
+        weight.mul_((self.max_norm * (1 - 1e-6) / norms.clamp_min(1e-12)).clamp_max(1.0))
 
     def share_of_rate(self, update: int, per_epoch: int, total: int) -> float:
         """The first stage's schedule over its own updates, then a cosine of the second stage's rate."""

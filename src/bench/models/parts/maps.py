@@ -36,13 +36,14 @@ class SmoothUpsampling(nn.Module):
 class ReceptiveFieldUpsampling(nn.Module):
     """Scores of windows, each spread over the pixels of its window by a Gaussian (Liznerski et al., ICLR 2021).
 
-    FCDD's transposed convolution, with a kernel of `side` and the standard deviation of its code's rule; divided by the
-    sum of the weights that reach a pixel, so that borders, which few windows cover, are not dimmed.
+    FCDD's transposed convolution, with a kernel of `side` and the standard deviation of its code's rule. With
+    `even_borders` it is divided by the sum of the weights that reach a pixel. Few windows cover the border, which the
+    map of FCDD dims: windows of 32 pixels at a stride of 4 to a twentieth, in the middle of a side.
     """
 
     axis: Tensor
 
-    def __init__(self, size: int, side: int, stride: int) -> None:
+    def __init__(self, size: int, side: int, stride: int, *, even_borders: bool = True) -> None:
         super().__init__()
         if not 1 <= stride <= side <= size or (size - side) % stride:
             raise UsageError(
@@ -53,7 +54,9 @@ class ReceptiveFieldUpsampling(nn.Module):
         deviation = 10.0 if side >= 32 else math.log10(0.45 * side + 1) + 0.25
         offset = torch.arange(size, dtype=torch.float64)[:, None] - torch.arange(0, size - side + 1, stride)
         weight = (-(((offset - (side - 1) / 2) / deviation) ** 2) / 2).exp() * ((offset >= 0) & (offset < side))
-        self.register_buffer("axis", (weight / weight.sum(dim=1, keepdim=True)).float(), persistent=False)
+        # FCDD's kernel has a sum of one; every window covers all of it.
+        total = weight.sum(dim=1, keepdim=True) if even_borders else weight[:, :1].sum()
+        self.register_buffer("axis", (weight / total).float(), persistent=False)
 
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., n, n) scores of windows."""
