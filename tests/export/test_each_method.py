@@ -19,6 +19,7 @@ EPOCH = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "32")
 ANOGAN = ("--trainer.max_epochs", "2", "--data.samples_per_epoch", "32", "--model.pretrain_epochs", "1")
 CARPET = ("--category", "carpet", "--data.texture_patch", "32")
 CLASSES = ("--model.library", "timm", "--model.backbone", "test_resnet", *NONE, "--data.folds", "2")
+VIT = ("--model.backbone", "test_vit", *NONE, "--model.level", "1")
 METHODS = {
     "PaDiM": ("padim_mobilenetv2", *NONE),
     "PaDiM, components": ("padim", *MOBILE, "--model.reduction", "pca", "--model.channels", "8"),
@@ -39,6 +40,10 @@ METHODS = {
     "FastFlow on a transformer": (
         "fastflow", *EPOCH, *NONE, "--model.backbone", "test_vit", "--model.levels", "[0]",
         "--model.layer_norm", "false",
+    ),
+    "AnomalyDINO": ("anomaly_dino", *VIT, "--model.foreground", "never"),
+    "AnomalyDINO, padded": (
+        "anomaly_dino", *VIT, "--model.foreground", "never", "--model.top_share", "0.2", "--data.aspect", "pad",
     ),
     "Deep SVDD": ("deep_svdd", *EPOCH, "--model.pretrain_epochs", "0"),
     "f-AnoGAN": ("f_anogan", *ANOGAN, "--model.width", "8"),

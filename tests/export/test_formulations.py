@@ -20,6 +20,9 @@ METHODS = {
     "padim_mobilenetv2": {"model.reduction": "pca", "model.channels": "8", "model.interpolation": "bilinear"},
     "patchcore_r18": {"model.level_features": "100", "model.features": "70"},
     "patchcore_mobilenetv2": {"model.reweighting": "3"},
+    "anomaly_dino": {
+        "model.backbone": "test_vit", "model.level": "1", "model.foreground": "never", "model.top_share": "0.2",
+    },
     "knn": {"model.neighbours": "3"},
     "gaussian": {},
     "ocsvm": {},
@@ -40,8 +43,8 @@ METHODS = {
     "classifier": TINY | {"model.views": "3"},
     "reslt": TINY,
     "weight_balancing": TINY,
-}
-PADDED = ("padim", "patchcore_r18", "autoencoder", "vae", "fastflow", "cutpaste_patch")
+}  # fmt: skip
+PADDED = ("padim", "patchcore_r18", "anomaly_dino", "autoencoder", "vae", "fastflow", "cutpaste_patch")
 WINDOWED = {"f_anogan": PATCHES | {"model.width": "8"}}
 
 

@@ -26,6 +26,7 @@ IMAGES = torch.randint(256, (COUNT, 3, 64, 64), dtype=torch.uint8, generator=tor
 TYPES = torch.arange(COUNT) % 3
 EPOCHS = 2
 BACKBONE = {"backbone": "resnet18", "weights": "none"}
+VIT = {"backbone": "test_vit", "weights": "none", "level": 1}
 
 # At least one preset of each class, with settings by which two epochs see all that it does.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +50,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "patchcore": ("patchcore", {**BACKBONE, "share": 0.2, "projection": 16}),
     "patchcore, re-weighted": ("patchcore_paper", {**BACKBONE, "share": 0.2, "projection": None, "reweighting": 3}),
     "spade": ("spade", {**BACKBONE, "neighbours": 3}),
+    "anomaly dino": ("anomaly_dino", {**VIT, "rotations": 3, "foreground": "always"}),
+    "anomaly dino, auto": ("anomaly_dino", VIT),
     "gaussian": ("gaussian_mobilenetv2", BACKBONE),
     "ocsvm": ("ocsvm", BACKBONE),
     "knn": ("knn", {**BACKBONE, "neighbours": 2}),

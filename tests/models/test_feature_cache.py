@@ -19,6 +19,7 @@ METHODS = {
     "padim": ("--model.channels", "8"),
     "patchcore_r18": (),
     "spade": ("--model.backbone", "resnet18", "--model.neighbours", "2"),
+    "anomaly_dino": ("--model.backbone", "resnet18", "--model.level", "2", "--model.rotations", "3"),
     "knn": ("--model.backbone", "resnet18", "--model.levels", "[4]"),
     "gaussian": ("--model.backbone", "resnet18", "--model.levels", "[1,2,3,4]"),
     "ocsvm": ("--model.backbone", "resnet18", "--model.levels", "[4]"),

@@ -12,6 +12,7 @@ from runs.test_processes import run_processes
 TILES = ("--data.image_size", "64", "--data.crop", "null", "--data.tile", "32", "--data.tile_overlap", "8")
 # What makes a preset quick, and fit for tiles of 32 pixels; the others need nothing.
 SMALL = {
+    "anomaly_dino": ("--model.backbone", "test_vit", "--model.level", "1"),
     "cutpaste_patch": ("--model.patch", "16", "--model.stride", "8"),
     "f_anogan": ("--model.pretrain_epochs", "1"),
     "deep_svdd": ("--model.pretrain_epochs", "1"),
@@ -19,6 +20,7 @@ SMALL = {
 PRESETS = (
     *("padim", "patchcore_r18", "spade_mobilenetv2", "knn_mobilenetv2", "gaussian_mobilenetv2", "ocsvm_mobilenetv2"),
     *("autoencoder", "vae", "deep_svdd", "f_anogan", "cutpaste", "cutpaste_patch", "fastflow_mobilenetv2", "trivial"),
+    "anomaly_dino",
 )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UsageError
 from bench.export.operations import Inside, Nearest, PooledNumbers, Windows, shrunk_distance, squared_distance
+from bench.models.anomaly_dino import AnomalyDINO
 from bench.models.autoencoder import Autoencoder
 from bench.models.base import Detector, Prediction
 from bench.models.cutpaste import CutPaste
@@ -124,6 +126,36 @@ class OfPatchCore(Formulation):
             levels.append(pooled.flatten(2).mT)
         together: Tensor = self.together(torch.stack(levels, dim=2).flatten(2)) if len(levels) > 1 else levels[0]
         return together
+
+
+class OfAnomalyDINO(Formulation):
+    """AnomalyDINO, of all patches."""
+
+    reads_box = True
+
+    def __init__(self, model: AnomalyDINO) -> None:
+        super().__init__()
+        if model.leaves_out():
+            raise UsageError(
+                "the run leaves out the background by the principal components of each image, which ONNX does not "
+                "have; fit it with --model.foreground never to export it"
+            )
+        self.model = model
+        self.nearest = Nearest(model.bank[: int(model.count)].flatten(0, 1))
+        self.inside = Inside.of_grid(model.spec.size, model.grid[0])
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method, the whole bank at once; as many of the largest distances count as it takes of each image."""
+        model = self.model
+        patches = nn.functional.normalize(model.backbone(image)[0].flatten(2).mT, dim=2)
+        distances = self.nearest(patches.flatten(0, 1))[0].reshape(-1, *model.grid).square() / 2
+        seen = self.inside(distances, box).flatten(1)
+        ordered = seen.topk(model.patches, dim=1).values
+        inside = (ordered > -torch.inf).sum(dim=1, keepdim=True)
+        number = (inside.double() * model.top_share).floor().clamp_min(1.0)
+        counts = torch.arange(model.patches, device=image.device) < number
+        score = torch.where(counts, ordered, 0.0).sum(dim=1) / number[:, 0].float()
+        return Prediction(score, model.to_map(distances))
 
 
 class OfDeepFeatures(Formulation):
@@ -312,6 +344,7 @@ class OfTrivial(Formulation):
 _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     PaDiM: OfPaDiM,
     PatchCore: OfPatchCore,
+    AnomalyDINO: OfAnomalyDINO,
     DeepFeatures: OfDeepFeatures,
     Autoencoder: OfAutoencoder,
     VAE: OfVAE,
