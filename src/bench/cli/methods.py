@@ -1,4 +1,4 @@
-"""The methods behind the presets: a line for each, which fits a screen of 80 columns and 24 rows."""
+"""The methods behind the presets: a line of 80 columns for each."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from bench.config.presets import Preset
 from bench.config.tracks import TRACKS
 
 _COLUMNS = ("name", "class", "year", "learns from", "by", "fit", "weights")
+_PRETRAINED = {"lvd142m": "DINOv2"}  # by timm's tag; others are ImageNet's
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Method:
             "labelled defects" if TRACKS[preset.track].learns_from_defects else "good images",
             "both" if len(ways) == 2 else "".join(ways) or "-",
             _duration(min(times)) if times else "-",
-            "-" if weights in (None, "none") else "ImageNet",
+            "-" if weights in (None, "none") else _PRETRAINED.get(weights, "ImageNet"),
         )
 
 
