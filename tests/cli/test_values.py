@@ -72,6 +72,8 @@ def test_a_value_out_of_range_is_refused(refuse, quick, option, value):
         ("vae", "beta", "-1"),
         ("padim", "sigma", "-1"),
         ("fastflow", "clamp", "0"),
+        ("stfpm", "momentum", "1"),
+        ("reverse_distillation", "sigma", "-1"),
         ("cutpaste", "jitter", "-0.1"),
         ("deep_svdd", "width", "0"),
         ("f_anogan", "search_rate", "0"),

@@ -45,6 +45,12 @@ METHODS = {
     "AnomalyDINO, padded": (
         "anomaly_dino", *VIT, "--model.foreground", "never", "--model.top_share", "0.2", "--data.aspect", "pad",
     ),
+    "STFPM": ("stfpm_mobilenetv2", *NONE, *EPOCH),
+    "STFPM, padded": ("stfpm_mobilenetv2", *NONE, *EPOCH, "--data.aspect", "pad"),
+    "reverse distillation": ("reverse_distillation_mobilenetv2", *NONE, *EPOCH),
+    "reverse distillation of a ResNet": (
+        "reverse_distillation", *NONE, *EPOCH, "--model.backbone", "resnet18", "--model.levels", "[1, 2]",
+    ),
     "Deep SVDD": ("deep_svdd", *EPOCH, "--model.pretrain_epochs", "0"),
     "f-AnoGAN": ("f_anogan", *ANOGAN, "--model.width", "8"),
     "f-AnoGAN of windows": ("f_anogan", *ANOGAN, "--model.width", "8", *CARPET),

@@ -34,6 +34,8 @@ METHODS = {
     "cutpaste": {},
     "cutpaste_patch": {"model.stride": "8", "model.density": "per_location"},
     "fastflow": {},
+    "stfpm": {},
+    "reverse_distillation_mobilenetv2": {},
     "deep_svdd": {},
     "deep_svdd_soft": {},
     "f_anogan": {"model.width": "8"},
@@ -44,7 +46,10 @@ METHODS = {
     "reslt": TINY,
     "weight_balancing": TINY,
 }  # fmt: skip
-PADDED = ("padim", "patchcore_r18", "anomaly_dino", "autoencoder", "vae", "fastflow", "cutpaste_patch")
+PADDED = (
+    *("padim", "patchcore_r18", "anomaly_dino", "autoencoder", "vae", "fastflow", "cutpaste_patch"),
+    *("stfpm", "reverse_distillation_mobilenetv2"),
+)
 WINDOWED = {"f_anogan": PATCHES | {"model.width": "8"}}
 
 

@@ -67,7 +67,8 @@ def hooks_of(module: nn.Module) -> list[Any]:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    return [each for module in model.modules() if isinstance(module, Backbone) for each in module.modules()]
+    backbones = [module for module in model.modules() if isinstance(module, Backbone) and not module.trained]
+    return [each for module in backbones for each in module.modules()]
 
 
 def presets() -> list[Any]:
@@ -97,6 +98,7 @@ def test_no_preset_changes_by_synchronised_batchnorm(preset):
 
 @pytest.mark.parametrize(
     ("preset", "converted"), [("cutpaste_cpu", True), ("deep_svdd", True), ("f_anogan", True), ("classifier", True),
+                              ("stfpm_mobilenetv2", True), ("reverse_distillation_mobilenetv2", True),
                               ("fastflow_mobilenetv2", False), ("patchcore_mobilenetv2", False)]
 )  # fmt: skip
 def test_methods_that_train_batchnorm_share_it(preset, converted):

@@ -45,6 +45,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fastflow of a transformer": (
         "fastflow_cait_paper", {**BACKBONE, "backbone": "cait_xxs24_224", "levels": [3], "steps": 2}
     ),
+    "stfpm": ("stfpm", BACKBONE),
+    "reverse distillation": ("reverse_distillation", BACKBONE),
+    "reverse distillation by positions": (
+        "reverse_distillation_mobilenetv2", {**BACKBONE, "levels": [1, 2], "cosine": "position"}
+    ),
     "padim": ("padim", BACKBONE),
     "padim with pca": ("padim", {**BACKBONE, "reduction": "pca", "channels": 20}),
     "patchcore": ("patchcore", {**BACKBONE, "share": 0.2, "projection": 16}),

@@ -23,6 +23,15 @@ METHODS = {
     "knn": ("--model.backbone", "resnet18", "--model.levels", "[4]"),
     "gaussian": ("--model.backbone", "resnet18", "--model.levels", "[1,2,3,4]"),
     "ocsvm": ("--model.backbone", "resnet18", "--model.levels", "[4]"),
+    "stfpm": ("--trainer.max_epochs", "2", "--data.batch_size", "4"),
+    "reverse_distillation_mobilenetv2": (
+        "--model.backbone",
+        "resnet18",
+        "--trainer.max_epochs",
+        "2",
+        "--data.batch_size",
+        "4",
+    ),
     "fastflow": ("--trainer.max_epochs", "2", "--data.batch_size", "4"),
 }
 

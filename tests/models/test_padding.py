@@ -15,6 +15,8 @@ METHODS = {
     "vae": {},
     "padim": {"model.channels": "8"},
     "fastflow": {},
+    "stfpm": {},
+    "reverse_distillation_mobilenetv2": {},
     "patchcore_r18": {},
 }
 TOP, BOTTOM = Content(Box(0, 0, SIDE, SIDE // 2)), Content(Box(0, SIDE // 2, SIDE, SIDE))

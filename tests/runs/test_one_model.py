@@ -388,11 +388,15 @@ def test_two_processes_give_the_figures_of_one(root, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["patchcore", "autoencoder", "fastflow"])
+@pytest.mark.parametrize(
+    "method", ["patchcore", "autoencoder", "fastflow", "stfpm", "reverse_distillation_mobilenetv2"]
+)
 def test_other_methods_make_one_model_as_well(method, root, tmp_path):
     words = {
         "patchcore": ("--model.weights", "none"),
         "autoencoder": ("--epochs", "1", "--data.texture_patch", "null"),
+        "stfpm": ("--epochs", "1", "--model.weights", "none"),
+        "reverse_distillation_mobilenetv2": ("--epochs", "1", "--model.weights", "none"),
         "fastflow": ("--epochs", "1", "--model.weights", "none"),
     }
     own = ("--model", method, *words[method], "--data.root", root, "--data.image_size", "64")

@@ -23,6 +23,8 @@ METHODS = {
     "spade": ("spade_mobilenetv2", "--data.image_size 128", 0.6),
     "fastflow": ("fastflow_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 10", 0.9),
     "anomaly dino": ("anomaly_dino_cpu", "--model.backbone mobilenetv2_100 --model.level 2 --data.image_size 256", 0.9),
+    "stfpm": ("stfpm_mobilenetv2", "--data.image_size 128", 0.9),
+    "reverse distillation": ("reverse_distillation_mobilenetv2", "--data.image_size 128", 0.9),
     "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
     "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
     "gaussians": ("gaussian_mobilenetv2", "", 0.6),

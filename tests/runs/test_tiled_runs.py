@@ -21,6 +21,7 @@ PRESETS = (
     *("padim", "patchcore_r18", "spade_mobilenetv2", "knn_mobilenetv2", "gaussian_mobilenetv2", "ocsvm_mobilenetv2"),
     *("autoencoder", "vae", "deep_svdd", "f_anogan", "cutpaste", "cutpaste_patch", "fastflow_mobilenetv2", "trivial"),
     "anomaly_dino",
+    *("stfpm_mobilenetv2", "reverse_distillation_mobilenetv2"),
 )
 
 

@@ -21,6 +21,8 @@ from bench.models.padim import PaDiM
 from bench.models.parts.convolutional import squared_error, to_grey
 from bench.models.parts.novelty import LevelGaussians, Neighbours, OneClass
 from bench.models.patchcore import PatchCore
+from bench.models.reverse_distillation import ReverseDistillation
+from bench.models.stfpm import STFPM
 from bench.models.trivial import Trivial
 from bench.models.vae import VAE, divergence
 
@@ -297,6 +299,22 @@ class OfFastFlow(Formulation):
         return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
 
 
+class OfMap(Formulation):
+    """A method whose score is the largest value of its map, within the image."""
+
+    reads_box = True
+
+    def __init__(self, model: STFPM | ReverseDistillation) -> None:
+        super().__init__()
+        self.model = model
+        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method."""
+        anomaly_map = self.model.map_of(image)
+        return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
+
+
 class OfFAnoGAN(Formulation):
     """f-AnoGAN with its encoder, all windows of all images at once."""
 
@@ -350,6 +368,8 @@ _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     VAE: OfVAE,
     CutPaste: OfCutPaste,
     FastFlow: OfFastFlow,
+    STFPM: OfMap,
+    ReverseDistillation: OfMap,
     FAnoGAN: OfFAnoGAN,
     Trivial: OfTrivial,
 }

@@ -1,4 +1,4 @@
-"""Frozen timm networks as feature extractors."""
+"""timm networks as feature extractors: frozen ones, and students of the same architecture that are trained."""
 
 import hashlib
 import time
@@ -33,7 +33,7 @@ class _LastLevelReachedError(Exception):
 
 
 class Backbone(nn.Module):
-    """Features of a frozen network at some of its levels.
+    """Features of a network at some of its levels; it is frozen, unless it is `trained`.
 
     In a vision transformer (ViT, DeiT, CaiT) a level is the map of patch tokens after a block, with the network's own
     last norm, and without class and distillation tokens. It takes images of any multiple of its patch: the position
@@ -47,27 +47,36 @@ class Backbone(nn.Module):
 
     Within `cached_features` and `unchanged_images` (`feature_cache`), what was computed before is read from the disk.
 
+    A trained network is a convolutional one. In training its images pass together, as BatchNorm needs them, and nothing
+    of it is read from the disk.
+
     Args:
         name: any timm architecture.
         levels: indices in timm's `feature_info` (ResNet: 1, 2, 3 = layer1 to layer3; a transformer's blocks from 0) or
             names of modules.
         weights: a file, a tag of timm's, or 'none'.
         size: side of the square input in pixels.
+        trained: whether its parameters learn, and BatchNorm's statistics with them.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, levels: list[int] | list[str], weights: str, size: int) -> None:
+    def __init__(
+        self, name: str, levels: list[int] | list[str], weights: str, size: int, *, trained: bool = False
+    ) -> None:
         super().__init__()
+        self.trained = trained
         if name not in timm.list_models():
             raise unknown("backbone", name, timm.list_models(), hint="timm.list_models() names them all")
+        if trained and _is_transformer(name):
+            raise UsageError(f"{name} is a transformer; a student is a convolutional network, as resnet18")
         network = _create(name, size)
         load_weights(network, name, weights)
         mean, std = input_statistics(name, weights)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.network = network.requires_grad_(trained).eval().to(memory_format=torch.channels_last)
         self.name = name
         self._features: dict[str, Tensor] = {}
         self._passed: dict[str, list[str]] = {}  # the modules that an image passes up to each level
@@ -79,6 +88,7 @@ class Backbone(nn.Module):
         self.eval()
         with torch.inference_mode():
             self.shapes = [tuple(f.shape[1:]) for f in self(torch.zeros(1, 3, size, size))]
+        self.train()  # of a trained network: Lightning leaves a module in the mode in which it finds it
 
     @property
     def channels(self) -> list[int]:
@@ -86,19 +96,19 @@ class Backbone(nn.Module):
         return [shape[0] for shape in self.shapes]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Stay in evaluation mode: the statistics of BatchNorm are the weights' own."""
-        return super().train(False)
+        """Stay in evaluation mode if frozen: the statistics of BatchNorm are the weights' own."""
+        return super().train(mode and self.trained)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features (B, C, H, W) per level of (B, 1 or 3, size, size) images in [0, 1], in single precision."""
-        cache = active_cache(image.device)
+        cache = None if self.trained else active_cache(image.device)
         return self._compute(image) if cache is None else self._read_or_compute(image, cache)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
         image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with network_precision(image.device):
             # A graph that is exported has no fixed number of images that could be paired.
-            paired = image.device.type == "cpu" and not torch.compiler.is_compiling()
+            paired = image.device.type == "cpu" and not torch.compiler.is_compiling() and not self.training
             levels = self._run_on_cpu(image) if paired else self._run(image)
         return [level.float() for level in levels]
 

@@ -15,17 +15,19 @@ class SmoothUpsampling(nn.Module):
     """Bilinear up-sampling to `size` pixels, then a Gaussian blur of `sigma` pixels.
 
     Both are linear and act on rows and columns alike, so that two small matrix products do exactly what
-    `interpolate(align_corners=False)` followed by `scipy.ndimage.gaussian_filter` does (kernel cut at `truncate` sigma,
-    mirrored border), at a fraction of the cost.
+    `interpolate` followed by `scipy.ndimage.gaussian_filter` does (kernel cut at `truncate` sigma, mirrored border), at
+    a fraction of the cost. With `align_corners` the outermost distances lie on the outermost pixels' centres.
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, grid: tuple[int, int], size: int, sigma: float, *, truncate: float = 4.0) -> None:
+    def __init__(
+        self, grid: tuple[int, int], size: int, sigma: float, *, truncate: float = 4.0, align_corners: bool = False
+    ) -> None:
         super().__init__()
-        self.register_buffer("rows", _axis(grid[0], size, sigma, truncate), persistent=False)
-        self.register_buffer("columns", _axis(grid[1], size, sigma, truncate), persistent=False)
+        self.register_buffer("rows", _axis(grid[0], size, sigma, truncate, align_corners), persistent=False)
+        self.register_buffer("columns", _axis(grid[1], size, sigma, truncate, align_corners), persistent=False)
 
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., h, w) distances."""
@@ -90,8 +92,9 @@ class LogUpsampling(nn.Module):
         return torch.logaddexp(values[..., ends[0]] + shares[0], values[..., ends[1]] + shares[1])
 
 
-def _axis(length: int, size: int, sigma: float, truncate: float) -> Tensor:
+def _axis(length: int, size: int, sigma: float, truncate: float, align_corners: bool) -> Tensor:
     unit = torch.eye(length, dtype=torch.float64)[None]
-    upsampled = torch.nn.functional.interpolate(unit, size=size, mode="linear", align_corners=False)[0].T.numpy()
+    enlarged = torch.nn.functional.interpolate(unit, size=size, mode="linear", align_corners=align_corners)
+    upsampled = enlarged[0].T.numpy()
     blurred = gaussian_filter1d(upsampled, sigma, axis=0, mode="reflect", truncate=truncate) if sigma > 0 else upsampled
     return torch.from_numpy(np.ascontiguousarray(blurred)).float()
