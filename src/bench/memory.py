@@ -1,4 +1,4 @@
-"""The memory of a process: its peak and its freed pages."""
+"""The memory of a process, its peak and its freed pages, and what the machine has left."""
 
 import ctypes
 import ctypes.util
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+_OF_PROCESS, _OF_MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
+_OF_GROUP = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
@@ -51,7 +53,7 @@ def forget_peak() -> None:
 def peak_bytes() -> int:
     """The largest resident size since `forget_peak`."""
     # Not Linux' ru_maxrss: a process that a large one started inherits the large one's size there.
-    return _kernel_says("VmHWM") or _peak_of_usage()
+    return _kernel_says("VmHWM", _OF_PROCESS) or _peak_of_usage()
 
 
 def machine_bytes() -> int:
@@ -62,15 +64,27 @@ def machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def available_bytes() -> int:
+    """The memory that the system can give without swapping, in a container of the second kind no more than its limit.
+
+    That of the machine where the system does not tell, and 0 where it tells neither.
+    """
+    available = _kernel_says("MemAvailable", _OF_MACHINE) or machine_bytes()
+    with suppress(OSError, ValueError):  # no control group of version 2, or no limit in it, which reads `max`
+        limit, used = (int((_OF_GROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        return min(available, max(0, limit - used))
+    return available
+
+
 def _peak_of_usage() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _kernel_says(size: str) -> int:
-    """A size of this process, as Linux reports it, in bytes; 0 on other systems."""
+def _kernel_says(size: str, file: Path) -> int:
+    """A size in one of Linux' reports, in bytes; 0 on other systems."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
             if name == size:
                 return int(value.split()[0]) * 1024

@@ -154,8 +154,8 @@ def test_tiles_of_one_image_may_arrive_in_several_batches_and_in_any_number(padi
 
 
 def test_gaussians_that_do_not_fit_into_the_memory_are_refused(monkeypatch):
-    monkeypatch.setattr("bench.models.parts.statistics.machine_bytes", lambda: 10**6)
-    with pytest.raises(UsageError, match="a Gaussian of 100 channels at each of 576 positions takes 0 GB, more than"):
+    monkeypatch.setattr("bench.models.parts.statistics.available_bytes", lambda: 10**6)
+    with pytest.raises(UsageError, match=r"a Gaussian of 100 channels at each of 576 positions takes 0\.0 GB"):
         PaDiM(spec_of(Tiles(64, 32, 8), 4), weights="none")
 
 

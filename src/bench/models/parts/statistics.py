@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.memory import machine_bytes
+from bench.memory import available_bytes
 from bench.models.accumulators import Accumulator, First, State, Sum
 from bench.models.parts.chunks import rows_at_once
 from bench.models.parts.precision import full_precision
@@ -190,12 +190,12 @@ class PrincipalComponents(nn.Module):
 
 
 def _check_memory(gaussians: int, channels: int) -> None:
-    """A UsageError where the Gaussians would not fit into this machine's memory."""
-    needed, there = gaussians * channels**2 * _BYTES / 1e9, machine_bytes() / 1e9
+    """A UsageError where the Gaussians would not fit into the memory that is free: the machine would swap."""
+    needed, there = gaussians * channels**2 * _BYTES / 1e9, available_bytes() / 1e9
     if there and needed > there:
         raise UsageError(
-            f"a Gaussian of {channels} channels at each of {gaussians:,} positions takes {needed:,.0f} GB, more than "
-            f"the {there:,.0f} GB of this machine; lower --model.channels or --data.image_size"
+            f"a Gaussian of {channels} channels at each of {gaussians:,} positions takes {needed:,.1f} GB, more than "
+            f"the {there:,.1f} GB of memory that are free; lower --model.channels or --data.image_size"
         )
 
 
