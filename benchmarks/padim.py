@@ -150,7 +150,9 @@ def main() -> None:
     parser.add_argument("--category", default="screw")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has anomalib")
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter that has anomalib; none: bench alone"
+    )
     parser.add_argument("--turn", choices=("bench", "anomalib"), help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -161,15 +163,18 @@ def main() -> None:
     figures: dict[str, list[dict[str, Any]]] = {"anomalib": [], "bench, cold cache": [], "bench, warm cache": []}
     for _ in range(options.turns):
         with tempfile.TemporaryDirectory() as cache:
-            figures["anomalib"].append(take_turn("anomalib", options.peer_python, options, Path(cache)))
+            if options.peer_python != "none":
+                figures["anomalib"].append(take_turn("anomalib", options.peer_python, options, Path(cache)))
             for kind in ("bench, cold cache", "bench, warm cache"):
                 figures[kind].append(take_turn("bench", sys.executable, options, Path(cache)))
     for kind, turns in figures.items():
-        shown = {key: median(turn[key] for turn in turns) for key in turns[0]}
-        ratio = median(a["seconds"] / b["seconds"] for a, b in zip(turns, figures["anomalib"], strict=True))
-        memory = median(a["mebibytes"] / b["mebibytes"] for a, b in zip(turns, figures["anomalib"], strict=True))
+        shown = {key: median(turn[key] for turn in turns) for key in (turns[0] if turns else ())}
         words = "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
-        print(f"{kind:<20}{words}  time ratio {ratio:.3f}  memory ratio {memory:.3f}")
+        if peer := figures["anomalib"]:
+            ratio = median(a["seconds"] / b["seconds"] for a, b in zip(turns, peer, strict=True))
+            memory = median(a["mebibytes"] / b["mebibytes"] for a, b in zip(turns, peer, strict=True))
+            words += f"  time ratio {ratio:.3f}  memory ratio {memory:.3f}"
+        print(f"{kind:<20}{words or 'left out'}")
     warm = figures["bench, warm cache"]
     share = median(1 - turn["backbone_seconds"] / turn["seconds"] for turn in warm)
     print(f"share of the warm time outside the backbone: {share:.1%}")

@@ -151,7 +151,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has anomalib")
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter that has anomalib; none: bench alone"
+    )
     parser.add_argument("--turn", choices=("bench", "anomalib"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -163,21 +165,26 @@ def main() -> None:
         folder = Path(name)
         make_patches(options, folder)
         for _ in range(options.turns):
-            turns["anomalib"].append(take_turn("anomalib", options.peer_python, options, folder))
+            if options.peer_python != "none":
+                turns["anomalib"].append(take_turn("anomalib", options.peer_python, options, folder))
             turns["bench"].append(take_turn("bench", sys.executable, options, folder))
-    peer, own = turns["anomalib"][0], turns["bench"][0]
-    agreed = sum(a == b for a, b in zip(own["places"], peer["places"], strict=True))
-    apart = np.abs(np.array(own["distances"]) / np.array(peer["distances"]) - 1).max()
-    print(f"{agreed} of {len(own['places'])} picks the same; distances to the bank differ by {apart:.1e} at most")
+    own, peers = turns["bench"], turns["anomalib"]
+    if peers:
+        agreed = sum(a == b for a, b in zip(own[0]["places"], peers[0]["places"], strict=True))
+        apart = np.abs(np.array(own[0]["distances"]) / np.array(peers[0]["distances"]) - 1).max()
+        print(
+            f"{agreed} of {len(own[0]['places'])} picks the same; distances to the bank differ by {apart:.1e} at most"
+        )
     for step in ("choosing", "scoring"):
         for place, unit in enumerate(("s", "MiB")):
-            shown = {kind: median(turn[step][place] for turn in each) for kind, each in turns.items()}
-            ratio = median(
-                a[step][place] / max(b[step][place], 1e-9)
-                for a, b in zip(turns["anomalib"], turns["bench"], strict=True)
-            )
+            shown = {kind: median(turn[step][place] for turn in each) for kind, each in turns.items() if each}
             words = "  ".join(f"{kind} {value:.3g} {unit}" for kind, value in shown.items())
-            print(f"{step:<10}{words}  anomalib / bench {ratio:.2f}")
+            if peers:
+                pairs = zip(peers, own, strict=True)
+                words += (
+                    f"  anomalib / bench {median(a[step][place] / max(b[step][place], 1e-9) for a, b in pairs):.2f}"
+                )
+            print(f"{step:<10}{words}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 CELLS = (
     *("--models", "vae", "--data", "synthetic", "--categories", "screw"),
-    *("--seeds", "0,1,2,3,4,5", "--set", "model.latent_dim=8,16"),
+    *("--set", "model.latent_dim=8,16"),
     *("--data.image_size", "64", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--wandb", "disabled"),
 )
 LAUNCHES = {
@@ -29,10 +29,10 @@ LAUNCHES = {
 }
 
 
-def sweep(workers: int, threads: int, samples: int, runs: Path) -> tuple[float, list[dict[str, Any]]]:
+def sweep(workers: int, threads: int, seeds: int, samples: int, runs: Path) -> tuple[float, list[dict[str, Any]]]:
     """Wall time of the whole command in seconds, and its cells."""
     command = [sys.executable, "-m", "bench", "sweep", *CELLS, "--json", "--runs", str(runs)]
-    command += ["--data.samples_per_epoch", str(samples)]
+    command += ["--data.samples_per_epoch", str(samples), "--seeds", ",".join(map(str, range(seeds)))]
     command += ["--launcher.workers", str(workers), "--launcher.threads", str(threads)]
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
@@ -52,15 +52,16 @@ def main() -> None:
     """Print seconds, ratios, and the cost of a cell beyond its work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1600, help="images per training epoch: the length of a cell")
+    parser.add_argument("--seeds", type=int, default=6, help="two cells each")
     options = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     seconds: dict[str, float] = {}
     cells: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENCH_CACHE"] = str(Path(folder) / "cache")
-        sweep(1, 1, 16, Path(folder) / "warm")  # draws the images and fills the cache
+        sweep(1, 1, 1, 16, Path(folder) / "warm")  # draws the images and fills the cache
         for number, (name, launch) in enumerate(LAUNCHES.items()):
-            seconds[name], cells[name] = sweep(*launch, options.samples, Path(folder) / str(number))
+            seconds[name], cells[name] = sweep(*launch, options.seeds, options.samples, Path(folder) / str(number))
         beyond = beyond_work(cells["one worker of one thread"])
     two, one, threaded = (seconds[name] for name in LAUNCHES)
     for name, value in seconds.items():
