@@ -87,7 +87,7 @@ class CostRecord(BaseModel):
     test_seconds: Cost
     saved_seconds: Cost = 0.0  # of both: features were read from the cache, and took so long when they were computed
     milliseconds_per_image: Cost  # batch of one, warm, model only
-    images_per_second: Cost  # the test's batch size, warm, model only
+    images_per_second: Cost  # several images of a batch together, warm, model only
     peak_memory_bytes: Count
     peak_memory_of: Literal["process", "gpu"]
     parameters: Count
