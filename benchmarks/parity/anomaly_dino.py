@@ -1,4 +1,6 @@
-"""AnomalyDINO here against anomalib's, from the same weights and images: features, scores, maps and masks.
+"""AnomalyDINO here against anomalib's, from the same weights and images: features, distances, scores and masks.
+
+Maps are compared before they are enlarged: anomalib repeats each distance and the authors' code is bilinear, as here.
 
 Images have 518 pixels, the size of DINOv2's position embedding, so that neither side resamples it: at other sizes
 anomalib does so without antialiasing, timm with it. anomalib 2.7 comes from PyPI, in the same environment or in another
@@ -56,6 +58,7 @@ def ours(weights: Path) -> dict[str, np.ndarray]:
     from bench.models.accumulators import State
     from bench.models.anomaly_dino import AnomalyDINO
     from bench.models.parts.foreground import object_patches, without_holes
+    from bench.models.parts.neighbours import nearest
 
     train, probes = torch.from_numpy(images(2, 0)), torch.from_numpy(images(2, 1))
     spec = DataSpec(SIDE, 3, len(train))
@@ -67,12 +70,14 @@ def ours(weights: Path) -> dict[str, np.ndarray]:
             each.finish(state)
         features = model._features(probes)
         found = model.predict(probes)
+        bank = model.bank.flatten(0, 1)
+        patches = torch.nn.functional.normalize(features.flatten(2).mT, dim=2)
+        distances = nearest(patches.flatten(0, 1), bank)[0].square().view(len(probes), *model.grid) / 2
         masks = without_holes(object_patches(features, 10.0))
-    assert found.map is not None
     return {
         "features": features.flatten(2).mT.numpy(),
         "score": found.score.numpy(),
-        "map": found.map.numpy(),
+        "distances": distances.numpy(),
         "mask": masks.numpy(),
     }
 
@@ -87,7 +92,14 @@ def theirs(weights: Path) -> dict[str, np.ndarray]:
     timm.create_model = lambda *words, **more: create(*words, **(more | {"pretrained": False}))  # type: ignore[assignment]
     from anomalib.models.image.anomaly_dino.torch_model import AnomalyDINOModel
 
+    class AsTheyAre(torch.nn.Module):
+        """Leaves the distances of patches as they are."""
+
+        def forward(self, distances: torch.Tensor, _size: tuple[int, int]) -> torch.Tensor:
+            return distances
+
     model = AnomalyDINOModel(encoder_name=BACKBONE)
+    model.anomaly_map_generator = AsTheyAre()
     own = {name: value.float() for name, value in load_file(weights).items()}
     missing, _ = model.feature_encoder.feature_extractor.load_state_dict(own, strict=False)
     if missing:
@@ -106,7 +118,7 @@ def theirs(weights: Path) -> dict[str, np.ndarray]:
     return {
         "features": features.numpy(),
         "score": found.pred_score[:, 0].numpy(),
-        "map": found.anomaly_map[:, 0].numpy(),
+        "distances": found.anomaly_map[:, 0].numpy(),
         "mask": masks,
     }
 
