@@ -51,6 +51,8 @@ METHODS = {
     "reverse distillation of a ResNet": (
         "reverse_distillation", *NONE, *EPOCH, "--model.backbone", "resnet18", "--model.levels", "[1, 2]",
     ),
+    "EfficientAD": ("efficient_ad_cpu", *NONE, *EPOCH),
+    "DRAEM": ("draem_cpu", *EPOCH, "--model.width", "2"),
     "Deep SVDD": ("deep_svdd", *EPOCH, "--model.pretrain_epochs", "0"),
     "f-AnoGAN": ("f_anogan", *ANOGAN, "--model.width", "8"),
     "f-AnoGAN of windows": ("f_anogan", *ANOGAN, "--model.width", "8", *CARPET),

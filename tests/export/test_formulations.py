@@ -36,6 +36,8 @@ METHODS = {
     "fastflow": {},
     "stfpm": {},
     "reverse_distillation_mobilenetv2": {},
+    "efficient_ad_cpu": {},
+    "draem_cpu": {"model.width": "2"},
     "deep_svdd": {},
     "deep_svdd_soft": {},
     "f_anogan": {"model.width": "8"},
@@ -48,7 +50,7 @@ METHODS = {
 }  # fmt: skip
 PADDED = (
     *("padim", "patchcore_r18", "anomaly_dino", "autoencoder", "vae", "fastflow", "cutpaste_patch"),
-    *("stfpm", "reverse_distillation_mobilenetv2"),
+    *("stfpm", "reverse_distillation_mobilenetv2", "efficient_ad_cpu", "draem_cpu"),
 )
 WINDOWED = {"f_anogan": PATCHES | {"model.width": "8"}}
 

@@ -22,7 +22,8 @@ from bench.models.parts.deep_svdd_network import CodeNorm, Decoder, Encoder
 
 CLASSES = {"classes": ("good", "a", "b"), "class_counts": (12, 5, 3)}
 # The smallest that has all levels of the largest backbones; what is tested is no accuracy.
-SMALL: dict[str, Any] = {"width": 4, "neighbours": 3, "share": 0.2, "search_steps": 2, "weights": "none"}
+SMALL: dict[str, Any] = {"width": 4, "neighbours": 3, "share": 0.2, "search_steps": 2, "weights": "none",
+                         "penalty": "none", "textures": "procedural"}  # fmt: skip
 SLOW_TO_BUILD = {"wide_resnet50_2", "wide_resnet101_2", "tf_efficientnet_b5", "vgg19", "regnet_y_16gf", "cait_m48_448"}
 
 
@@ -40,7 +41,7 @@ def build(preset: str) -> Detector:
     if settings.get("backbone") == "cait_m48_448":
         settings |= {"backbone": "cait_xxs24_224", "levels": [20]}
     patch = found.settings["data"].get("texture_patch")
-    side = 64 if settings.get("patch") or patch else 32
+    side = 64 if settings.get("patch") or patch or "penalty" in settings else 32
     spec = DataSpec(side, 3, 12, **CLASSES if found.settings["data"].get("fold") is not None else {})
     model = found.load_class()(spec, **settings)
     batch = Batch(torch.randint(256, (12, 3, side, side), dtype=torch.uint8), torch.arange(12))
@@ -99,6 +100,7 @@ def test_no_preset_changes_by_synchronised_batchnorm(preset):
 @pytest.mark.parametrize(
     ("preset", "converted"), [("cutpaste_cpu", True), ("deep_svdd", True), ("f_anogan", True), ("classifier", True),
                               ("stfpm_mobilenetv2", True), ("reverse_distillation_mobilenetv2", True),
+                              ("draem_cpu", True),
                               ("fastflow_mobilenetv2", False), ("patchcore_mobilenetv2", False)]
 )  # fmt: skip
 def test_methods_that_train_batchnorm_share_it(preset, converted):

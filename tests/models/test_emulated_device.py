@@ -50,6 +50,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "reverse distillation by positions": (
         "reverse_distillation_mobilenetv2", {**BACKBONE, "levels": [1, 2], "cosine": "position"}
     ),
+    "efficientad": ("efficient_ad_cpu", {"weights": "none"}),
+    "draem": ("draem_cpu", {"width": 2}),
     "padim": ("padim", BACKBONE),
     "padim with pca": ("padim", {**BACKBONE, "reduction": "pca", "channels": 20}),
     "patchcore": ("patchcore", {**BACKBONE, "share": 0.2, "projection": 16}),

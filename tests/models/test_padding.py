@@ -17,6 +17,8 @@ METHODS = {
     "fastflow": {},
     "stfpm": {},
     "reverse_distillation_mobilenetv2": {},
+    "efficient_ad_cpu": {},
+    "draem_cpu": {"model.width": "2"},
     "patchcore_r18": {},
 }
 TOP, BOTTOM = Content(Box(0, 0, SIDE, SIDE // 2)), Content(Box(0, SIDE // 2, SIDE, SIDE))

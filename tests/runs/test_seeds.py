@@ -26,6 +26,11 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
         epochs += ("--model.balancing_epochs", "0")
     if "neighbours" in settings["model"]:
         epochs += ("--model.neighbours", "3")  # there are 12 images
+    if "penalty" in settings["model"]:
+        epochs += ("--model.penalty", "none", "--data.image_size", "64", "--data.batch_size", "2")
+        epochs += ("--data.samples_per_epoch", "4")
+    if "textures" in settings["model"]:
+        epochs += ("--model.textures", "procedural")
     if "share" in settings["model"]:
         epochs += ("--model.share", "0.2")  # one hundredth of so few patches is one, however it is chosen
     return ("fit", "--model", preset, "--category", "screw", "--data.root", str(root), *SMALL, *weights, *epochs)

@@ -16,12 +16,14 @@ SMALL = {
     "cutpaste_patch": ("--model.patch", "16", "--model.stride", "8"),
     "f_anogan": ("--model.pretrain_epochs", "1"),
     "deep_svdd": ("--model.pretrain_epochs", "1"),
+    "efficient_ad_cpu": ("--data.image_size", "128", "--data.tile", "64"),  # its least
 }
 PRESETS = (
     *("padim", "patchcore_r18", "spade_mobilenetv2", "knn_mobilenetv2", "gaussian_mobilenetv2", "ocsvm_mobilenetv2"),
     *("autoencoder", "vae", "deep_svdd", "f_anogan", "cutpaste", "cutpaste_patch", "fastflow_mobilenetv2", "trivial"),
     "anomaly_dino",
     *("stfpm_mobilenetv2", "reverse_distillation_mobilenetv2"),
+    *("efficient_ad_cpu", "draem_cpu"),
 )
 
 

@@ -158,5 +158,5 @@ def complete_settings(ctx: click.Context, incomplete: str) -> "list[CompletionIt
 def complete_value(name: str, incomplete: str) -> "list[CompletionItem[str]]":
     """The value of a setting: the shell's own paths where it is one."""
     last = name.rpartition(".")[2].removeprefix("--")
-    kind = {"root": "dir", "cache": "dir", "weights": "file"}.get(last)
+    kind = {"root": "dir", "cache": "dir", "weights": "file", "image_folder": "dir"}.get(last)
     return [CompletionItem(incomplete, type=kind)] if kind else []

@@ -46,6 +46,9 @@ def check_cell(layers: Layers, categories: Iterable[str], options: Mapping[str, 
         path = existing_file(weights)
         if _trains_batchnorm(layers, options) and has_identity_batchnorm(read_batchnorm(path)):
             raise refuse_identity_batchnorm(weights)
+    others = options.get("model.image_folder", layers.setting("model", "image_folder"))
+    if isinstance(others, str) and others != "null" and not Path(expanded(others)).is_dir():
+        raise UsageError(f"no folder of images at {others}; name one with --model.image_folder")
     settings = {name: options.get(f"data.{name}", layers.setting("data", name)) for name in _READING}
     chosen = list(categories)
     for category in chosen:

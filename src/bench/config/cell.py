@@ -52,6 +52,8 @@ def encode_settings(settings: Mapping[str, Any], weights: Mapping[str, str]) -> 
             section["class_path"] = first_path(section["class_path"])
     if "weights" in decisive["model"]:  # their content in place of their path
         decisive["model"]["weights"] = weights.get("sha256", weights["source"])
+    if "images_sha256" in weights:
+        decisive["model"]["image_folder"] = weights["images_sha256"]
     members = {key: _member(key, value) for key, value in decisive.items()}
     if str(settings["trainer"].get("precision")).endswith("mixed"):
         # Earlier releases computed scores in half precision: those scores belong to another cell.

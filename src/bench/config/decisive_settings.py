@@ -19,8 +19,9 @@ DECIDE_NOTHING = frozenset(
         for name in ("accelerator", "strategy", "devices", "num_nodes", "benchmark", "profiler", "detect_anomaly")
     }
 )
-# Settings that decide a metric, but make no other method: randomness, and weights, whose content is recorded apart.
-_NO_METHOD = frozenset({"seed", "category", "model.weights"})
+# Settings that decide a metric, but make no other method: randomness, and weights and images, whose content is recorded
+# apart.
+_NO_METHOD = frozenset({"seed", "category", "model.weights", "model.image_folder"})
 
 # Settings added later, with the value that keeps the behaviour before they were added: it makes no other cell.
 _AS_BEFORE = {

@@ -15,6 +15,8 @@ from bench.models.autoencoder import Autoencoder
 from bench.models.base import Detector, Prediction
 from bench.models.cutpaste import CutPaste
 from bench.models.deep_features import DeepFeatures
+from bench.models.draem import DRAEM
+from bench.models.efficient_ad import EfficientAD
 from bench.models.f_anogan import FAnoGAN, in_generators_range
 from bench.models.fastflow import FastFlow
 from bench.models.padim import PaDiM
@@ -282,6 +284,38 @@ class OfCutPaste(Formulation):
         return weighted.relu() / (top.shape[2] * top.shape[3])
 
 
+class OfEfficientAD(Formulation):
+    """EfficientAD."""
+
+    reads_box = True
+
+    def __init__(self, model: EfficientAD) -> None:
+        super().__init__()
+        self.model = model
+        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method."""
+        anomaly_map = self.model.map_of(image)
+        return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
+
+
+class OfDRAEM(Formulation):
+    """DRAEM."""
+
+    reads_box = True
+
+    def __init__(self, model: DRAEM) -> None:
+        super().__init__()
+        self.model = model
+        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method."""
+        anomaly_map = self.model.map_of(image)
+        return Prediction(self.inside(self.model.averaged(anomaly_map), box).amax(dim=(1, 2)), anomaly_map)
+
+
 class OfFastFlow(Formulation):
     """FastFlow, without the Jacobian, which only training needs."""
 
@@ -370,6 +404,8 @@ _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     FastFlow: OfFastFlow,
     STFPM: OfMap,
     ReverseDistillation: OfMap,
+    EfficientAD: OfEfficientAD,
+    DRAEM: OfDRAEM,
     FAnoGAN: OfFAnoGAN,
     Trivial: OfTrivial,
 }

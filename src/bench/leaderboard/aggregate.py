@@ -169,7 +169,7 @@ def aggregate(sources: Iterable[Source]) -> dict[TableKey, list[Row]]:
 
 
 def describe_variant(record: Record) -> str:
-    """How a run's method differs from its preset: `channels=50, weights 1a2b3c4d`."""
+    """How a run's method differs from its preset: `channels=50, weights 1a2b3c4d, images 5e6f7a8b`."""
     parts = [
         f"{key.removeprefix('model.')}={value}"
         for key, value in changed_settings(record).items()
@@ -179,6 +179,8 @@ def describe_variant(record: Record) -> str:
         parts.append(f"weights {sha256[:8]}")
     elif "model.weights" in record.overrides:
         parts.append(f"weights {record.weights['source']}")
+    if images := record.weights.get("images_sha256"):
+        parts.append(f"images {images[:8]}")
     return ", ".join(parts)
 
 

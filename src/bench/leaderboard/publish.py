@@ -55,11 +55,15 @@ def anonymise(record: Record) -> Record:
         config["data"]["region"] = _without_folder(config["data"]["region"])
     if weights:
         config["model"] = config["model"] | {"weights": weights}
+    if config["model"].get("image_folder"):
+        config["model"] = config["model"] | {"image_folder": _without_folder(config["model"]["image_folder"])}
     overrides = {k: v for k, v in record.overrides.items() if k != "data.cache"}
     if "data.root" in overrides:
         overrides["data.root"] = _ROOT
     if "data.region" in overrides:
         overrides["data.region"] = _without_folder(overrides["data.region"])
+    if overrides.get("model.image_folder"):
+        overrides["model.image_folder"] = _without_folder(overrides["model.image_folder"])
     if weights and "model.weights" in overrides:
         overrides["model.weights"] = weights
     environment = {k: v for k, v in record.environment.items() if k not in ("host", "platform")}

@@ -171,7 +171,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over all training images, without augmentation and in evaluation mode.
+    """One pass over all training images, or over those held out, without augmentation and in evaluation mode.
 
     Accumulators are zero when it begins, and are reduced over all processes when `finish` is called, so that neither
     function needs to know of processes, batches or earlier passes.
@@ -182,6 +182,7 @@ class Pass:
         accumulate: adds (B, channels, size, size) images in [0, 1] to the accumulators, in place.
         finish: turns them into buffers of the model, which later passes can use.
         epoch: the training epoch before which it runs; None: after training, or instead of it.
+        held_out: it sees the images that set the threshold, which no method that trains learns from, and runs last.
     """
 
     name: str
@@ -189,3 +190,4 @@ class Pass:
     accumulate: Callable[[State, Tensor], None]
     finish: Callable[[State], None]
     epoch: int | None = None
+    held_out: bool = False

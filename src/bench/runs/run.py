@@ -26,6 +26,8 @@ from bench.evaluation.evaluation import TestedFold, evaluate
 from bench.memory import forget_peak
 from bench.models.base import Detector
 from bench.models.parts.feature_cache import cached_features
+from bench.models.parts.image_folder import SETTING as IMAGES
+from bench.models.parts.image_folder import identify_images
 from bench.models.parts.weights import identify_weights
 from bench.phases import in_fold, left_to_others, on_device, phase
 from bench.records.predictions import write_predictions
@@ -314,6 +316,7 @@ def prepare(config: Config) -> tuple[DefectData, Cell]:
         data.prepare_data()
     with phase("identifying the weights"):
         weights = identify_weights(settings["model"].get("weights"))
+        weights |= identify_images(settings["model"].get(IMAGES))
     return data, Cell(located(config, data), data.full_category.digest, weights)
 
 

@@ -94,10 +94,14 @@ def too_few_for_threshold(model: Detector, data: DefectData) -> str:
 
 
 def learn(model: Detector, data: DefectData, indices: list[int], machine: Machine) -> None:
-    """Learn the statistics of these training images, and of no others."""
-    passes = [each for each in model.passes() if each.epoch is None]
+    """Learn the statistics of these training images, and of no others; then those of held-out ones, if any are."""
+    passes = [each for each in model.passes() if each.epoch is None and not each.held_out]
     count = len(data.learned_indices(indices))
     learn_statistics(model, passes, lambda: data.learning_loader(indices), count, machine)
+    if last := [each for each in model.passes() if each.held_out]:
+        others = data.validation_indices
+        count = len(data.learned_indices(others))
+        learn_statistics(model, last, lambda: data.learning_loader(others), count, machine)
 
 
 def score_out_of_fold(model: Detector, data: DefectData, machine: Machine) -> NormalScores:

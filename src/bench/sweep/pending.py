@@ -9,6 +9,8 @@ from statistics import mean
 from bench.config.cell import Cell
 from bench.config.settings import Config
 from bench.data.products import make_data
+from bench.models.parts.image_folder import SETTING as IMAGES
+from bench.models.parts.image_folder import identify_images
 from bench.models.parts.weights import identify_weights
 from bench.records.record import RECORD
 from bench.runs.fitting import located
@@ -33,7 +35,7 @@ def pending_cells(
 ) -> list[Entry]:
     """Identify every cell by its data and weights, and read its record; a cell named twice is listed once."""
     digests: dict[tuple[str, str, str], str] = {}
-    weights: dict[str | None, dict[str, str]] = {}
+    weights: dict[tuple[str | None, str | None], dict[str, str]] = {}
     tasks: dict[str, tuple[Planned, Task]] = {}
     for number, planned in enumerate(cells):
         cell = _identify(planned.config, digests, weights)
@@ -56,7 +58,9 @@ def _is_due(found: Found, options: Options, rerun_failed: bool) -> bool:
 
 
 def _identify(
-    config: Config, digests: dict[tuple[str, str, str], str], weights: dict[str | None, dict[str, str]]
+    config: Config,
+    digests: dict[tuple[str, str, str], str],
+    weights: dict[tuple[str | None, str | None], dict[str, str]],
 ) -> Cell:
     """The cell of a configuration; each file is read once for the whole plan."""
     settings = config.settings
@@ -64,10 +68,10 @@ def _identify(
     key = (config.data.class_path, str(data.find_root()), config.category)
     if key not in digests:
         digests[key] = data.full_category.digest
-    reference = settings["model"].get("weights")
-    if reference not in weights:
-        weights[reference] = identify_weights(reference)
-    return Cell(located(config, data), digests[key], weights[reference])
+    named = settings["model"].get("weights"), settings["model"].get(IMAGES)
+    if named not in weights:
+        weights[named] = identify_weights(named[0]) | identify_images(named[1])
+    return Cell(located(config, data), digests[key], weights[named])
 
 
 def _seconds_of_records(runs: Path, models: set[str]) -> dict[tuple[str, ...], list[float]]:
