@@ -24,7 +24,7 @@ class STFPM(Detector):
         backbone: any convolutional timm architecture; the teacher's and the student's.
         weights: weights of the teacher: a file, a tag of timm's, or 'none' for random ones. The student's are random.
         levels: levels that are compared, as numbers (ResNet: 1, 2, 3) or names of modules.
-        learning_rate: of SGD, for the loss of the authors' code; half of it is the paper's formula at this rate.
+        learning_rate: of SGD, for the loss of the authors' code, which is twice the paper's.
         momentum: of SGD.
         weight_decay: L2 penalty of SGD.
     """

@@ -30,10 +30,10 @@ class BlockShape(NamedTuple):
         In the authors' decoder the first stage has as many blocks as the ResNet's first layer, and so on; their
         embedding has as many as the fourth layer.
         """
-        with torch.device("meta"):
-            network: Any = timm.create_model(backbone)
-        if not isinstance(network, ResNet):
+        if timm.model_entrypoint(backbone).__module__ != ResNet.__module__:
             return cls(False, 1.0, 1, (2,) * levels, 2)
+        with torch.device("meta"):  # the network without memory: the backbone has dropped its fourth layer
+            network: Any = timm.create_model(backbone)
         layers: list[Any] = [network.layer1, network.layer2, network.layer3, network.layer4]
         blocks = (*(len(layer) for layer in layers), *(2,) * levels)[:levels]
         first = layers[0][0]
