@@ -53,6 +53,10 @@ METHODS = {
     ),
     "EfficientAD": ("efficient_ad_cpu", *NONE, *EPOCH),
     "DRAEM": ("draem_cpu", *EPOCH, "--model.width", "2"),
+    "Dinomaly": (
+        "dinomaly_cpu", *EPOCH, *NONE, "--model.backbone", "test_vit", "--model.levels", "[0,1]", "--model.depth", "2",
+        "--model.reduced", "40",
+    ),
     "Deep SVDD": ("deep_svdd", *EPOCH, "--model.pretrain_epochs", "0"),
     "f-AnoGAN": ("f_anogan", *ANOGAN, "--model.width", "8"),
     "f-AnoGAN of windows": ("f_anogan", *ANOGAN, "--model.width", "8", *CARPET),

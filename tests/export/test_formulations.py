@@ -15,6 +15,7 @@ from bench.runs.fitting import build_model
 SIDE = 64
 PATCHES = {"data.texture_patch": "32"}
 TINY = {"model.library": "timm", "model.backbone": "test_resnet"}
+SMALL_VIT = {"model.backbone": "test_vit", "model.levels": "[0,1]", "model.depth": "2", "data.crop": "null"}
 METHODS = {
     "padim": {"model.channels": "8"},
     "padim_mobilenetv2": {"model.reduction": "pca", "model.channels": "8", "model.interpolation": "bilinear"},
@@ -38,6 +39,8 @@ METHODS = {
     "reverse_distillation_mobilenetv2": {},
     "efficient_ad_cpu": {},
     "draem_cpu": {"model.width": "2"},
+    "dinomaly_s": SMALL_VIT | {"model.top_share": "0.1"},
+    "dinomaly": SMALL_VIT | {"model.recentre": "true", "model.reduced": "null"},
     "deep_svdd": {},
     "deep_svdd_soft": {},
     "f_anogan": {"model.width": "8"},
@@ -50,7 +53,7 @@ METHODS = {
 }  # fmt: skip
 PADDED = (
     *("padim", "patchcore_r18", "anomaly_dino", "autoencoder", "vae", "fastflow", "cutpaste_patch"),
-    *("stfpm", "reverse_distillation_mobilenetv2", "efficient_ad_cpu", "draem_cpu"),
+    *("stfpm", "reverse_distillation_mobilenetv2", "efficient_ad_cpu", "draem_cpu", "dinomaly_s"),
 )
 WINDOWED = {"f_anogan": PATCHES | {"model.width": "8"}}
 

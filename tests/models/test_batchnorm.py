@@ -40,6 +40,8 @@ def build(preset: str) -> Detector:
     settings = settings | {name: value for name, value in SMALL.items() if name in settings}
     if settings.get("backbone") == "cait_m48_448":
         settings |= {"backbone": "cait_xxs24_224", "levels": [20]}
+    if "patch14" in settings.get("backbone", ""):  # 32 pixels are no multiple of 14
+        settings |= {"backbone": "test_vit", "levels": [0, 1]}
     patch = found.settings["data"].get("texture_patch")
     side = 64 if settings.get("patch") or patch or "penalty" in settings else 32
     spec = DataSpec(side, 3, 12, **CLASSES if found.settings["data"].get("fold") is not None else {})

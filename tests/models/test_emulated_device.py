@@ -52,6 +52,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "efficientad": ("efficient_ad_cpu", {"weights": "none"}),
     "draem": ("draem_cpu", {"width": 2}),
+    "dinomaly": (
+        "dinomaly", {"backbone": "test_vit", "weights": "none", "levels": [0, 1], "depth": 2, "recentre": True}
+    ),
     "padim": ("padim", BACKBONE),
     "padim with pca": ("padim", {**BACKBONE, "reduction": "pca", "channels": 20}),
     "patchcore": ("patchcore", {**BACKBONE, "share": 0.2, "projection": 16}),

@@ -14,6 +14,7 @@ from bench.config.presets import preset_names, read_preset
 from bench.data.synthetic.images import HARD, generate
 
 WEIGHTS = os.environ.get("BENCH_TEST_WEIGHTS")
+VIT_WEIGHTS = os.environ.get("BENCH_TEST_VIT_WEIGHTS")
 
 # By method: a preset that a CPU can train, what shortens its training, and the least image AUROC on synthetic screws
 # without the small and faint defects.
@@ -25,6 +26,7 @@ METHODS = {
     "anomaly dino": ("anomaly_dino_cpu", "--model.backbone mobilenetv2_100 --model.level 2 --data.image_size 256", 0.9),
     "stfpm": ("stfpm_mobilenetv2", "--data.image_size 128", 0.9),
     "reverse distillation": ("reverse_distillation_mobilenetv2", "--data.image_size 128", 0.9),
+    "dinomaly": ("dinomaly_cpu", "", 0.9),
     "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
     "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
     "gaussians": ("gaussian_mobilenetv2", "", 0.6),
@@ -88,11 +90,14 @@ def _is_obvious(row: dict[str, str]) -> bool:
 @pytest.mark.parametrize("method", METHODS)
 def test_obvious_defects_rank_above_normal_images(method, bench, screws, all_threads):
     preset, shorter, least = METHODS[method]
-    pretrained = read_preset("model", preset).settings["model"].get("weights", "none") != "none"
-    pretrained = pretrained and "--model.weights" not in shorter
-    if pretrained and not WEIGHTS:
-        pytest.skip("BENCH_TEST_WEIGHTS (mobilenetv2_100) is not set")
-    weights = ("--model.weights", str(WEIGHTS)) if pretrained else ()
+    settings = read_preset("model", preset).settings["model"]
+    pretrained = settings.get("weights", "none") != "none" and "--model.weights" not in shorter
+    transformer = settings.get("backbone") == "vit_small_patch14_dinov2" and "--model.backbone" not in shorter
+    file = VIT_WEIGHTS if transformer else WEIGHTS
+    if pretrained and not file:
+        wanted = "BENCH_TEST_VIT_WEIGHTS (vit_small_patch14_dinov2)" if transformer else "BENCH_TEST_WEIGHTS"
+        pytest.skip(f"{wanted} is not set")
+    weights = ("--model.weights", str(file)) if pretrained else ()
     rows = _fit(bench, preset, screws, *shorter.split(), *weights)["rows"]
     obvious = [row for row in rows if _is_obvious(row)]
     assert len(obvious) < len(rows)
@@ -111,7 +116,9 @@ def test_shuffled_labels_leave_every_method_at_chance(method, bench, shuffled):
     small = ("--data.image_size", "64", "--data.crop", "null")
     small += ("--model.width", "8") if "width" in settings["model"] else ()
     # Of a patch of 14 pixels 64 are no multiple.
-    small += ("--model.backbone", "test_vit", "--model.level", "1") if "level" in settings["model"] else ()
+    small += ("--model.backbone", "test_vit") if "patch14" in settings["model"].get("backbone", "") else ()
+    small += ("--model.levels", "[0,1]") if "depth" in settings["model"] else ()
+    small += ("--model.level", "1") if "foreground" in settings["model"] else ()
     result = _fit(bench, preset, shuffled, *small, *weights, *epochs, *phases)
     defective = sum(int(row["label"]) for row in result["rows"])
     good = len(result["rows"]) - defective

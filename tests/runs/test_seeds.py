@@ -14,7 +14,8 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
     if settings["model"].get("backbone") == "cait_m48_448":  # its checkpoint is 1.2 GB at any size of the images
         weights += ("--model.backbone", "cait_xxs24_224", "--model.levels", "[20]")
     if "patch14" in settings["model"].get("backbone", ""):  # 32 pixels are no multiple of 14
-        weights += ("--model.backbone", "test_vit", "--model.level", "1")
+        levels = ("--model.level", "1") if "level" in settings["model"] else ("--model.levels", "[0,1]")
+        weights += ("--model.backbone", "test_vit", *levels)
     epochs = ("--trainer.max_epochs", "1", "--data.samples_per_epoch", "16") if settings.get("trainer") else ()
     if "pretrain_epochs" in settings["model"]:
         epochs += ("--model.pretrain_epochs", "0")

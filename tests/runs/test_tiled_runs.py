@@ -17,6 +17,7 @@ SMALL = {
     "f_anogan": ("--model.pretrain_epochs", "1"),
     "deep_svdd": ("--model.pretrain_epochs", "1"),
     "efficient_ad_cpu": ("--data.image_size", "128", "--data.tile", "64"),  # its least
+    "dinomaly_cpu": ("--model.backbone", "test_vit", "--model.levels", "[0,1]", "--model.depth", "2"),
 }
 PRESETS = (
     *("padim", "patchcore_r18", "spade_mobilenetv2", "knn_mobilenetv2", "gaussian_mobilenetv2", "ocsvm_mobilenetv2"),
@@ -24,6 +25,7 @@ PRESETS = (
     "anomaly_dino",
     *("stfpm_mobilenetv2", "reverse_distillation_mobilenetv2"),
     *("efficient_ad_cpu", "draem_cpu"),
+    "dinomaly_cpu",
 )
 
 

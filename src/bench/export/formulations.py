@@ -17,11 +17,13 @@ from bench.models.cutpaste import CutPaste
 from bench.models.deep_features import DeepFeatures
 from bench.models.draem import DRAEM
 from bench.models.efficient_ad import EfficientAD
+from bench.models.dinomaly import Dinomaly
 from bench.models.f_anogan import FAnoGAN, in_generators_range
 from bench.models.fastflow import FastFlow
 from bench.models.padim import PaDiM
 from bench.models.parts.convolutional import squared_error, to_grey
 from bench.models.parts.novelty import LevelGaussians, Neighbours, OneClass
+from bench.models.parts.reduced_maps import mean_of_highest
 from bench.models.patchcore import PatchCore
 from bench.models.reverse_distillation import ReverseDistillation
 from bench.models.stfpm import STFPM
@@ -349,6 +351,24 @@ class OfMap(Formulation):
         return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
 
 
+class OfDinomaly(Formulation):
+    """Dinomaly, without dropout, which only training has."""
+
+    reads_box = True
+
+    def __init__(self, model: Dinomaly) -> None:
+        super().__init__()
+        self.model = model
+        self.inside = Inside.of_grid(model.spec.size, model.to_map.reduced)
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method."""
+        model = self.model
+        reduced = model.reduced_map(model.encoder(image))
+        score = mean_of_highest(self.inside(reduced, box), model.top_share)
+        return Prediction(score, model.to_map.enlarge(reduced))
+
+
 class OfFAnoGAN(Formulation):
     """f-AnoGAN with its encoder, all windows of all images at once."""
 
@@ -406,6 +426,7 @@ _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     ReverseDistillation: OfMap,
     EfficientAD: OfEfficientAD,
     DRAEM: OfDRAEM,
+    Dinomaly: OfDinomaly,
     FAnoGAN: OfFAnoGAN,
     Trivial: OfTrivial,
 }
