@@ -11,5 +11,5 @@ Positive = Annotated[float, Gt(0), Lt(inf)]
 NonNegative = Annotated[float, Ge(0), Lt(inf)]
 Share = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
-Share = Annotated[float, Gt(0), Le(1)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
 Sigma = Annotated[float, Ge(0), Le(512)]  # standard deviation in pixels of a Gaussian that smooths a map

@@ -15,9 +15,9 @@ from bench.models.autoencoder import Autoencoder
 from bench.models.base import Detector, Prediction
 from bench.models.cutpaste import CutPaste
 from bench.models.deep_features import DeepFeatures
+from bench.models.dinomaly import Dinomaly
 from bench.models.draem import DRAEM
 from bench.models.efficient_ad import EfficientAD
-from bench.models.dinomaly import Dinomaly
 from bench.models.f_anogan import FAnoGAN, in_generators_range
 from bench.models.fastflow import FastFlow
 from bench.models.padim import PaDiM

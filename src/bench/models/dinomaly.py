@@ -5,7 +5,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from bench.config.number_ranges import BelowOne, Count, NonNegative, Positive, Share, Whole
+from bench.config.number_ranges import BelowOne, Count, NonNegative, Positive, PositiveShare, Whole
 from bench.data.datamodule import DataSpec
 from bench.data.loading import Batch
 from bench.errors import UsageError
@@ -65,7 +65,7 @@ class Dinomaly(Detector):
         weight_decay: NonNegative = 1e-4,
         epsilon: Positive = 1e-10,
         reduced: Count | None = 256,
-        top_share: Share = 0.01,
+        top_share: PositiveShare = 0.01,
     ) -> None:
         super().__init__(spec)
         if spec.patch is not None:
