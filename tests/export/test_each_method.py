@@ -57,6 +57,10 @@ METHODS = {
         "dinomaly_cpu", *EPOCH, *NONE, "--model.backbone", "test_vit", "--model.levels", "[0,1]", "--model.depth", "2",
         "--model.reduced", "40",
     ),
+    "SuperSimpleNet": ("supersimplenet_mobilenetv2", *NONE, *EPOCH),
+    "SimpleNet": (
+        "simplenet", *NONE, *EPOCH, "--model.backbone", "resnet18", "--model.patch_features", "200",
+    ),
     "Deep SVDD": ("deep_svdd", *EPOCH, "--model.pretrain_epochs", "0"),
     "f-AnoGAN": ("f_anogan", *ANOGAN, "--model.width", "8"),
     "f-AnoGAN of windows": ("f_anogan", *ANOGAN, "--model.width", "8", *CARPET),

@@ -55,6 +55,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinomaly": (
         "dinomaly", {"backbone": "test_vit", "weights": "none", "levels": [0, 1], "depth": 2, "recentre": True}
     ),
+    "supersimplenet": ("supersimplenet", {**BACKBONE, "hidden": 8, "classification_channels": 4}),
+    "simplenet": ("simplenet", {**BACKBONE, "hidden": 8, "patch_features": 24}),
     "padim": ("padim", BACKBONE),
     "padim with pca": ("padim", {**BACKBONE, "reduction": "pca", "channels": 20}),
     "patchcore": ("patchcore", {**BACKBONE, "share": 0.2, "projection": 16}),

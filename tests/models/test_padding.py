@@ -20,6 +20,7 @@ METHODS = {
     "efficient_ad_cpu": {},
     "draem_cpu": {"model.width": "2"},
     "patchcore_r18": {},
+    "simplenet": {"model.backbone": "resnet18", "model.patch_features": "24"},
 }
 TOP, BOTTOM = Content(Box(0, 0, SIDE, SIDE // 2)), Content(Box(0, SIDE // 2, SIDE, SIDE))
 

@@ -22,6 +22,7 @@ METHODS = {
     "padim": ("padim_mobilenetv2", "", 0.9),
     "patchcore": ("patchcore_mobilenetv2", "--model.levels [2,3]", 0.9),
     "spade": ("spade_mobilenetv2", "--data.image_size 128", 0.6),
+    "supersimplenet": ("supersimplenet_mobilenetv2", "", 0.9),
     "fastflow": ("fastflow_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 10", 0.9),
     "anomaly dino": ("anomaly_dino_cpu", "--model.backbone mobilenetv2_100 --model.level 2 --data.image_size 256", 0.9),
     "stfpm": ("stfpm_mobilenetv2", "--data.image_size 128", 0.9),

@@ -26,6 +26,7 @@ PRESETS = (
     *("stfpm_mobilenetv2", "reverse_distillation_mobilenetv2"),
     *("efficient_ad_cpu", "draem_cpu"),
     "dinomaly_cpu",
+    "supersimplenet_mobilenetv2",
 )
 
 

@@ -3,7 +3,7 @@
 A method that is not named here is exported as it is: its own `forward` may be all that it takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,11 @@ from bench.models.padim import PaDiM
 from bench.models.parts.convolutional import squared_error, to_grey
 from bench.models.parts.novelty import LevelGaussians, Neighbours, OneClass
 from bench.models.parts.reduced_maps import mean_of_highest
+from bench.models.parts.simplenet_network import PatchFeatures
 from bench.models.patchcore import PatchCore
 from bench.models.reverse_distillation import ReverseDistillation
 from bench.models.stfpm import STFPM
+from bench.models.super_simple_net import SuperSimpleNet
 from bench.models.trivial import Trivial
 from bench.models.vae import VAE, divergence
 
@@ -87,6 +89,28 @@ class OfPaDiM(Formulation):
         return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
 
 
+class PatchEmbedding(nn.Module):
+    """`patch_features` with pooling that a graph can hold."""
+
+    def __init__(self, channels: Sequence[int], level_features: int, features: int) -> None:
+        super().__init__()
+        self.level_features = level_features
+        self.per_level = nn.ModuleList(PooledNumbers(9 * each, level_features) for each in channels)
+        self.together = PooledNumbers(len(channels) * level_features, features)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Patches (B, positions, features) at the first level's grid, of levels (B, C, h, w)."""
+        grid, found = levels[0].shape[2:], []
+        for level, pool in zip(levels, self.per_level, strict=True):
+            pooled = pool(_neighbourhoods(level).flatten(2).mT).mT
+            pooled = pooled.reshape(-1, self.level_features, *level.shape[2:])
+            if level.shape[2:] != grid:
+                pooled = nn.functional.interpolate(pooled, grid, mode="bilinear")
+            found.append(pooled.flatten(2).mT)
+        together: Tensor = self.together(torch.stack(found, dim=2).flatten(2)) if len(found) > 1 else found[0]
+        return together
+
+
 class OfPatchCore(Formulation):
     """PatchCore."""
 
@@ -98,19 +122,18 @@ class OfPatchCore(Formulation):
         bank = model.bank[: int(model.count)]
         self.nearest = Nearest(bank)
         self.around = None if model.reweighting is None else Nearest(bank, min(model.reweighting, len(bank)))
-        self.per_level = nn.ModuleList(
-            PooledNumbers(9 * each, model.level_features) for each in model.backbone.channels
-        )
-        self.together = PooledNumbers(len(self.per_level) * model.level_features, model.features)
+        self.embed = PatchEmbedding(model.backbone.channels, model.level_features, model.features)
         self.inside = Inside.of_grid(model.spec.size, model.grid[0])
         self.bank = bank if model.reweighting is not None else None
 
     def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
         """As the method, all images and the whole bank at once."""
         model = self.model
-        patches = self._embed(image)
+        patches = self.embed(model.backbone(image))
         distances, numbers = (part.view(-1, model.patches) for part in self.nearest(patches.flatten(0, 1)))
         grid = distances.reshape(-1, *model.grid)
+        if model.squared:
+            grid = grid.square()
         seen = self.inside(grid, box).flatten(1)
         score, farthest = seen.amax(dim=1), seen.argmax(dim=1, keepdim=True)
         if self.around is not None and self.bank is not None:
@@ -121,17 +144,6 @@ class OfPatchCore(Formulation):
             own = (patch - near).square().sum(dim=1).sqrt()
             score = score * (1 - (own - distance.logsumexp(dim=1)).exp())
         return Prediction(score, model.to_map(grid))
-
-    def _embed(self, image: Tensor) -> Tensor:
-        levels = []
-        for level, pool in zip(self.model.backbone(image), self.per_level, strict=True):
-            pooled = pool(_neighbourhoods(level).flatten(2).mT).mT
-            pooled = pooled.reshape(-1, self.model.level_features, *level.shape[2:])
-            if level.shape[2:] != self.model.grid:
-                pooled = nn.functional.interpolate(pooled, self.model.grid, mode="bilinear")
-            levels.append(pooled.flatten(2).mT)
-        together: Tensor = self.together(torch.stack(levels, dim=2).flatten(2)) if len(levels) > 1 else levels[0]
-        return together
 
 
 class OfAnomalyDINO(Formulation):
@@ -369,6 +381,33 @@ class OfDinomaly(Formulation):
         return Prediction(score, model.to_map.enlarge(reduced))
 
 
+class OfSuperSimpleNet(Formulation):
+    """SuperSimpleNet and SimpleNet."""
+
+    def __init__(self, model: SuperSimpleNet) -> None:
+        super().__init__()
+        self.model = model
+        self.reads_box = model.classification is None
+        self.inside = Inside.of_grid(model.spec.size, model.embed.side)
+        channels = model.embed.channels
+        self.patches = (
+            PatchEmbedding(model.backbone.channels, channels, channels)
+            if isinstance(model.embed, PatchFeatures)
+            else None
+        )
+
+    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
+        """As the method, but for the pooling of SimpleNet's patches."""
+        model, levels = self.model, self.model.backbone(image)
+        if self.patches is None:
+            features = model.embed(levels)
+        else:
+            features = self.patches(levels).mT.reshape(-1, model.embed.channels, model.embed.side, model.embed.side)
+        anomalies, logits = model.judge_features(features)
+        score = self.inside(anomalies, box).amax(dim=(1, 2)) if logits is None else logits
+        return Prediction(score, model.to_map(anomalies))
+
+
 class OfFAnoGAN(Formulation):
     """f-AnoGAN with its encoder, all windows of all images at once."""
 
@@ -427,6 +466,7 @@ _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     EfficientAD: OfEfficientAD,
     DRAEM: OfDRAEM,
     Dinomaly: OfDinomaly,
+    SuperSimpleNet: OfSuperSimpleNet,
     FAnoGAN: OfFAnoGAN,
     Trivial: OfTrivial,
 }

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool1d, interpolate, unfold
 
 from bench.collectives import add_over_processes
 from bench.config.number_ranges import Positive, Sigma
@@ -16,6 +15,7 @@ from bench.models.parts.backbones import Backbone
 from bench.models.parts.coreset import choose_covering
 from bench.models.parts.maps import SmoothUpsampling
 from bench.models.parts.neighbours import nearest
+from bench.models.parts.patch_features import patch_features
 
 _STARTS = 10
 # On a CPU the 3 x 3 neighbourhoods of more images at a time leave its caches.
@@ -177,19 +177,7 @@ class PatchCore(Detector):
         return 1 - (own - distances.logsumexp(dim=1)).exp()
 
     def _embed(self, image: Tensor) -> Tensor:
-        levels = [self._neighbourhoods(level) for level in self.backbone(image)]
-        together = torch.stack([level.flatten(2).mT for level in levels], dim=2).flatten(2)
-        return adaptive_avg_pool1d(together, self.features) if len(levels) > 1 else together
-
-    def _neighbourhoods(self, level: Tensor) -> Tensor:
-        """(B, level_features, h, w): each position with the eight around it, pooled; then brought to the grid.
-
-        Pooling comes first: it is linear like the up-sampling, and there are fewer positions before that.
-        """
-        rows, columns = level.shape[2:]
-        around = unfold(level.float(), 3, padding=1)
-        pooled = adaptive_avg_pool1d(around.mT, self.level_features).mT.reshape(len(level), -1, rows, columns)
-        return pooled if (rows, columns) == self.grid else interpolate(pooled, self.grid, mode="bilinear")
+        return patch_features(self.backbone(image), self.level_features, self.features)
 
     def _size_of_bank(self, images: int) -> int:
         return max(1, int(self.share * images * self.patches))

@@ -1,6 +1,7 @@
 """From a coarse grid of distances to an anomaly map, by one linear map per axis."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,24 +11,35 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from bench.models.parts.precision import full_precision
 
+Border = Literal["reflect", "mirror"]  # as scipy names them: the outermost pixel is repeated, or is not
+
 
 class SmoothUpsampling(nn.Module):
     """Bilinear up-sampling to `size` pixels, then a Gaussian blur of `sigma` pixels.
 
     Both are linear and act on rows and columns alike, so that two small matrix products do exactly what
     `interpolate` followed by `scipy.ndimage.gaussian_filter` does (kernel cut at `truncate` sigma, mirrored border), at
-    a fraction of the cost. With `align_corners` the outermost distances lie on the outermost pixels' centres.
+    a fraction of the cost. With `align_corners` the outermost distances lie on the outermost pixels' centres. With
+    `border` "mirror" the outermost pixels are not repeated, as in torchvision's `GaussianBlur`.
     """
 
     rows: Tensor
     columns: Tensor
 
     def __init__(
-        self, grid: tuple[int, int], size: int, sigma: float, *, truncate: float = 4.0, align_corners: bool = False
+        self,
+        grid: tuple[int, int],
+        size: int,
+        sigma: float,
+        *,
+        truncate: float = 4.0,
+        align_corners: bool = False,
+        border: Border = "reflect",
     ) -> None:
         super().__init__()
-        self.register_buffer("rows", _axis(grid[0], size, sigma, truncate, align_corners), persistent=False)
-        self.register_buffer("columns", _axis(grid[1], size, sigma, truncate, align_corners), persistent=False)
+        rows, columns = (_axis(length, size, sigma, truncate, align_corners, border) for length in grid)
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
 
     def forward(self, grid: Tensor) -> Tensor:
         """Maps (..., size, size) of (..., h, w) distances."""
@@ -92,9 +104,9 @@ class LogUpsampling(nn.Module):
         return torch.logaddexp(values[..., ends[0]] + shares[0], values[..., ends[1]] + shares[1])
 
 
-def _axis(length: int, size: int, sigma: float, truncate: float, align_corners: bool) -> Tensor:
+def _axis(length: int, size: int, sigma: float, truncate: float, align_corners: bool, border: Border) -> Tensor:
     unit = torch.eye(length, dtype=torch.float64)[None]
     enlarged = torch.nn.functional.interpolate(unit, size=size, mode="linear", align_corners=align_corners)
     upsampled = enlarged[0].T.numpy()
-    blurred = gaussian_filter1d(upsampled, sigma, axis=0, mode="reflect", truncate=truncate) if sigma > 0 else upsampled
+    blurred = gaussian_filter1d(upsampled, sigma, axis=0, mode=border, truncate=truncate) if sigma > 0 else upsampled
     return torch.from_numpy(np.ascontiguousarray(blurred)).float()
