@@ -21,6 +21,7 @@ METHODS = {
     "padim_mobilenetv2": {"model.reduction": "pca", "model.channels": "8", "model.interpolation": "bilinear"},
     "patchcore_r18": {"model.level_features": "100", "model.features": "70"},
     "patchcore_mobilenetv2": {"model.reweighting": "3"},
+    "patchcore": {"model.squared": "true", "model.level_features": "100", "model.features": "70"},
     "anomaly_dino": {
         "model.backbone": "test_vit", "model.level": "1", "model.foreground": "never", "model.top_share": "0.2",
     },

@@ -300,7 +300,7 @@ def test_settings_that_mean_nothing_are_refused(spec, settings, named):
 
 def test_a_missing_teacher_and_a_missing_folder_are_one_line_each(refuse, data_root):
     words = ("fit", "--model", "efficient_ad", "--category", "screw", "--data.root", data_root)
-    assert "no weights file pdn_small.safetensors" in refuse(*words)
+    assert "no teacher at pdn_small.safetensors: 'bench teacher" in refuse(*words)
     words += ("--model.weights", "none")
     assert "--model.image_folder FOLDER" in refuse(*words)
     assert "no folder of images at gone" in refuse(*words, "--model.image_folder", "gone")

@@ -9,7 +9,8 @@ from bench.config.presets import Preset
 from bench.config.tracks import TRACKS
 
 _COLUMNS = ("name", "class", "year", "learns from", "by", "fit", "weights")
-_PRETRAINED = {"lvd142m": "DINOv2"}  # by timm's tag; others are ImageNet's
+# By timm's tag or the file's name; others are ImageNet's.
+_PRETRAINED = {"lvd142m": "DINOv2", "pdn_small.safetensors": "teacher", "pdn_medium.safetensors": "teacher"}
 
 
 @dataclass(frozen=True)

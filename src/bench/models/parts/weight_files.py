@@ -6,6 +6,8 @@ from typing import Any
 
 from bench.errors import UsageError
 
+_TEACHER = "pdn_"  # how the files that `bench teacher` writes begin
+
 
 def is_file_reference(reference: str) -> bool:
     """Whether `reference` names a file rather than a tag."""
@@ -16,6 +18,10 @@ def existing_file(reference: str) -> Path:
     """The path of a file of weights; a UsageError where there is none."""
     path = Path(reference).expanduser()
     if not path.is_file():
+        if path.name.startswith(_TEACHER):
+            raise UsageError(
+                f"no teacher at {path}: 'bench teacher --images FOLDER' writes one; --model.weights names it"
+            )
         raise UsageError(
             f"no weights file {path}; give --model.weights an existing .safetensors or .pth file, a tag, or 'none'"
         )
