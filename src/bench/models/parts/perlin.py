@@ -53,7 +53,7 @@ def perlin(cells: Tensor, angles: Tensor, size: int) -> Tensor:
 
     A pixel's value is that of the gradients of its four corners, faded by 6 t^5 - 15 t^4 + 10 t^3, times the root of 2.
     """
-    place = torch.arange(size, device=cells.device) * cells[..., None] / size  # (B, 2, size)
+    place = torch.arange(size, device=cells.device, dtype=angles.dtype) * cells[..., None] / size  # (B, 2, size)
     first = place.floor().long()
     inner = place - first
     down, right = inner[:, 0, :, None], inner[:, 1, None, :]
