@@ -18,11 +18,11 @@ def test_methods_are_a_line_each_of_80_columns(bench):
 @pytest.mark.parametrize(
     "line",
     [
-        "padim PaDiM 2021 good images statistics 8 s ImageNet",
-        "vae VAE 2014 good images gradient 1 min -",
-        "cutpaste CutPaste 2021 good images both 3 min -",
-        "knn DeepFeatures 2020 good images statistics 8 s ImageNet",
-        "reslt ResLT 2022 labelled defects gradient - ImageNet",
+        "padim PaDiM 2021 good statistics 8 s ImageNet",
+        "vae VAE 2014 good gradient 1 min -",
+        "cutpaste CutPaste 2021 good both 3 min -",
+        "knn DeepFeatures 2020 good statistics 8 s ImageNet",
+        "reslt ResLT 2022 defects gradient - ImageNet",
     ],
 )
 def test_a_line_says_from_what_a_method_learns_and_what_it_needs(bench, line):
@@ -30,7 +30,7 @@ def test_a_line_says_from_what_a_method_learns_and_what_it_needs(bench, line):
 
 
 def test_each_method_is_there_once_and_each_preset_belongs_to_one(bench):
-    names = [line.split()[0] for line in bench("models").stdout.splitlines()[1:-1]]
+    names = [line.split()[0] for line in bench("models").stdout.splitlines()[1:-2]]
     assert len(set(names)) == len(names)
     for preset in preset_names("model"):
         assert preset in names or any(preset.startswith(f"{name}_") for name in names), preset

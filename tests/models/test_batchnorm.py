@@ -41,7 +41,7 @@ def build(preset: str) -> Detector:
     if settings.get("backbone") == "cait_m48_448":
         settings |= {"backbone": "cait_xxs24_224", "levels": [20]}
     if "patch14" in settings.get("backbone", ""):  # 32 pixels are no multiple of 14
-        settings |= {"backbone": "test_vit", "levels": [0, 1]}
+        settings |= {"backbone": "test_vit", **({"level": 1} if "level" in settings else {"levels": [0, 1]})}
     patch = found.settings["data"].get("texture_patch")
     side = 64 if settings.get("patch") or patch or "penalty" in settings else 32
     spec = DataSpec(side, 3, 12, **CLASSES if found.settings["data"].get("fold") is not None else {})

@@ -287,7 +287,7 @@ def test_refits_compute_each_image_once(bench, data_root, weights, monkeypatch):
         return compute(self, image)
 
     monkeypatch.setattr(Backbone, "_compute", count)
-    monkeypatch.setattr("bench.runs.measure_cost._seconds_per_batch", lambda model, images: 1.0)
+    monkeypatch.setattr("bench.runs.measure_cost._seconds_per_pass", lambda model, images: 1.0)
     monkeypatch.setattr("bench.runs.run.draw_extremes", lambda *_: [])
     place = ("--category", "screw", "--data.root", data_root, "--data.image_size", "32", "--data.crop", "null")
     for build_and_images in (1 + 12 + 13, 1):  # building asks for the shapes; the second time, nothing else

@@ -60,7 +60,8 @@ def test_a_model_says_in_a_few_words_in_what_its_protocol_is_not_that_of_the_fig
     preset = read_preset("model", name)
     assert len(preset.differs) <= LONGEST_LINE
     assert not (preset.differs and preset.reference is None), "nothing to differ from"
-    assert not (preset.differs and name.endswith("_paper"))
+    if name.endswith("_paper"):  # the paper's protocol, but for a choice that its authors made on the test set
+        assert preset.differs in ("", "the last epoch, not the best on the test set")
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -8,7 +8,7 @@ from bench.config.class_sources import read_source
 from bench.config.presets import Preset
 from bench.config.tracks import TRACKS
 
-_COLUMNS = ("name", "class", "year", "learns from", "by", "fit", "weights")
+_COLUMNS = ("name", "class", "year", "learns", "by", "fit", "weights")
 # By timm's tag or the file's name; others are ImageNet's.
 _PRETRAINED = {"lvd142m": "DINOv2", "pdn_small.safetensors": "teacher", "pdn_medium.safetensors": "teacher"}
 
@@ -33,7 +33,7 @@ class Method:
             preset.name,
             preset.class_path.rpartition(".")[2],
             year[0] if year else "-",
-            "labelled defects" if TRACKS[preset.track].learns_from_defects else "good images",
+            "defects" if TRACKS[preset.track].learns_from_defects else "good",
             "both" if len(ways) == 2 else "".join(ways) or "-",
             _duration(min(times)) if times else "-",
             "-" if weights in (None, "none") else _PRETRAINED.get(weights, "ImageNet"),
@@ -64,8 +64,11 @@ def table(methods: Sequence[Method], count: int) -> list[str]:
     rows = [_COLUMNS, *(method.row() for method in methods)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
     lines = [" ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    foot = f"fit: of the quickest preset measured on two cores; all {count} presets: --all"
-    return [*lines, foot]
+    foot = (
+        "learns: from good images alone, or from labelled defects too; fit: of the quickest",
+        f"preset measured on two cores; all {count} presets: --all",
+    )
+    return [*lines, *foot]
 
 
 def _duration(seconds: float) -> str:
