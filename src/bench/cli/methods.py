@@ -65,7 +65,7 @@ def table(methods: Sequence[Method], count: int) -> list[str]:
     widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
     lines = [" ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     foot = (
-        "learns: from good images alone, or from labelled defects too; fit: of the quickest",
+        "learns: from good images, or from labelled defects too; fit: of the quickest",
         f"preset measured on two cores; all {count} presets: --all",
     )
     return [*lines, *foot]
