@@ -2,8 +2,8 @@
 
 anomalib comes from PyPI (`pip install anomalib`), in the same environment or in another one (`--peer-python`); each
 side is a process of its own, in double precision. What is known to differ is set alike first: anomalib's second beta
-is .99, and its blur mirrors without the outermost pixels, so that maps are compared before the blur, and after it
-where no border reaches.
+is .99; its embedding for WideResNet-50-2 has inner channels of ResNet-50, half of the authors'; its blur mirrors
+without the outermost pixels, so that maps are compared before the blur, and after it where no border reaches.
 
     python benchmarks/parity/reverse_distillation.py --peer-python ../anomalib/bin/python
 """
@@ -84,11 +84,15 @@ def run_bench(folder: Path, backbone: str) -> None:
 def run_anomalib(folder: Path, backbone: str) -> None:
     """The same with anomalib's classes."""
     from anomalib.models.image.reverse_distillation import anomaly_map
+    from anomalib.models.image.reverse_distillation.components.bottleneck import OCBE
     from anomalib.models.image.reverse_distillation.loss import ReverseDistillationLoss
     from anomalib.models.image.reverse_distillation.torch_model import ReverseDistillationModel
+    from torchvision.models.resnet import Bottleneck
 
     mode = anomaly_map.AnomalyMapGenerationMode.ADD
     model = ReverseDistillationModel(backbone, (SIZE, SIZE), LEVELS, mode, pre_trained=False)
+    if backbone == "wide_resnet50_2":
+        model.bottleneck = OCBE(Bottleneck, 3, width_per_group=128)
     start = torch.load(folder / "start.pt")
     model.encoder.feature_extractor.load_state_dict(start["encoder"], strict=False)
     embedding = named_alike(start["embedding"], model.bottleneck.state_dict(), EMBEDDING)
