@@ -22,8 +22,9 @@ from bench.models.parts.deep_svdd_network import CodeNorm, Decoder, Encoder
 
 CLASSES = {"classes": ("good", "a", "b"), "class_counts": (12, 5, 3)}
 # The smallest that has all levels of the largest backbones; what is tested is no accuracy.
-SMALL: dict[str, Any] = {"width": 4, "neighbours": 3, "share": 0.2, "search_steps": 2, "weights": "none",
-                         "penalty": "none", "textures": "procedural"}  # fmt: skip
+SMALL: dict[str, Any] = {"width": 4, "neighbours": 3, "share": 0.2, "search_steps": 2, "weights": "none"}
+WITHOUT_IMAGES = {"efficient_ad": {"penalty": "none"}, "efficient_ad_m": {"penalty": "none"},
+                  "draem": {"textures": "procedural"}}  # fmt: skip
 SLOW_TO_BUILD = {"wide_resnet50_2", "wide_resnet101_2", "tf_efficientnet_b5", "vgg19", "regnet_y_16gf", "cait_m48_448"}
 
 
@@ -38,12 +39,13 @@ def build(preset: str) -> Detector:
     found = read_preset("model", preset)
     settings = found.settings["model"]
     settings = settings | {name: value for name, value in SMALL.items() if name in settings}
+    settings |= WITHOUT_IMAGES.get(preset, {})
     if settings.get("backbone") == "cait_m48_448":
         settings |= {"backbone": "cait_xxs24_224", "levels": [20]}
     if "patch14" in settings.get("backbone", ""):  # 32 pixels are no multiple of 14
         settings |= {"backbone": "test_vit", **({"level": 1} if "level" in settings else {"levels": [0, 1]})}
     patch = found.settings["data"].get("texture_patch")
-    side = 64 if settings.get("patch") or patch or "penalty" in settings else 32
+    side = 64 if settings.get("patch") or patch or "hard_quantile" in settings else 32
     spec = DataSpec(side, 3, 12, **CLASSES if found.settings["data"].get("fold") is not None else {})
     model = found.load_class()(spec, **settings)
     batch = Batch(torch.randint(256, (12, 3, side, side), dtype=torch.uint8), torch.arange(12))

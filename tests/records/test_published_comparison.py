@@ -62,9 +62,10 @@ def test_a_run_by_the_papers_protocol_on_official_images_differs_in_nothing(reco
         ({"overrides": {"protocol": "full"}}, "protocol=full"),
         ({"overrides": {"trainer.max_epochs": 1}}, "trainer.max_epochs=1"),
         ({"overrides": {"model.weights": "none"}, "weights": {"source": "none"}}, "random weights"),
+        ({"weights": {"source": "none", "images": "dtd (5,640 images)"}}, "images of dtd (5,640 images)"),
         ({"overrides": {"threshold_quantile": 0.9}}, None),
     ],
-    ids=["images", "preset", "model", "protocol", "trainer", "random weights", "threshold"],
+    ids=["images", "preset", "model", "protocol", "trainer", "random weights", "images of one's own", "threshold"],
 )
 def test_what_moves_published_metrics_is_named(changes, words, record):
     assert differences(record.model_copy(update=changes)) == ([] if words is None else [words])

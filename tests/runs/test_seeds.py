@@ -27,7 +27,7 @@ def arguments_of(preset: str, root) -> tuple[str, ...]:
         epochs += ("--model.balancing_epochs", "0")
     if "neighbours" in settings["model"]:
         epochs += ("--model.neighbours", "3")  # there are 12 images
-    if "penalty" in settings["model"]:
+    if "hard_quantile" in settings["model"]:  # EfficientAD: f-AnoGAN has a penalty, too
         epochs += ("--model.penalty", "none", "--data.image_size", "64", "--data.batch_size", "2")
         epochs += ("--data.samples_per_epoch", "4")
     if "textures" in settings["model"]:

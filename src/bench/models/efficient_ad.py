@@ -109,7 +109,6 @@ class EfficientAD(Detector):
         whole = student[:, FEATURES:] - self.describe(self.autoencoder, image)
         return torch.stack([each.square().mean(dim=1) for each in (local, whole)], dim=1)
 
-    @torch.no_grad()
     def taught(self, image: Tensor) -> Tensor:
         """The teacher's descriptions (B, 384, h, w), each channel normalised over the training images."""
         described: Tensor = self.describe(self.teacher, image)

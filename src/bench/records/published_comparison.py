@@ -34,6 +34,8 @@ def differences(record: Record) -> list[str]:
         found = [*found, record.differs]
     if record.weights.get("source") == "none" and "model.weights" in record.overrides:
         found = [*found, "random weights"]
+    if images := record.weights.get("images"):  # nobody can tell whether they are those of the paper
+        found = [*found, f"images of {images}"]
     changed = changed_settings(record)
     changed.pop("threshold_quantile", None)  # changes no published metric
     return [*found, *(f"{key}={value}" for key, value in changed.items())]
