@@ -389,7 +389,7 @@ def test_two_processes_give_the_figures_of_one(root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", ["patchcore", "autoencoder", "fastflow", "stfpm", "reverse_distillation_mobilenetv2"]
+    "method", ["patchcore", "autoencoder", "fastflow", "stfpm", "reverse_distillation_mobilenetv2", "dinomaly"]
 )
 def test_other_methods_make_one_model_as_well(method, root, tmp_path):
     words = {
@@ -398,6 +398,10 @@ def test_other_methods_make_one_model_as_well(method, root, tmp_path):
         "stfpm": ("--epochs", "1", "--model.weights", "none"),
         "reverse_distillation_mobilenetv2": ("--epochs", "1", "--model.weights", "none"),
         "fastflow": ("--epochs", "1", "--model.weights", "none"),
+        "dinomaly": (
+            *("--epochs", "1", "--model.weights", "none", "--model.backbone", "test_vit", "--model.levels", "[0,1]"),
+            *("--data.crop", "null", "--data.samples_per_epoch", "32"),
+        ),
     }
     own = ("--model", method, *words[method], "--data.root", root, "--data.image_size", "64")
     outcome = run_bench("fit", *own, "--one-model", "all", "--trainer.accelerator", "cpu", "--json")
