@@ -239,9 +239,9 @@ def test_sides_that_patches_do_not_divide_are_refused():
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
-def test_a_share_that_means_nothing_is_refused(share):
-    with pytest.raises(UsageError, match=r"--model\.top_share"):
-        built(top_share=share)
+def test_a_share_that_means_nothing_is_refused(share, refuse):
+    words = ("fit", "--model", "anomaly_dino", "--category", "screw", "--data", "synthetic", "--model.weights", "none")
+    assert "--model.top_share" in refuse(*words, "--model.top_share", share)
 
 
 def test_grey_images_are_learned():

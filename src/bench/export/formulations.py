@@ -167,12 +167,7 @@ class OfAnomalyDINO(Formulation):
         model = self.model
         patches = nn.functional.normalize(model.backbone(image)[0].flatten(2).mT, dim=2)
         distances = self.nearest(patches.flatten(0, 1))[0].reshape(-1, *model.grid).square() / 2
-        seen = self.inside(distances, box).flatten(1)
-        ordered = seen.topk(model.patches, dim=1).values
-        inside = (ordered > -torch.inf).sum(dim=1, keepdim=True)
-        number = (inside.double() * model.top_share).floor().clamp_min(1.0)
-        counts = torch.arange(model.patches, device=image.device) < number
-        score = torch.where(counts, ordered, 0.0).sum(dim=1) / number[:, 0].float()
+        score = mean_of_highest(self.inside(distances, box), model.top_share)
         return Prediction(score, model.to_map(distances))
 
 

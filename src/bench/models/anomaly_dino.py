@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bench.config.number_ranges import Count, Positive, Sigma
+from bench.config.number_ranges import Count, Positive, PositiveShare, Sigma
 from bench.console import say
 from bench.data.datamodule import DataSpec
 from bench.errors import UsageError, counted
@@ -17,6 +17,7 @@ from bench.models.parts.backbones import Backbone
 from bench.models.parts.foreground import holds_object, object_patches, without_holes
 from bench.models.parts.maps import SmoothUpsampling
 from bench.models.parts.neighbours import nearest
+from bench.models.parts.reduced_maps import mean_of_highest
 from bench.models.parts.rotations import turned
 
 _BYTES = 4
@@ -57,13 +58,11 @@ class AnomalyDINO(Detector):
         rotations: Count = 1,
         foreground: Literal["auto", "always", "never"] = "auto",
         foreground_threshold: Positive = 10.0,
-        top_share: float = 0.01,
+        top_share: PositiveShare = 0.01,
         sigma: Sigma = 4.0,
         memory_limit: Positive = 8.0,
     ) -> None:
         super().__init__(spec)
-        if not 0 < top_share <= 1:
-            raise UsageError(f"--model.top_share {top_share} does not lie in (0, 1]")
         self.backbone = Backbone(backbone, [level], weights, spec.size)
         channels, *grid = self.backbone.shapes[0]
         self.grid = (grid[0], grid[1])
@@ -151,9 +150,7 @@ class AnomalyDINO(Detector):
 
     def _score(self, distances: Tensor) -> Tensor:
         """The mean (B,) of the largest of those distances (B, h, w) that count."""
-        ordered = self.within(distances).flatten(1).sort(dim=1, descending=True).values
-        numbers = [max(1, int(number * self.top_share)) for number in ordered.isfinite().sum(dim=1).tolist()]
-        return torch.stack([own[:number].mean() for own, number in zip(ordered, numbers, strict=True)])
+        return mean_of_highest(self.within(distances), self.top_share)
 
     def _features(self, image: Tensor) -> Tensor:
         level: Tensor = self.backbone(image)[0]
