@@ -173,7 +173,10 @@ def test_each_attempt_is_compared_with_the_baseline_of_its_own_method(bench, one
         assert cells[2] == "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**found)
 
 
-@pytest.mark.parametrize("study", ["attempts_lite0", "attempts_mobilenetv2", "long_tail_lite0", "long_tail_mobilenetv2"])
+STUDIES = ("attempts_lite0", "attempts_mobilenetv2", "long_tail_lite0", "long_tail_mobilenetv2")
+
+
+@pytest.mark.parametrize("study", STUDIES)
 def test_the_committed_studies_are_those_of_the_committed_records(study, bench, tmp_path):
     board = Path(__file__).parents[2] / "leaderboards"
     assert bench("study", study, board / "records", "--out", tmp_path).status == 0
