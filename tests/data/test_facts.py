@@ -31,11 +31,15 @@ def test_nothing_is_known_of_a_dataset_that_is_none_of_ours():
 
 def test_only_the_datasets_own_room_names_its_owner():
     assert owner_of(DEFAULT_DATA) == "MVTec"
-    assert [name for name in preset_names("data") if read_preset("data", name).owner] == [
-        "elpv",
-        "mvtec_ad",
-        "visa",
-    ]
+    owned = {name: owner for name in preset_names("data") if (owner := read_preset("data", name).owner)}
+    assert owned == {
+        "btad": "beanTech",
+        "elpv": "ZAE Bayern",
+        "mvtec_ad": "MVTec",
+        "mvtec_ad_2": "MVTec",
+        "mvtec_loco": "MVTec",
+        "visa": "Amazon",
+    }
 
 
 def test_tables_know_of_datasets_without_torch():
