@@ -52,7 +52,7 @@ METHODS = {
         "reverse_distillation", *NONE, *EPOCH, "--model.backbone", "resnet18", "--model.levels", "[1, 2]",
     ),
     "EfficientAD": ("efficient_ad_cpu", *NONE, *EPOCH),
-    "DRAEM": ("draem_cpu", *EPOCH, "--model.width", "2"),
+    "DRAEM": ("draem_cpu", "--epochs", "4", "--model.width", "8", "--data.samples_per_epoch", "64", "--lr", "0.01"),
     "Dinomaly": (
         "dinomaly_cpu", *EPOCH, *NONE, "--model.backbone", "test_vit", "--model.levels", "[0,1]", "--model.depth", "2",
         "--model.reduced", "40",

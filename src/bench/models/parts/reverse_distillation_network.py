@@ -32,7 +32,8 @@ class BlockShape(NamedTuple):
         """
         if timm.model_entrypoint(backbone).__module__ != ResNet.__module__:
             return cls(False, 1.0, 1, (2,) * levels, 2)
-        with torch.device("meta"):  # the network without memory: the backbone has dropped its fourth layer
+        # The network without memory, for the backbone has dropped its fourth layer; it draws no numbers of the seed's.
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network: Any = timm.create_model(backbone)
         layers: list[Any] = [network.layer1, network.layer2, network.layer3, network.layer4]
         blocks = (*(len(layer) for layer in layers), *(2,) * levels)[:levels]
