@@ -26,7 +26,7 @@ METHODS = {
     "fastflow": ("fastflow_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 10", 0.9),
     "anomaly dino": ("anomaly_dino_cpu", "--model.backbone mobilenetv2_100 --model.level 2 --data.image_size 256", 0.9),
     "stfpm": ("stfpm_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 24", 0.9),
-    "reverse distillation": ("reverse_distillation_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 40", 0.9),
+    "reverse distillation": ("reverse_distillation_mobilenetv2", "--data.image_size 128 --trainer.max_epochs 40", 0.8),
     "dinomaly": ("dinomaly_cpu", "", 0.9),
     "one-class svm": ("ocsvm_mobilenetv2", "", 0.6),
     "nearest neighbour": ("knn_mobilenetv2", "", 0.6),
