@@ -244,7 +244,9 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_was_not_stopped(method, pl
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method, alone, place, tmp_path):
-    own = words(method, place, "many")
+    # After fewer steps DRAEM's probabilities are the same for all images but for their last digits.
+    longer = ("--model.learning_rate", "0.01", "--trainer.max_epochs", "8") if method == "draem_cpu" else ()
+    own = words(method, place, "many", *longer)
     bench = Bench(own, tmp_path)
     model, full = bench.fit()
     image = prepare(bench.config)[0].test_batch(list(range(20))).image.float() / 255
@@ -256,14 +258,13 @@ def test_under_autocast_scores_and_maps_are_as_good_as_in_full_precision(method,
         half = bench.test(model)
     assert model.autocast is torch.bfloat16
     assert np.isfinite(half.scores).all()
-    tied = method == "draem_cpu"  # its probabilities are nearly the same for all images after so few steps
-    assert tied or auroc(half) == pytest.approx(auroc(full), abs=0.01)
+    assert auroc(half) == pytest.approx(auroc(full), abs=0.01)
     for part, whole in zip(model.predict(image), exact, strict=True):
         assert (part is None) == (whole is None)
         if part is not None:
             assert part.dtype is torch.float32
             assert torch.isfinite(part).all()
-            assert tied or len(part.unique()) > min(1000, 0.5 * len(whole.unique()))  # in half precision 101 of 98,029
+            assert len(part.unique()) > min(1000, 0.5 * len(whole.unique()))  # in half precision 101 of 98,029
 
 
 # How classes remember batches by themselves: what the constructor gets, and what `add` does with it.

@@ -24,6 +24,7 @@ _FIRST = (
     "fit", "test", "predict", "report", "sweep", "study", "models", "leaderboard", "compare", "verify", "serve", "data",
 )  # fmt: skip
 _SHARED = ("fit", "test")  # commands that several processes can run together
+_MISTAKE = 2  # the exit status of a mistake in the input, which each of several processes finds
 _EXAMPLES = """Examples:
   bench fit vae screw --data synthetic
   bench fit --model padim --category screw --data.root ~/mvtec_ad --seed 1
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"'{hollow[0]}' holds a NUL character; leave it out")
         return _dispatch(typed)
     except UsageError as error:
-        return _complain(str(error), 2)
+        return _complain(str(error), _MISTAKE)
     except RunError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
@@ -114,7 +115,7 @@ def _complain(message: str, status: int) -> int:
     """Say a mistake; of processes that a launcher started together, the first alone does."""
     if is_main_process() or find_launch() is None:  # a process started by hand has its own terminal
         print(f"bench: {terminal(message)}", file=sys.stderr)
-    else:
+    elif status == _MISTAKE:
         let_the_first_speak()
     return status
 

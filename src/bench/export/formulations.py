@@ -293,69 +293,25 @@ class OfCutPaste(Formulation):
         return weighted.relu() / (top.shape[2] * top.shape[3])
 
 
-class OfEfficientAD(Formulation):
-    """EfficientAD."""
-
-    reads_box = True
-
-    def __init__(self, model: EfficientAD) -> None:
-        super().__init__()
-        self.model = model
-        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
-
-    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
-        """As the method."""
-        anomaly_map = self.model.map_of(image)
-        return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
-
-
-class OfDRAEM(Formulation):
-    """DRAEM."""
-
-    reads_box = True
-
-    def __init__(self, model: DRAEM) -> None:
-        super().__init__()
-        self.model = model
-        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
-
-    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
-        """As the method."""
-        anomaly_map = self.model.map_of(image)
-        return Prediction(self.inside(self.model.averaged(anomaly_map), box).amax(dim=(1, 2)), anomaly_map)
-
-
-class OfFastFlow(Formulation):
-    """FastFlow, without the Jacobian, which only training needs."""
-
-    reads_box = True
-
-    def __init__(self, model: FastFlow) -> None:
-        super().__init__()
-        self.model = model
-        self.inside = Inside.of_grid(model.spec.size, model.spec.size)
-
-    def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
-        """As the method."""
-        model = self.model
-        anomaly_map = model.map_of(model.backbone(image))
-        return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
-
-
 class OfMap(Formulation):
     """A method whose score is the largest value of its map, within the image."""
 
     reads_box = True
 
-    def __init__(self, model: STFPM | ReverseDistillation) -> None:
+    def __init__(self, model: STFPM | ReverseDistillation | EfficientAD | DRAEM | FastFlow) -> None:
         super().__init__()
         self.model = model
         self.inside = Inside.of_grid(model.spec.size, model.spec.size)
 
     def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
-        """As the method."""
-        anomaly_map = self.model.map_of(image)
-        return Prediction(self.inside(anomaly_map, box).amax(dim=(1, 2)), anomaly_map)
+        """As the method; DRAEM's score is that of its map's means."""
+        model = self.model
+        if isinstance(model, FastFlow):
+            anomaly_map = model.map_of(model.backbone(image))
+        else:
+            anomaly_map = model.map_of(image)
+        scored = model.averaged(anomaly_map) if isinstance(model, DRAEM) else anomaly_map
+        return Prediction(self.inside(scored, box).amax(dim=(1, 2)), anomaly_map)
 
 
 class OfDinomaly(Formulation):
@@ -455,11 +411,11 @@ _FORMULATIONS: dict[type[Detector], Callable[..., Formulation]] = {
     Autoencoder: OfAutoencoder,
     VAE: OfVAE,
     CutPaste: OfCutPaste,
-    FastFlow: OfFastFlow,
+    FastFlow: OfMap,
     STFPM: OfMap,
     ReverseDistillation: OfMap,
-    EfficientAD: OfEfficientAD,
-    DRAEM: OfDRAEM,
+    EfficientAD: OfMap,
+    DRAEM: OfMap,
     Dinomaly: OfDinomaly,
     SuperSimpleNet: OfSuperSimpleNet,
     FAnoGAN: OfFAnoGAN,

@@ -88,7 +88,7 @@ class DRAEM(Detector):
         with network_precision(image.device):
             reconstruction = self.reconstruct(image)
             logits = self.discriminate(reconstruction, image)
-        return reconstruction.float(), logits.float()
+        return reconstruction.float(), logits
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of images with simulated anomalies."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
+from bench.models.parts.precision import full_precision
 
 _WIDTHS = (1, 2, 4, 8, 8)  # of the encoders' levels, in units of the first; the last level is repeated
 HALVINGS = 5  # of the discriminative network; the reconstructive one has one less
@@ -54,14 +55,15 @@ class DiscriminativeNetwork(nn.Module):
         self.last = nn.Conv2d(width, 2, 3, padding=1)
 
     def forward(self, reconstruction: Tensor, image: Tensor) -> Tensor:
-        """Logits (B, 2, side, side)."""
+        """Logits (B, 2, side, side), in single precision."""
         values, levels = torch.cat([reconstruction, image], dim=1), list[Tensor]()
         for level, block in enumerate(self.encoder):
             values = block(values if level == 0 else _halved(values))
             levels.append(values)
         for up, block, skip in zip(self.up, self.decoder, levels[-2::-1], strict=True):
             values = block(torch.cat([up(values), skip], dim=1))
-        found: Tensor = self.last(values)
+        with full_precision(image.device):  # half precision would leave few different probabilities
+            found: Tensor = self.last(values.float())
         return found
 
 
