@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from bench.models.parts.draem_drawing import Simulated, Textures, procedural, si
 from bench.models.parts.draem_losses import ZeroPaddedSSIM, focal_loss
 from bench.models.parts.draem_networks import DiscriminativeNetwork, ReconstructiveNetwork
 from bench.models.parts.perlin import draw_masks, perlin, turned
+from stopped_runs import expect_the_same_bits_after_a_stop
 
 SPEC = DataSpec(32, 3, 12)
 CPU = torch.device("cpu")
@@ -319,29 +319,8 @@ def cell(data_root) -> tuple[str, ...]:
     return (*model, *data, *held_out, "--trainer.accelerator", "cpu")
 
 
-def checkpoint(folder: str) -> dict[str, Tensor]:
-    (path,) = Path(folder).rglob("model.ckpt")
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
 def test_a_run_that_is_stopped_is_resumed_to_the_same_bits(bench, cell, monkeypatch):
-    def interrupt(self, trainer, _):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    undisturbed = bench("fit", *cell, "--runs", "undisturbed", "--json")
-    assert undisturbed.status == 0, undisturbed.stderr
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
-        assert bench("fit", *cell, "--runs", "stopped").status == 130
-    (run,) = Path("stopped").glob("*/*/*")
-    resumed = bench("fit", "--resume", run, "--json")
-    assert resumed.status == 0, resumed.stderr
-    assert json.loads(resumed.stdout)["metrics"] == json.loads(undisturbed.stdout)["metrics"]
-    before, after = checkpoint("undisturbed"), checkpoint("stopped")
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    expect_the_same_bits_after_a_stop(bench, cell, monkeypatch, epoch=1)
 
 
 def test_the_record_names_where_the_textures_are_from(bench, cell, tmp_path):

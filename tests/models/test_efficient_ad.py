@@ -23,6 +23,7 @@ from bench.models.efficient_ad import EfficientAD
 from bench.models.parts.efficient_ad_loss import hardest, jitter
 from bench.models.parts.efficient_ad_network import Autoencoder, PatchDescription, load_teacher, positions_per_side
 from bench.models.parts.image_folder import ImageFolder, identify_images
+from stopped_runs import checkpoint, expect_the_same_bits_after_a_stop
 
 SPEC = DataSpec(64, 3, 12)
 CPU = Machine(torch.device("cpu"))
@@ -318,12 +319,6 @@ def cell(data_root, photos) -> tuple[str, ...]:
     return (*model, *data, "--data.validation_share", "0.34", "--data.samples_per_epoch", "2")
 
 
-def checkpoint(folder: str) -> dict[str, Tensor]:
-    (path,) = Path(folder).rglob("model.ckpt")
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
 def test_a_run_names_its_natural_images_and_takes_quantiles_of_held_out_ones(bench, cell, photos, monkeypatch):
     seen = []
     plain = EfficientAD.accumulate_maps
@@ -350,22 +345,7 @@ def test_a_run_names_its_natural_images_and_takes_quantiles_of_held_out_ones(ben
 
 
 def test_a_run_that_is_stopped_is_resumed_to_the_same_bits(bench, cell, monkeypatch):
-    def interrupt(self, trainer, _):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    undisturbed = bench("fit", *cell, "--runs", "undisturbed", "--json")
-    assert undisturbed.status == 0, undisturbed.stderr
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
-        assert bench("fit", *cell, "--runs", "stopped").status == 130
-    (run,) = Path("stopped").glob("*/*/*")
-    resumed = bench("fit", "--resume", run, "--json")
-    assert resumed.status == 0, resumed.stderr
-    assert json.loads(resumed.stdout)["metrics"] == json.loads(undisturbed.stdout)["metrics"]
-    before, after = checkpoint("undisturbed"), checkpoint("stopped")
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    expect_the_same_bits_after_a_stop(bench, cell, monkeypatch, epoch=1)
 
 
 def test_a_finished_run_is_loaded_and_scores_images(bench, cell):

@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from bench.models.fastflow import FastFlow
 from bench.models.parts.fastflow_flow import CouplingStep, Flow
 from bench.models.parts.precision import networks_in
 from bench.runs.callbacks import EpochSeed
+from stopped_runs import checkpoint, expect_the_same_bits_after_a_stop
 
 SPEC = DataSpec(64, 3, 12)
 SMALL = {"backbone": "mobilenetv2_100", "weights": "none", "levels": [1, 2], "steps": 3}
@@ -332,29 +332,8 @@ def cell(data_root) -> tuple[str, ...]:
     return (*model, *data, "--data.validation_share", "0.34", "--data.samples_per_epoch", "null")
 
 
-def checkpoint(folder: str) -> dict[str, Tensor]:
-    (path,) = Path(folder).rglob("model.ckpt")
-    state: dict[str, Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
 def test_a_run_that_is_stopped_is_resumed_to_the_same_bits(bench, cell, monkeypatch):
-    def interrupt(self, trainer, _):
-        if trainer.current_epoch == 2:
-            raise KeyboardInterrupt
-
-    undisturbed = bench("fit", *cell, "--runs", "undisturbed", "--json")
-    assert undisturbed.status == 0, undisturbed.stderr
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.runs.callbacks.EpochSeed.on_train_epoch_start", interrupt)
-        assert bench("fit", *cell, "--runs", "stopped").status == 130
-    (run,) = Path("stopped").glob("*/*/*")
-    resumed = bench("fit", "--resume", run, "--json")
-    assert resumed.status == 0, resumed.stderr
-    assert json.loads(resumed.stdout)["metrics"] == json.loads(undisturbed.stdout)["metrics"]
-    before, after = checkpoint("undisturbed"), checkpoint("stopped")
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    expect_the_same_bits_after_a_stop(bench, cell, monkeypatch, epoch=2)
 
 
 @pytest.mark.slow

@@ -306,10 +306,7 @@ class OfMap(Formulation):
     def forward(self, image: Tensor, box: Tensor | None = None) -> Prediction:
         """As the method; DRAEM's score is that of its map's means."""
         model = self.model
-        if isinstance(model, FastFlow):
-            anomaly_map = model.map_of(model.backbone(image))
-        else:
-            anomaly_map = model.map_of(image)
+        anomaly_map = model.map_of(model.backbone(image)) if isinstance(model, FastFlow) else model.map_of(image)
         scored = model.averaged(anomaly_map) if isinstance(model, DRAEM) else anomaly_map
         return Prediction(self.inside(scored, box).amax(dim=(1, 2)), anomaly_map)
 
