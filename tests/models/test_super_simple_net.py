@@ -1,6 +1,5 @@
 """SuperSimpleNet and SimpleNet: noise, losses, heads and steps against plain formulas of the papers and their code."""
 
-import json
 import math
 from types import SimpleNamespace
 
@@ -19,6 +18,7 @@ from bench.models.parts.patch_features import patch_features
 from bench.models.parts.perlin import perlin, random_regions
 from bench.models.parts.simplenet_network import UpscaledFeatures, focal, truncated_l1
 from bench.models.super_simple_net import SuperSimpleNet
+from stopped_runs import expect_the_same_bits_after_a_stop
 
 SPEC = DataSpec(64, 3, 12)
 SMALL = {"backbone": "mobilenetv2_100", "weights": "none", "levels": [2, 3], "hidden": 16}
@@ -323,15 +323,10 @@ def test_the_class_has_the_settings_of_supersimplenet_and_simplenet_is_as_its_do
     }
 
 
-def test_a_run_trains_tests_and_goes_on_alike(bench, data_root):
-    words = (
-        *("fit", "--model", "supersimplenet_mobilenetv2", "--category", "screw", "--data.root", data_root),
-        *("--model.weights", "none", "--data.image_size", "64", "--data.samples_per_epoch", "8", "--json"),
-        *("--data.validation_share", "0.25"),
+def test_a_run_that_is_stopped_is_resumed_to_the_same_bits(bench, data_root, monkeypatch):
+    cell = (
+        *("--model", "supersimplenet_mobilenetv2", "--category", "screw", "--data.root", data_root),
+        *("--model.weights", "none", "--data.image_size", "64", "--data.samples_per_epoch", "8"),
+        *("--data.validation_share", "0.25", "--trainer.max_epochs", "2"),
     )
-    whole = bench(*words, "--trainer.max_epochs", "2", "--runs", "whole")
-    assert whole.status == 0, whole.stderr
-    again = bench(*words, "--trainer.max_epochs", "2", "--runs", "again")
-    first, second = json.loads(whole.stdout), json.loads(again.stdout)
-    assert first["metrics"] == second["metrics"]
-    assert first["metrics"]["pixel_auroc"] is not None
+    expect_the_same_bits_after_a_stop(bench, cell, monkeypatch, epoch=1)

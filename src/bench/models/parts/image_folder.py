@@ -57,7 +57,7 @@ def listed(folder: str) -> tuple[Path, ...]:
         raise UsageError(f"no folder of images at {root}; name one with --model.{SETTING}")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise UsageError(f"no image below {root}; name another folder with --model.{SETTING}")
+        raise UsageError(f"no image below {root}; name another folder")
     return tuple(found)
 
 
